@@ -1,0 +1,102 @@
+"""The exceptions armseg raises on purpose, and nothing else.
+
+    ArmsegError                     one line for the user, exit code 2
+     |- UsageError                  an option or argument that cannot be right
+     |- InputError                  a file or folder that cannot be used
+     |   |- FormatError             the file is not what its format promises (truncated, wrong layout, ...)
+     |   |- DataSetError            a data set with problems (see `armseg check`)
+     |   `- CheckpointError         a model folder that cannot be loaded
+     |- OutputError                 a result that cannot be written
+     `- MissingExtraError           an optional package is needed and not installed
+
+A message says what is wrong, where, what was expected, and what to do next. `armseg_cli.main` is the one
+place that turns an `ArmsegError` into that line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class ArmsegError(Exception):
+    """An error the user can act on.
+
+    Args:
+        what: what is wrong, in one clause ("the file is truncated").
+        where: the file, option or sample it concerns.
+        expected: what would have been right ("16-bit single-channel PNG, got 8-bit RGB").
+        hint: what to type or do next.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, what: str, *, where: object = None, expected: str | None = None, hint: str | None = None
+    ) -> None:
+        self.what, self.where, self.expected, self.hint = what, where, expected, hint
+        message = what if where is None else f"{where}: {what}"
+        if expected:
+            message += f" (expected {expected})"
+        if hint:
+            message += f". Try: {hint}"
+        super().__init__(" ".join(message.split()))
+
+    def __reduce__(self):  # keeps the fields when it crosses a process boundary
+        return _rebuild, (type(self), self.what, None if self.where is None else str(self.where), self.expected, self.hint)
+
+
+def _rebuild(cls, what, where, expected, hint):
+    return cls(what, where=where, expected=expected, hint=hint)
+
+
+class UsageError(ArmsegError):
+    """An option or argument that cannot be right."""
+
+
+class InputError(ArmsegError):
+    """A file or folder that cannot be used."""
+
+
+class FormatError(InputError):
+    """A file is not what its format promises."""
+
+
+class DataSetError(InputError):
+    """A data set has problems."""
+
+
+class CheckpointError(InputError):
+    """A model folder cannot be loaded."""
+
+
+class OutputError(ArmsegError):
+    """A result cannot be written."""
+
+
+class MissingExtraError(ArmsegError):
+    """An optional package is needed and not installed."""
+
+
+class ArmsegWarning(UserWarning):
+    """Something the user should know that does not stop the work (dropped events, a guessed unit, ...)."""
+
+
+def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional package at the moment it is needed.
+
+    Args:
+        module: module to import, e.g. "rosbags.highlevel".
+        extra: the extra of armseg that installs it, e.g. "ros".
+        purpose: what it is needed for, e.g. "reading ROS bags".
+
+    Raises:
+        MissingExtraError: naming the exact extra to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{purpose} needs the optional package '{module.split('.')[0]}'",
+            hint=f"pip install 'armseg[{extra}]'",
+        ) from error
