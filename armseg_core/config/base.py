@@ -1,0 +1,68 @@
+"""The common ground of all option groups."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from armseg_core.errors import UsageError
+
+
+class Options(BaseModel):
+    """A frozen group of options that rejects unknown names with a 'did you mean'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], where: str | None = None):
+        """Validate a plain dict.
+
+        Raises:
+            UsageError: one line naming the first bad option, what was expected and the nearest known name.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            if first["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(first["loc"][-1]), cls.model_fields, n=1)
+                raise UsageError(f"unknown option '{name}'", where=where,
+                                 hint=f"did you mean '{near[0]}'?" if near else
+                                 "one of " + ", ".join(cls.model_fields)) from error
+            raise UsageError(f"option '{name}' is {first['input']!r}", where=where,
+                             expected=first["msg"].removeprefix("Value error, ")) from error
+
+
+_TIME = {"us": 1, "ms": 1_000, "s": 1_000_000}
+
+
+def parse_duration_us(text: str | int) -> int:
+    """'50ms', '20000us', '0.1s' -> microseconds (int, > 0).
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(us|ms|s)\s*", str(text))
+    try:
+        value = round(float(match[1]) * _TIME[match[2]]) if match else 0
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise UsageError(f"'{text}' is not a duration", expected="a number with us, ms or s, such as 50ms")
+    return value
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'640x480' (width x height, as cameras are named) -> (H, W) = (480, 640).
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", text)
+    if not match or not int(match[1]) or not int(match[2]):
+        raise UsageError(f"'{text}' is not a size", expected="WIDTHxHEIGHT, such as 640x480")
+    return int(match[2]), int(match[1])
