@@ -1,0 +1,41 @@
+# Each target does all its own set-up: a virtual environment in .venv with the tested versions (constraints.txt).
+# make demo    convert, train, eval, predict and visualize on the sample data (under 5 minutes on 2 cores)
+# make test    the test suite; PYTEST_ARGS="-m 'not slow'" passes options to pytest
+# make lint    ruff and mypy
+# make clean   remove the environment and everything these targets made
+# PYTHON=/path/to/python3.12 in front or behind chooses the interpreter (3.11 or newer)
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,\
+            $(if $(shell $(p) -c 'import sys, ensurepip; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\|PYTHON.*\)/\1/p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found. Try: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/armseg demo -o demo_out
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
