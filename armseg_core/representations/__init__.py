@@ -1,1 +1,55 @@
-"""From a sensor's array to a frame (C, H, W): REPRESENTATIONS is the one table."""
+"""From a sensor's array to a frame (C, H, W): REPRESENTATIONS is the one table.
+
+Adding a representation = one pure function and one row in the module of its sensor.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+
+from armseg_core.errors import UsageError
+from armseg_core.modalities import get_modality
+from armseg_core.representations.representation import Representation
+
+__all__ = ["REPRESENTATIONS", "Representation", "get_representation", "representations_for"]
+
+
+def _rows() -> tuple[Representation, ...]:
+    rows: list[Representation] = []
+    for module in ("events", "light_field", "polarization", "thermal", "depth"):
+        if importlib.util.find_spec(f"armseg_core.representations.{module}"):
+            name = {"events": "EVENT"}.get(module, module.upper())
+            loaded = importlib.import_module(f"armseg_core.representations.{module}")
+            rows += [*getattr(loaded, f"{name}_REPRESENTATIONS"), *getattr(loaded, "LIDAR_REPRESENTATIONS", ())]
+    return tuple(rows)
+
+
+REPRESENTATIONS: tuple[Representation, ...] = _rows()
+
+
+def representations_for(modality: str) -> tuple[Representation, ...]:
+    """The rows of one sensor.
+
+    Raises:
+        UsageError: unknown modality.
+    """
+    name = get_modality(modality).name
+    return tuple(row for row in REPRESENTATIONS if row.modality == name)
+
+
+def get_representation(modality: str, name: str | None = None) -> Representation:
+    """The row of a representation; without a name the sensor's default (case and '-' / '_' do not matter).
+
+    Raises:
+        UsageError: unknown modality or name, with the nearest known name.
+    """
+    sensor = get_modality(modality)
+    rows = {row.name: row for row in representations_for(sensor.name)}
+    key = (name or sensor.representation).strip().lower().replace("-", "_")
+    if key in rows:
+        return rows[key]
+    near = difflib.get_close_matches(key, rows, n=1)
+    raise UsageError(f"unknown representation '{name or key}' for {sensor.name}", where="--representation",
+                     expected="one of " + ", ".join(rows), hint=f"--representation {near[0]}" if near else None)

@@ -1,0 +1,129 @@
+"""What can be said about a file without a reader: the sensor its name speaks of, and whether it is damaged."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from armseg_core.errors import FormatError, InputError
+from armseg_core.modalities import MODALITIES
+from armseg_core.tensorfile import is_tensor_file
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+
+# What file and folder names say about the sensor, beside the name and aliases of its row in MODALITIES.
+WORDS: dict[str, tuple[str, ...]] = {
+    "event": ("prophesee", "davis"),
+    "thermal": ("fir", "flir", "temperature"),
+    "depth": ("disparity", "disp", "hha"),
+    "lidar": ("velodyne", "points", "cloud"),
+    "polarization": ("polarized", "polarised", "mosaic", "dofp", "stokes", "dolp", "aolp", "poll"),
+    "light_field": ("views", "sai", "lenslet", "eslf"),
+    "rgb": ("label", "labels", "mask", "masks", "gt", "semantic", "annotation"),  # pictures of no sensor
+}
+
+
+def named_modalities(text: str) -> set[str]:
+    """The modalities whose name, alias or usual words stand in a file or folder name, as whole words.
+
+    'scene_3_depth' -> {'depth'}; 'rgb' also stands for label pictures.
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text).lower().replace("-", "_").replace(" ", "_")
+    found = set()
+    for row in MODALITIES.values():
+        words = (row.name, row.name.replace("_", ""), *row.aliases, *WORDS.get(row.name, ()))
+        if any(re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text) for word in words):
+            found.add(row.name)
+    return found
+
+
+def choose_by_name(path: Path, candidates: tuple[str, ...]) -> str:
+    """Pick one of the modalities whose formats fit, by the words in the name of the file and its two folders.
+
+    Raises:
+        FormatError: the name does not decide, or it is a picture whose name speaks of something else.
+    """
+    parts = (path.stem if path.is_file() else path.name, *(parent.name for parent in path.absolute().parents[:2]))
+    is_picture = path.suffix.lower() in IMAGE_SUFFIXES
+    for depth, part in enumerate(parts):
+        named = named_modalities(part)
+        hits = [name for name in candidates if name in named]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            break
+        if named and is_picture and depth < 2:
+            what = "an RGB or label picture" if named == {"rgb"} else "a recording of " + " or ".join(sorted(named))
+            raise FormatError(f"its name says {what}, its content fits {', '.join(candidates)}", where=path,
+                              hint="--modality SENSOR to say which sensor it is")
+    if len(candidates) == 1:
+        return candidates[0]
+    raise FormatError("its format fits several sensors: " + ", ".join(candidates), where=path,
+                      hint=f"--modality {candidates[0]}")
+
+
+def must_be_readable(path: Path) -> None:
+    """Raise InputError for a missing or forbidden path, FormatError for a damaged or already converted file."""
+    if not path.exists():
+        raise InputError("no such file or folder", where=path)
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise InputError("may not be read (permission denied)", where=path)
+    problem = diagnose(path)
+    if problem:
+        raise FormatError(problem, where=path, hint="copy or record the file again")
+    if path.suffix.lower() in HDF5_SUFFIXES and path.is_file() and is_tensor_file(path):
+        raise FormatError("already a sensor-tensor file", where=path, expected="a raw recording",
+                          hint=f"armseg visualize {path}")
+
+
+def diagnose(path: Path) -> str:
+    """Why a file cannot be what its suffix promises ("" when nothing is wrong). Reads a few bytes only."""
+    if not path.is_file():
+        return ""
+    size = path.stat().st_size
+    if size == 0:
+        return "the file is empty"
+    suffix = path.suffix.lower()
+    if suffix in HDF5_SUFFIXES:
+        return _hdf5_problem(path)
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+        stream.seek(max(0, size - 64))
+        tail = stream.read()
+    if suffix == ".png":
+        if head != b"\x89PNG\r\n\x1a\n":
+            return "not a PNG file"
+        return "" if b"IEND" in tail else "the PNG file is truncated"
+    if suffix in (".tif", ".tiff") and head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "not a TIFF file"
+    if suffix == ".npy" and not head.startswith(b"\x93NUMPY"):
+        return "not a .npy file of numpy"
+    if suffix == ".npz" and not _is_zip(path):
+        return "the .npz file is truncated or not one of numpy"
+    return ""
+
+
+def _is_zip(path: Path) -> bool:
+    import zipfile
+
+    return zipfile.is_zipfile(path)
+
+
+def _hdf5_problem(path: Path) -> str:
+    import h5py
+
+    try:
+        with h5py.File(path, "r"):
+            return ""
+    except OSError as error:
+        text = str(error)
+        if "truncated" in text:
+            return "the HDF5 file is truncated"
+        return "not an HDF5 file" if "signature" in text else f"the HDF5 file cannot be opened ({_reason(text)})"
+
+
+def _reason(text: str) -> str:
+    match = re.search(r"\(([^()]*(?:\([^()]*\))?[^()]*)\)\s*$", text)
+    return match[1] if match else text
