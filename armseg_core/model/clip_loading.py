@@ -1,0 +1,220 @@
+"""Loading CLIP: the bundled armseg-tiny, any open_clip model and tag, a local weights file, or a config file."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from armseg_core.config.training import TINY, ModelConfig
+from armseg_core.errors import CheckpointError, InputError, UsageError
+
+TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
+TINY_NOTICE = (
+    "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real weights: "
+    "--clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
+)
+TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a scene with a {}.", "there is a {} in the scene.",
+             "an image of a {}.", "a close view of a {}.", "a {}.")
+
+
+@dataclass(frozen=True)
+class ClipIdentity:
+    """What a model folder records of its CLIP, so that the same frozen weights are found again."""
+
+    name: str
+    pretrained: str | None
+    weights: str | None
+    sha256: str  # over the visual tower's tensors, by name
+    quick_gelu: bool
+    embed_dim: int
+
+
+class LoadedClip:
+    """A CLIP with frozen weights: `visual` tower, text encoder and identity."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, identity: ClipIdentity) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.visual: nn.Module = model.visual
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self._texts: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Unit-length embeddings (N, E) float32 of N texts; every distinct text is encoded once."""
+        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
+        device = next(self.model.parameters()).device
+        for start in range(0, len(new), 256):
+            part = new[start : start + 256]
+            with torch.autocast(device.type, enabled=False):
+                features = self.model.encode_text(self.tokenizer(part).to(device), normalize=True).float()
+            if len(self._texts) > 50_000:
+                self._texts.clear()
+            self._texts.update(zip(part, features, strict=True))
+        return torch.stack([self._texts[t] for t in texts])
+
+    def class_matrix(self, classes: list[tuple[str, ...]]) -> Tensor:
+        """(K, E): mean over templates and synonyms of each class's text embedding, unit length.
+
+        classes: for each class its name followed by its synonyms.
+        """
+        rows = []
+        for names in classes:
+            texts = [template.format(name.replace("_", " ")) for name in names for template in TEMPLATES]
+            rows.append(nn.functional.normalize(self.encode_text(texts).mean(0), dim=0))
+        return torch.stack(rows)
+
+
+def small_tokenizer(vocab_size: int, context_length: int) -> Any:
+    """CLIP's byte-pair tokenizer with only its first merges, so that the vocabulary has `vocab_size` entries."""
+    import open_clip
+
+    merges = list(open_clip.SimpleTokenizer().bpe_ranks)[: vocab_size - 514]
+    with tempfile.NamedTemporaryFile(suffix=".gz") as file:
+        file.write(gzip.compress("\n".join(["#version"] + [" ".join(m) for m in merges]).encode()))
+        file.flush()
+        tokenizer = open_clip.SimpleTokenizer(bpe_path=file.name, context_length=context_length)
+    if tokenizer.vocab_size != vocab_size:
+        raise CheckpointError(f"vocabulary of {vocab_size} tokens", expected="514 to 49408")
+    return tokenizer
+
+
+def tower_sha256(visual: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of a tower's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(visual.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build_from_config(path: Path) -> tuple[nn.Module, Any]:
+    """An untrained CLIP and its tokenizer from a config file in open_clip's own format
+    (`{"model_cfg": {...}, "preprocess_cfg": {"mean": [...], "std": [...]}}`).
+
+    Raises:
+        InputError: missing or invalid file.
+    """
+    import open_clip
+
+    try:
+        config = json.loads(path.read_text())
+        cfg = config["model_cfg"]
+        model = open_clip.CLIP(**cfg)
+        model.visual.preprocess_cfg = {"mean": config["preprocess_cfg"]["mean"], "std": config["preprocess_cfg"]["std"]}
+    except OSError as error:
+        raise InputError("CLIP config cannot be read", where=path, hint="armseg doctor") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a CLIP config ({error})", where=path,
+                         expected="open_clip's JSON with model_cfg and preprocess_cfg") from error
+    text = cfg["text_cfg"]
+    return model, small_tokenizer(text.get("vocab_size", 49408), text.get("context_length", 77))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a CLIP from a local .safetensors / .pt file.
+
+    Raises:
+        CheckpointError: missing, unreadable, or of another architecture.
+    """
+    import safetensors.torch
+
+    if not path.is_file():
+        raise CheckpointError("no such weights file", where=path)
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            state = loaded.get("state_dict", loaded)
+        state = {k.removeprefix("module."): v.float() for k, v in state.items()}
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+        raise CheckpointError("weights cannot be read (truncated, or not a weights file)", where=path,
+                              expected=".safetensors or a plain state dict") from error
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [k for k in missing if not k.endswith(("attn_mask", "num_batches_tracked"))]
+    if missing or unexpected:
+        first = (missing or unexpected)[0]
+        raise CheckpointError(f"weights are of another architecture ({len(missing)} tensors missing, "
+                              f"{len(unexpected)} unknown, first '{first}')", where=path, hint="another --clip name")
+
+
+def load_clip(config: ModelConfig) -> LoadedClip:
+    """The CLIP a configuration names.
+
+    Raises:
+        UsageError: unknown model or tag, weights not named, or an activation (QuickGELU) mismatch.
+        CheckpointError: weights that cannot be fetched or read.
+    """
+    if config.clip == TINY:
+        model, tokenizer = build_from_config(TINY_FOLDER / "open_clip_config.json")
+        load_weights(model, TINY_FOLDER / "model.safetensors")
+        quick = False
+    elif config.clip.endswith(".json"):
+        if config.weights is None:
+            raise UsageError(f"--clip {config.clip} needs weights", hint="--weights FILE")
+        model, tokenizer = build_from_config(Path(config.clip))
+        load_weights(model, config.weights)
+        quick = False
+    else:
+        model, tokenizer, quick = _named(config)
+    identity = ClipIdentity(
+        name=config.clip, pretrained=config.pretrained, weights=None if config.weights is None else str(config.weights),
+        sha256=tower_sha256(model.visual), quick_gelu=quick, embed_dim=int(_embed_dim(model)))
+    return LoadedClip(model, tokenizer, identity)
+
+
+def _embed_dim(model: nn.Module) -> int:
+    projection = getattr(model, "text_projection", None)
+    if projection is None and hasattr(model, "text"):
+        projection = getattr(model.text, "text_projection", None)
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return projection.shape[-1] if projection is not None else model.visual.output_dim
+
+
+def _named(config: ModelConfig) -> tuple[nn.Module, Any, bool]:
+    import open_clip
+
+    name = config.clip
+    known = open_clip.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise UsageError(f"unknown CLIP model '{name}'", hint=", ".join(near) or "armseg-tiny, ViT-B-16-quickgelu")
+    quick = bool(open_clip.get_model_config(name).get("quick_gelu", False))
+    if config.weights is None:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        if config.pretrained is None:
+            raise UsageError(f"--clip {name} needs weights", hint=f"--pretrained TAG ({', '.join(tags[:6]) or 'none known'}) "
+                                                                  "or --weights FILE")
+        if config.pretrained not in tags:
+            raise UsageError(f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags))
+        tag_quick = bool(open_clip.get_pretrained_cfg(name, config.pretrained).get("quick_gelu", False))
+        if tag_quick != quick:
+            other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
+            raise UsageError(f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
+                             f"{name} is {'with' if quick else 'without'}", hint=f"--clip {other}")
+    try:
+        model = open_clip.create_model(name, pretrained=config.pretrained if config.weights is None else None,
+                                       pretrained_text=False)
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # hub, network and file errors of many kinds
+        raise CheckpointError(f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
+                              hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)") from error
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    return model, tokenizer, quick
+
+
+def identity_dict(identity: ClipIdentity) -> dict[str, Any]:
+    """For armseg.json."""
+    return asdict(identity)

@@ -1,0 +1,44 @@
+"""DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; the form is ours).
+
+The MA-CLIP embedding and the domain (data set) choose, per image, channel weights and a mixture of low-rank
+depth-wise experts. Both branches end in zeros at the start, so the module begins as the identity.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from armseg_core.model.layers import zero_init
+
+
+class DSRM(nn.Module):
+    """width: D. embed_dim: E. domains: number of data sets. guidance: use the MA-CLIP embedding."""
+
+    def __init__(self, width: int, embed_dim: int, domains: int, experts: int, rank: int, guidance: bool) -> None:
+        super().__init__()
+        hidden = max(32, width // 2)
+        self.experts, self.rank = experts, rank
+        self.domain = nn.Embedding(domains, hidden)
+        self.embedding = nn.Linear(embed_dim, hidden) if guidance else None
+        self.pooled = nn.Linear(width, hidden)
+        self.router = nn.Linear(hidden, experts)
+        self.attention = zero_init(nn.Linear(hidden, width))
+        self.down = nn.Conv2d(width, experts * rank, 1)
+        # experts see neighbourhoods of different size: dilation 1, 2, 3, ... in turn
+        self.spatial = nn.ModuleList(
+            nn.Conv2d(rank, rank, 3, padding=1 + e % 3, dilation=1 + e % 3, groups=rank) for e in range(experts))
+        self.up = zero_init(nn.Conv2d(experts * rank, width, 1))
+
+    def forward(self, x: Tensor, embedding: Tensor, domain: int) -> Tensor:
+        """x (B, D, h, w), embedding (B, E), domain: index of the data set -> (B, D, h, w)."""
+        state = self.pooled(x.mean((2, 3))) + self.domain.weight[domain]
+        if self.embedding is not None:
+            state = state + self.embedding(embedding)
+        state = F.gelu(state)
+        weights = self.router(state).softmax(-1) * self.experts  # (B, experts), mean 1
+        low = self.down(x).unflatten(1, (self.experts, self.rank))
+        mixed = torch.stack(
+            [F.gelu(conv(low[:, e])) * weights[:, e, None, None, None] for e, conv in enumerate(self.spatial)], dim=1)
+        return x + x * self.attention(state).tanh()[:, :, None, None] + self.up(mixed.flatten(1, 2))

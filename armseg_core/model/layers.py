@@ -1,0 +1,84 @@
+"""Building blocks shared by the parts of the model."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SplitMHA(nn.Module):
+    """Multi-head attention with separate q, k, v, out projections, equal to `nn.MultiheadAttention`.
+
+    peft cannot adapt the fused projection of `nn.MultiheadAttention` soundly (its delta is applied twice and the
+    frozen weights drift), so the attention of native open_clip towers is replaced by this module right after the
+    weights are loaded. Call signature and return value are those open_clip's blocks use.
+    """
+
+    def __init__(self, dim: int, heads: int, bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, dim, bias=bias)
+        self.k_proj = nn.Linear(dim, dim, bias=bias)
+        self.v_proj = nn.Linear(dim, dim, bias=bias)
+        self.out_proj = nn.Linear(dim, dim, bias=bias)
+
+    @classmethod
+    def from_fused(cls, fused: nn.MultiheadAttention) -> SplitMHA:
+        """A SplitMHA with the weights (and dtype, device) of a fused attention whose q, k, v sizes are equal."""
+        if fused.in_proj_weight is None or fused.bias_k is not None or not fused.batch_first:
+            raise ValueError("expected batch-first attention with one fused projection and no bias_k")
+        split = cls(fused.embed_dim, fused.num_heads, bias=fused.in_proj_bias is not None)
+        split = split.to(fused.in_proj_weight)
+        with torch.no_grad():
+            for layer, weight in zip(split.qkv(), fused.in_proj_weight.chunk(3), strict=True):
+                layer.weight.copy_(weight)
+            split.out_proj.weight.copy_(fused.out_proj.weight)
+            if fused.in_proj_bias is not None:
+                for layer, bias in zip(split.qkv(), fused.in_proj_bias.chunk(3), strict=True):
+                    layer.bias.copy_(bias)
+                split.out_proj.bias.copy_(fused.out_proj.bias)
+        return split
+
+    def qkv(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        return self.q_proj, self.k_proj, self.v_proj
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool = False,
+                attn_mask: Tensor | None = None) -> tuple[Tensor, None]:
+        """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask is added to the logits (or True where allowed)."""
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, x in zip(self.qkv(), (q, k, v), strict=True)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.out_proj(out.transpose(1, 2).flatten(-2)), None
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a (B, C, h, w) map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, group norm, GELU: (B, C, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        groups = next(g for g in (8, 4, 2, 1) if out % g == 0)
+        super().__init__(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.GroupNorm(groups, out), nn.GELU())
+
+
+def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """Zero the weights of a layer, so that the branch it ends starts as nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of a (B, C, h, w) map to `size`; the same tensor when it already fits."""
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,55 @@
+"""MA-CLIP: CLIP made aware of the modality by one LoRA adapter per sensor (SegRGB-X, first contribution)."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+
+from armseg_core.modalities import MODALITIES, Modality, get_modality
+from armseg_core.model.clip_tower import ClipTower, TowerOutput
+from armseg_core.model.lora import LoraAdapters
+
+
+def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:
+    """1x1 convolution from the model tensor (C channels) to three channels, set to the modality's pseudo-RGB map."""
+    layer = nn.Conv2d(modality.num_channels, 3, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(modality.pseudo_rgb).T[:, :, None, None])
+        layer.bias.copy_(torch.tensor(modality.pseudo_rgb_bias))
+    return layer
+
+
+def modality_prompt(name: str) -> str:
+    """'thermal' -> 'a thermal infrared image.'"""
+    prompt = MODALITIES[name].prompt
+    return f"{'an' if prompt[0] in 'aeiou' else 'a'} {prompt}."
+
+
+def scene_prompt(name: str, class_names: list[str]) -> str:
+    """('thermal', ['person', 'parked_car']) -> 'a thermal infrared image of a scene with person, parked car.'"""
+    if not class_names:
+        return modality_prompt(name)
+    content = ", ".join(c.replace("_", " ") for c in class_names)
+    return f"{modality_prompt(name)[:-1]} of a scene with {content}."
+
+
+class MAClip(nn.Module):
+    """The tower with an adapter per modality, and the projection of each sensor's channels to the tower's three.
+
+    The RGB stream uses adapter 'rgb' and no projection. With rank 0 there are no adapters: the tower is CLIP itself.
+    """
+
+    def __init__(self, tower: ClipTower, modalities: tuple[str, ...], rank: int, alpha: float, dropout: float) -> None:
+        super().__init__()
+        self.tower = tower
+        self.project = nn.ModuleDict({m: pseudo_rgb_layer(get_modality(m)) for m in modalities})
+        self.adapters = LoraAdapters(tower, ("rgb", *modalities), rank, alpha, dropout) if rank else None
+
+    def forward(self, x: Tensor, modality: str) -> TowerOutput:
+        """x: model tensor (B, C, H, W) of the modality (RGB in [0, 1]); H, W multiples of the tower's stride."""
+        if modality != "rgb":
+            x = self.project[modality](x).clamp(-1.0, 2.0)
+        with self.adapters.using(modality) if self.adapters else contextlib.nullcontext():
+            return self.tower(self.tower.normalize(x))
