@@ -4,7 +4,8 @@ HDF5 layout (readable by plain h5py):
     /frames  (N, C, H, W) float16 | float32 | uint8 | uint16, one chunk per frame, compressed
     /t_us    (N,) int64 end time of each frame in microseconds, absolute (0 for sensors without a clock)
     attributes of /: modality, representation, parameters (JSON), channels (JSON list), units (JSON list),
-        value_range (JSON [low, high]), source_name, source_sha256, armseg_version, format_version, complete
+        value_range (JSON [low, high]), source_name, source_sha256, source_hash (how the hash was made),
+        armseg_version, format_version, complete
 
 A file is written under a temporary name in the target folder and renamed when it is whole: a killed run never
 leaves a file that looks finished.
@@ -44,6 +45,7 @@ class TensorInfo:
     source_name: str = ""
     source_sha256: str = ""
     armseg_version: str = ""
+    source_hash: str = "sha256"  # how source_sha256 was made: of every byte, or of samples of a very large file
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class TensorWriter:
                 "parameters": json.dumps(info.parameters, sort_keys=True),
                 "channels": json.dumps(info.channels), "units": json.dumps(info.units),
                 "value_range": json.dumps(info.value_range), "source_name": info.source_name,
-                "source_sha256": info.source_sha256,
+                "source_sha256": info.source_sha256, "source_hash": info.source_hash,
                 "armseg_version": info.armseg_version or armseg_core.__version__,
                 "format_version": FORMAT_VERSION, "complete": True,
             })
@@ -202,6 +204,7 @@ class TensorFile:
             channels=tuple(json.loads(attrs["channels"])), units=tuple(json.loads(attrs["units"])),
             value_range=tuple(json.loads(attrs["value_range"])), parameters=json.loads(attrs["parameters"]),
             source_name=str(attrs["source_name"]), source_sha256=str(attrs["source_sha256"]),
+            source_hash=str(attrs.get("source_hash", "sha256")),
             armseg_version=str(attrs["armseg_version"]),
         )
         self.frames = self._file["frames"]
