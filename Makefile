@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make .*\|PYTHON.*\)/\1/p' Makefile
+	@awk '/^# (make|PYTHON)/ { sub(/^# /, ""); print }' Makefile
 
 install: $(STAMP)
 

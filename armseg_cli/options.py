@@ -23,7 +23,7 @@ ModalityOption = Annotated[
 ModalitiesOption = Annotated[
     str | None,
     typer.Option("--modalities", metavar="SENSOR,...",
-                 help="Sensors beside RGB, such as depth,thermal; all; rgb for none (default: all there are)."),
+                 help="Sensors beside RGB, such as depth,thermal; all; rgb for none (default: all)."),
 ]
 SizeOption = Annotated[
     str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels, such as 640x480.")

@@ -1,0 +1,43 @@
+"""What every test gets: one thread per process, no network, no user folders, and the sample data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # torch takes its number of threads from here
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TERM"] = "dumb"  # no colours or cursor movement in captured output
+os.environ["COLUMNS"] = "110"
+os.environ.pop("ARMSEG_TRACEBACK", None)
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The committed sample data. Read only: copy what a test changes."""
+    return REPOSITORY / "sample_data"
+
+
+@pytest.fixture
+def armseg(monkeypatch: pytest.MonkeyPatch):
+    """Run a command line in this process: `armseg("convert", "x.h5")` -> result with exit_code, stdout, stderr."""
+    from typer.testing import CliRunner
+
+    from armseg_cli.main import app
+
+    def run(*arguments: object, cwd: Path | None = None):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="armseg")
+
+    return run

@@ -1,0 +1,123 @@
+"""Imports point to lower tiers only, and light entry points stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CORE = REPOSITORY / "armseg_core"
+
+# A module may import its own room and the lines above its own. The longest matching prefix of a name counts.
+LAYERS = (
+    ("",),  # armseg_core itself: __version__; its other names are loaded on use
+    ("errors",),
+    ("modalities",),
+    ("config", "arrays", "tensorfile"),
+    ("provenance",),
+    ("sensors", "representations", "data", "model", "metrics", "visualization"),
+    ("conversion", "inspection", "model.segmenter"),
+    ("model.checkpoint",),
+    ("prediction", "evaluation"),
+    ("training", "simulate"),
+    ("sample_data",),
+    ("environment", "demo"),
+)
+TIERS = {f"armseg_core.{name}".rstrip("."): tier for tier, names in enumerate(LAYERS) for name in names}
+# rooms in which no module may import torch, at any place
+NUMPY_ROOMS = ("armseg_core.sensors", "armseg_core.representations")
+TORCH_ALLOWED = ("armseg_core.representations.events",)  # its kernels, at the time of use
+HEAVY = {"torch", "torchvision", "open_clip", "peft", "transformers", "timm", "cv2", "h5py", "hdf5plugin"}
+
+
+def modules(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def known_prefix(module: str) -> str:
+    while module not in TIERS and "." in module:
+        module = module.rpartition(".")[0]
+    return module
+
+
+def imports(tree: ast.AST, module: str, *, top_level: bool = False) -> set[str]:
+    """Absolute names of the modules that a syntax tree imports (`if TYPE_CHECKING:` blocks do not count)."""
+    found: set[str] = set()
+    todo = list(ast.iter_child_nodes(tree))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            base = node.module or ""
+            for alias in node.names:
+                inside = (REPOSITORY / Path(*base.split(".")) / f"{alias.name}.py").is_file()
+                found.add(f"{base}.{alias.name}" if inside else base)
+        if not (top_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            todo.extend(ast.iter_child_nodes(node))
+    return found
+
+
+@pytest.mark.parametrize("path", modules(CORE), ids=name_of)
+def test_core_imports_point_down(path: Path) -> None:
+    module = name_of(path)
+    room = known_prefix(module)
+    if module == "armseg_core":
+        return  # the lazy table of names
+    assert room != "armseg_core", f"{module} has no tier: add it to LAYERS"
+    tree = ast.parse(path.read_text())
+    # `data` may load conversion inside a function: it needs to_tensor for raw files
+    lazy_allowed = {"armseg_core.conversion"} if room == "armseg_core.data" else set()
+    at_top = imports(tree, module, top_level=True)
+    for target in imports(tree, module):
+        assert not target.startswith("armseg_cli"), f"{module} imports the command line"
+        if not target.startswith("armseg_core"):
+            continue
+        other = known_prefix(target)
+        allowed = other == room or TIERS[other] < TIERS[room] or (target in lazy_allowed and target not in at_top)
+        assert allowed, f"{module} (tier {TIERS[room]}) imports {target} (tier {TIERS[other]})"
+
+
+@pytest.mark.parametrize("path", [p for room in NUMPY_ROOMS for p in modules(REPOSITORY / room.replace(".", "/"))],
+                         ids=name_of)
+def test_numpy_rooms_do_without_torch(path: Path) -> None:
+    module = name_of(path)
+    used = imports(ast.parse(path.read_text()), module, top_level=module.startswith(TORCH_ALLOWED))
+    assert "torch" not in {name.partition(".")[0] for name in used}
+
+
+@pytest.mark.parametrize("path", modules(REPOSITORY / "armseg_cli"), ids=name_of)
+def test_command_modules_import_nothing_heavy_at_the_top(path: Path) -> None:
+    used = imports(ast.parse(path.read_text()), name_of(path), top_level=True)
+    assert not HEAVY & {name.partition(".")[0] for name in used}
+
+
+LIGHT = {
+    "importing armseg_core": "import armseg_core",
+    "armseg --help": "import sys; sys.argv = ['armseg', '--help']\n"
+                     "from armseg_cli.__main__ import run\n"
+                     "try: run()\n"
+                     "except SystemExit as end: assert not end.code, end.code",
+    "the modules of all commands": "import importlib; from armseg_cli.main import COMMANDS\n"
+                                   "[importlib.import_module(row.module) for row in COMMANDS]",
+}
+
+
+@pytest.mark.parametrize("what", LIGHT)
+def test_light_entry_points_load_no_heavy_package(what: str) -> None:
+    code = LIGHT[what] + f"\nimport sys; print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
