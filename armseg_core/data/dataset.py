@@ -1,0 +1,236 @@
+"""The common ground of all data sets: load one sample, with every file on one pixel grid.
+
+A data set says where files are and how labels are coded; this class decodes, checks, converts and resizes.
+Shape letters: C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from armseg_core.data.cache import TensorCache
+from armseg_core.data.images import read_label, read_rgb, to_unit
+from armseg_core.data.sample import ClassInfo, Sample
+from armseg_core.errors import DataSetError, UsageError
+from armseg_core.modalities import get_modality
+from armseg_core.tensorfile import SensorTensor
+
+ToTensor = Callable[..., SensorTensor]
+
+
+class DataSet:
+    """A split of a data set. Subclasses set the attributes of the first block and answer the questions.
+
+    Args:
+        root: folder of the data set.
+        split: "train", "val", "test" or another name the data set lists.
+        modalities: sensors to load; None loads every sensor the data set has, () loads RGB only.
+        size: (H, W) that every sample is resized to; None keeps the size of each RGB image.
+        cache_mb: bound in MiB of the in-memory cache of converted sensor frames (per process).
+        cache_dir: folder that keeps converted sensor frames between runs.
+        to_tensor: the converter, `conversion.to_tensor` by default; replaceable for tests.
+
+    Raises:
+        InputError, DataSetError: the folder is not such a data set.
+        UsageError: an unknown split or sensor.
+    """
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+    ignore_index: int = 255
+    modalities: tuple[str, ...] = ()  # sensors the data set has
+    splits: tuple[str, ...] = ()
+
+    def __init__(self, root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,
+                 size: tuple[int, int] | None = None, cache_mb: float = 0,
+                 cache_dir: str | os.PathLike[str] | None = None, to_tensor: ToTensor | None = None) -> None:
+        self.root, self.split, self.size = Path(root), split, size
+        self._open()
+        if split not in self.splits:
+            raise UsageError(f"data set '{self.name}' has no split '{split}'", where=self.root,
+                             expected="one of " + ", ".join(self.splits))
+        self.selected = self._select(modalities)
+        self.ids: tuple[str, ...] = tuple(self.list_ids(split))
+        if not self.ids:
+            raise DataSetError(f"split '{split}' of data set '{self.name}' is empty", where=self.root,
+                               hint=f"armseg check {self.root}")
+        self._cache = TensorCache(cache_mb, cache_dir)
+        self._to_tensor = to_tensor
+
+    def _select(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
+        if modalities is None:
+            return self.modalities
+        names = tuple(dict.fromkeys(get_modality(name).name for name in modalities))
+        for name in names:
+            if name not in self.modalities:
+                raise UsageError(f"data set '{self.name}' has no {name}", where=self.root,
+                                 expected="one of " + (", ".join(self.modalities) or "no sensor, RGB only"))
+        return names
+
+    # -- what a data set must answer
+
+    def _open(self) -> None:
+        """Read what the folder says about itself and set the attributes above."""
+
+    def list_ids(self, split: str) -> list[str]:
+        """The ids of a split, in order."""
+        raise NotImplementedError
+
+    def rgb_path(self, sample_id: str) -> Path:
+        """The RGB image."""
+        raise NotImplementedError
+
+    def label_path(self, sample_id: str) -> Path | None:
+        """The label file; None when the data set has no labels."""
+        raise NotImplementedError
+
+    def sensor_path(self, sample_id: str, modality: str) -> Path:
+        """The file or folder of a sensor (it need not exist)."""
+        raise NotImplementedError
+
+    def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
+        """Options of the conversion."""
+        return {}
+
+    def time_us(self, sample_id: str) -> int | None:
+        """When in a recording the sample is; None for the end of the recording."""
+        return None
+
+    def read_stored_label(self, path: Path) -> np.ndarray:
+        """The label as stored, (H, W) integers, before `map_label`."""
+        return read_label(path)
+
+    def map_label(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values -> class indices and ignore_index."""
+        return stored
+
+    def crop(self, array: np.ndarray) -> np.ndarray:
+        """The part of a (..., H, W) array at the RGB image's native size that the data set uses."""
+        return array
+
+    def caption(self, index: int) -> str | None:
+        """A sentence about the scene; None when there is none."""
+        return None
+
+    # -- what everybody uses
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def palette(self) -> np.ndarray:
+        """(number of classes, 3) uint8 colours."""
+        return np.array([info.color for info in self.classes], np.uint8)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(info.name for info in self.classes)
+
+    def has(self, index: int, modality: str) -> bool:
+        """Whether the sample has that sensor."""
+        return modality in self.modalities and self.sensor_path(self.ids[index], modality).exists()
+
+    def indices_with(self, modality: str | None) -> list[int]:
+        """Numbers of the samples that have a sensor (None: all samples)."""
+        return [i for i in range(len(self)) if modality is None or self.has(i, modality)]
+
+    def load(self, index: int) -> Sample:
+        """Sample number `index`, with the selected sensors that it has.
+
+        Raises:
+            InputError, FormatError: a file is missing (rgb) or damaged.
+            DataSetError: sizes differ or a label has values outside the class list.
+        """
+        sample_id = self.ids[index]
+        image = to_unit(read_rgb(self.rgb_path(sample_id)))
+        native = image.shape[1:]
+        label = self.load_label(index)
+        if label is not None and label.shape != native:
+            raise DataSetError(f"the label is {label.shape[1]}x{label.shape[0]} and the RGB image "
+                               f"{native[1]}x{native[0]}", where=self.label_path(sample_id),
+                               expected="the same size", hint=f"armseg check {self.root}")
+        rgb = self.crop(image)
+        label = None if label is None else self.crop(label)
+        sensors = {name: self._sensor(sample_id, name, (native[0], native[1]))
+                   for name in self.selected if self.has(index, name)}
+        return Sample(
+            id=sample_id, rgb=resize_image(rgb, self.size),
+            label=None if label is None else resize_nearest(label, self.size), sensors=sensors)
+
+    def load_label(self, index: int) -> np.ndarray | None:
+        """The label (H, W) int64 at its stored size, not cropped; None when the file does not exist.
+
+        Raises:
+            FormatError: the file is damaged or holds colours. DataSetError: values outside the class list.
+        """
+        path = self.label_path(self.ids[index])
+        if path is None or not path.exists():
+            return None
+        label = self.map_label(self.read_stored_label(path)).astype(np.int64)
+        wrong = np.unique(label[((label < 0) | (label >= len(self.classes))) & (label != self.ignore_index)])
+        if len(wrong):
+            shown = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
+            raise DataSetError(
+                f"label values {shown} name no class", where=path,
+                expected=f"0 to {len(self.classes) - 1} or {self.ignore_index} (ignore)",
+                hint=f"armseg check {self.root}")
+        return label
+
+    def _sensor(self, sample_id: str, modality: str, native: tuple[int, int]) -> np.ndarray:
+        """The model tensor (C, H, W) float32, cropped as the RGB image is and at the size of the sample."""
+        path = self.sensor_path(sample_id, modality)
+        whole = np.broadcast_to(np.float32(0), native)
+        cropped = self.crop(whole).shape != native
+        size = native if cropped or self.size is None else self.size
+        time_us, options = self.time_us(sample_id), self.sensor_options(sample_id, modality)
+        parameters = {"modality": modality, "size": size, "at_us": time_us, "options": options}
+        frame = self._cache.get(
+            path, parameters, lambda: self.make_sensor(path, modality, size, time_us, options))
+        return resize_tensor(self.crop(frame), self.size, modality) if cropped else frame
+
+    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
+                    options: dict[str, Any]) -> SensorTensor:
+        """One frame of the model tensor made from a raw or converted file."""
+        if self._to_tensor is None:
+            from armseg_core.conversion import to_tensor  # at use: conversion is a higher tier
+
+            self._to_tensor = to_tensor
+        return self._to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """(C, H, W) float32 -> (C, *size): averages when shrinking, bilinear when growing."""
+    if size is None or image.shape[1:] == tuple(size):
+        return image
+    shrinks = size[0] < image.shape[1] or size[1] < image.shape[2]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    planes = [cv2.resize(np.ascontiguousarray(c), (size[1], size[0]), interpolation=how) for c in image]
+    return np.stack(planes)
+
+
+def resize_nearest(array: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """(..., H, W) of any dtype -> (..., *size), taking the pixel whose centre is nearest."""
+    if size is None or array.shape[-2:] == tuple(size):
+        return array
+    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
+                     for new, old in zip(size, array.shape[-2:], strict=True))
+    return array[..., rows[:, None], columns]
+
+
+def resize_tensor(tensor: np.ndarray, size: tuple[int, int] | None, modality: str) -> np.ndarray:
+    """A model tensor (C, H, W) -> (C, *size): nearest where values must not be mixed, else as an image."""
+    if size is None or tensor.shape[1:] == tuple(size):
+        return tensor
+    row = get_modality(modality)
+    nearest = np.array([name in row.nearest for name in row.channels])
+    out = np.empty((len(tensor), *size), np.float32)
+    out[nearest] = resize_nearest(tensor[nearest], size)
+    if not nearest.all():
+        out[~nearest] = resize_image(np.ascontiguousarray(tensor[~nearest]), size)
+    return out

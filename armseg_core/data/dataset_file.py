@@ -1,0 +1,251 @@
+"""`dataset.toml`: what a folder data set says about itself. Unknown names are refused with a suggestion.
+
+    format_version = 1
+    name = "simulated"
+    ignore_index = 255
+    [[classes]]                       # index = order
+    name = "ground"
+    color = [128, 64, 128]
+    synonyms = ["road", "floor"]
+    [rgb]
+    path = "{id}/rgb.png"             # or "rgb/{id}.png"
+    [label]
+    path = "{id}/label.png"           # class indices (encoding = "color": the classes' colours)
+    map = { 255 = 1 }                 # optional: stored value -> class index
+    [caption]                         # optional
+    path = "{id}/caption.txt"
+    [times]                           # optional: "id microseconds" per line, where in a recording a sample is
+    path = "times.txt"
+    [modalities.event]
+    path = "{id}/events.h5"           # raw, or a sensor-tensor file
+    options = { window = "50ms" }     # the options of `armseg convert` for that sensor
+    [splits]
+    train = "splits/train.txt"        # one id per line
+
+In a path `{id}` is the whole id, `{parent}` what stands before its last '/', `{stem}` what stands after it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import string
+import tomllib
+import typing
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+
+from armseg_core.config.base import Options
+from armseg_core.data.sample import ClassInfo, default_color
+from armseg_core.errors import DataSetError, InputError, UsageError
+from armseg_core.modalities import SENSORS, get_modality
+
+FILE_NAME = "dataset.toml"
+PLACEHOLDERS = ("id", "parent", "stem")
+
+
+def _check_template(text: str) -> str:
+    """A path template that names the sample; relative, so that a data set can be moved as a whole."""
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise ValueError("a path with balanced { }") from error
+    if any(name not in PLACEHOLDERS for name in fields) or not {"id", "stem"} & set(fields):
+        raise ValueError("a path with {id}, such as rgb/{id}.png")
+    return _check_inside(text)
+
+
+def _check_inside(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or path.is_absolute() or ".." in path.parts:
+        raise ValueError("a path inside the data set's folder, without '..'")
+    return text
+
+
+Template = Annotated[str, AfterValidator(_check_template)]
+InsidePath = Annotated[str, AfterValidator(_check_inside)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class ClassRow(Options):
+    """One class; its index is its position."""
+
+    name: str = Field(min_length=1, description="Name, used as the text prompt.")
+    color: tuple[Byte, Byte, Byte] | None = Field(None, description="Red, green, blue, 0 to 255.")
+    synonyms: tuple[str, ...] = Field((), description="Other words for the class.")
+
+
+class FileRow(Options):
+    """Where a sample's file is."""
+
+    path: Template = Field(description="Path with {id}, relative to dataset.toml.")
+
+
+class LabelRow(FileRow):
+    """Where a sample's label is and how it is stored."""
+
+    encoding: Literal["index", "color"] = Field("index", description="Indices, or the classes' colours.")
+    map: dict[int, int] = Field({}, description="Stored value -> class index or ignore_index.")
+
+
+class ModalityRow(FileRow):
+    """Where a sample's sensor file is and how it is converted."""
+
+    options: dict[str, Any] = Field({}, description="Options of `armseg convert` for this sensor.")
+
+
+class TimesRow(Options):
+    """The file with the time of each sample."""
+
+    path: InsidePath = Field(description="Text file, 'id microseconds' per line.")
+
+
+class DataSetFile(Options):
+    """The whole of dataset.toml."""
+
+    format_version: Literal[1] = Field(description="Version of this layout.")
+    name: str = Field(min_length=1, description="Name of the data set.")
+    ignore_index: int = Field(255, ge=0, le=65535, description="Label value that does not count.")
+    classes: tuple[ClassRow, ...] = Field(min_length=1, max_length=1000, description="In index order.")
+    rgb: FileRow
+    label: LabelRow | None = None
+    caption: FileRow | None = None
+    times: TimesRow | None = None
+    modalities: dict[str, ModalityRow] = Field({}, description="Sensors.")
+    splits: dict[str, InsidePath] = Field(min_length=1, description="Split name -> file of ids, one a line.")
+
+    @field_validator("classes")
+    @classmethod
+    def _names_differ(cls, rows: tuple[ClassRow, ...]) -> tuple[ClassRow, ...]:
+        names = [row.name.strip().lower() for row in rows]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"class names that differ (given more than once: {', '.join(twice)})")
+        return rows
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _known_modalities(cls, rows: Any) -> Any:
+        if not isinstance(rows, dict):
+            return rows
+        named = {}
+        for name, row in rows.items():
+            try:
+                key = get_modality(name).name
+            except UsageError as error:
+                near = difflib.get_close_matches(name, SENSORS, n=1)
+                raise ValueError(f"{error.expected}, got '{name}'"
+                                 + (f", did you mean '{near[0]}'?" if near else "")) from error
+            if key == "rgb" or key in named:
+                raise ValueError(f"each sensor once and no rgb here, got '{name}'")
+            named[key] = row
+        return named
+
+    @model_validator(mode="after")
+    def _options_and_map(self) -> DataSetFile:
+        allowed = {*range(len(self.classes)), self.ignore_index}
+        wrong = sorted(set(self.label.map.values()) - allowed) if self.label else []
+        if wrong:
+            raise ValueError(f"label.map to class indices 0 to {len(self.classes) - 1} or "
+                             f"{self.ignore_index}, got {wrong}")
+        for name, row in self.modalities.items():
+            _parse_options(name, row.options)
+        return self
+
+    @property
+    def class_infos(self) -> tuple[ClassInfo, ...]:
+        """The classes, with a colour each."""
+        return tuple(ClassInfo(row.name, row.color or default_color(i), row.synonyms)
+                     for i, row in enumerate(self.classes))
+
+
+def _parse_options(modality: str, options: dict[str, Any]) -> Options | None:
+    from armseg_core.config.conversion import OPTIONS
+
+    group = OPTIONS.get(modality)
+    if group is None:
+        return None
+    try:
+        return group.parse(options)
+    except UsageError as error:
+        raise ValueError(f"valid modalities.{modality}.options ({error})") from error
+
+
+def path_options(modality: str) -> set[str]:
+    """Names of the options of a sensor that are files (resolved against the data set's folder)."""
+    from armseg_core.config.conversion import OPTIONS
+
+    group = OPTIONS.get(modality)
+    fields = group.model_fields.items() if group else ()
+    return {name for name, info in fields
+            if info.annotation is Path or Path in typing.get_args(info.annotation)}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The plain content of a TOML file.
+
+    Raises:
+        InputError: it does not exist or may not be read. DataSetError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataSetError(f"not valid TOML: {error}", where=path) from error
+
+
+def parse_dataset_file(path: Path) -> DataSetFile:
+    """Read and validate dataset.toml.
+
+    Raises:
+        InputError: it does not exist or may not be read.
+        DataSetError: the first problem, and how many more there are.
+    """
+    values = read_toml(path)
+    try:
+        return DataSetFile.model_validate(values)
+    except ValidationError as error:
+        first, *more = problems(error)
+        hint = f"armseg check {path.parent} lists all {len(more) + 1} problems" if more else None
+        raise DataSetError(first, where=path, hint=hint) from error
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Every problem of a dataset.toml in one line each, unknown names with the nearest known one."""
+    return [_problem(item) for item in error.errors()]
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "dataset.toml"
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(item["loc"][:-1])
+        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        advice = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        return f"unknown name '{where}', {advice}"
+    if item["type"] == "missing":
+        return f"'{where}' is missing"
+    expected = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return f"expected {expected}"
+    shown = repr(item["input"])
+    return f"'{where}' is {shown if len(shown) < 60 else shown[:57] + '...'} (expected {expected})"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """Names allowed at a place of dataset.toml, found by walking the models."""
+    model: type[BaseModel] = DataSetFile
+    for part in location:
+        if part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [_model_in(part) for part in typing.get_args(annotation)]
+    return next((model for model in found if model is not None), None)

@@ -1,0 +1,153 @@
+"""A data set described by `dataset.toml`, and the one function that opens any data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from armseg_core.data.dataset import DataSet, ToTensor
+from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file, path_options
+from armseg_core.data.images import read_color_label, read_label
+from armseg_core.errors import DataSetError, InputError
+
+
+class FolderDataset(DataSet):
+    """A folder with a dataset.toml (see `dataset_file.py`). Arguments and use as in `DataSet`."""
+
+    def _open(self) -> None:
+        self._file = parse_dataset_file(self.root / FILE_NAME)
+        self.name, self.classes = self._file.name, self._file.class_infos
+        self.ignore_index = self._file.ignore_index
+        self.modalities, self.splits = tuple(self._file.modalities), tuple(self._file.splits)
+        self._times = read_times(self.root / self._file.times.path) if self._file.times else {}
+
+    def list_ids(self, split: str) -> list[str]:
+        return read_ids(self.root / self._file.splits[split])
+
+    def rgb_path(self, sample_id: str) -> Path:
+        return self._path(self._file.rgb.path, sample_id)
+
+    def label_path(self, sample_id: str) -> Path | None:
+        return self._path(self._file.label.path, sample_id) if self._file.label else None
+
+    def sensor_path(self, sample_id: str, modality: str) -> Path:
+        return self._path(self._file.modalities[modality].path, sample_id)
+
+    def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
+        options = self._file.modalities[modality].options
+        files = path_options(modality)
+        return {name: self._path(value, sample_id) if name in files and isinstance(value, str) else value
+                for name, value in options.items()}
+
+    def time_us(self, sample_id: str) -> int | None:
+        if not self._times:
+            return None
+        if sample_id not in self._times:
+            raise DataSetError(f"no time for sample '{sample_id}'", where=self.root / FILE_NAME,
+                               expected="a line 'id microseconds' in the file named under [times]")
+        return self._times[sample_id]
+
+    def read_stored_label(self, path: Path) -> np.ndarray:
+        if self._file.label and self._file.label.encoding == "color":
+            return read_color_label(path, self.palette, self.ignore_index)
+        return read_label(path)
+
+    def map_label(self, stored: np.ndarray) -> np.ndarray:
+        mapping = self._file.label.map if self._file.label else {}
+        if not mapping:
+            return stored
+        out = stored.astype(np.int64)
+        for old, new in mapping.items():
+            out[stored == old] = new
+        return out
+
+    def caption(self, index: int) -> str | None:
+        if self._file.caption is None:
+            return None
+        path = self._path(self._file.caption.path, self.ids[index])
+        return path.read_text(encoding="utf-8").strip() or None if path.is_file() else None
+
+    def _path(self, template: str, sample_id: str) -> Path:
+        return self.root / fill(template, sample_id)
+
+
+def fill(template: str, sample_id: str) -> str:
+    """The path of a sample: {id}, {parent} and {stem} replaced."""
+    path = PurePosixPath(sample_id)
+    return template.format(id=sample_id, parent=path.parent, stem=path.name)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids of a split file: one per line, blank lines and lines that begin with # left out.
+
+    Raises:
+        InputError: it does not exist or may not be read. DataSetError: an id that leaves the folder.
+    """
+    ids = [line.strip() for line in _read_lines(path)]
+    ids = [line for line in ids if line and not line.startswith("#")]
+    for sample_id in ids:
+        pure = PurePosixPath(sample_id)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise DataSetError(f"id '{sample_id}' leaves the data set's folder", where=path)
+    return ids
+
+
+def read_times(path: Path) -> dict[str, int]:
+    """'id microseconds' per line -> id -> time.
+
+    Raises:
+        InputError: it does not exist or may not be read. DataSetError: a line of another form.
+    """
+    times = {}
+    for number, line in enumerate(_read_lines(path), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            sample_id, time = line.rsplit(maxsplit=1)
+            times[sample_id.strip()] = int(time)
+        except ValueError as error:
+            raise DataSetError(f"line {number} is {line.strip()!r}", where=path,
+                               expected="'id microseconds'") from error
+    return times
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=path) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=path) from error
+
+
+def open_dataset(root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,
+                 size: tuple[int, int] | None = None, cache_mb: float = 0,
+                 cache_dir: str | os.PathLike[str] | None = None,
+                 to_tensor: ToTensor | None = None) -> DataSet:
+    """Open a split of any data set: a folder with dataset.toml, or a public one by its layout.
+
+    Arguments as in `DataSet`.
+
+    Raises:
+        InputError: the folder does not exist. DataSetError: it is no data set; lists what was looked for.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise InputError("no such folder" if not folder.exists() else "not a folder", where=folder,
+                         expected="the folder of a data set")
+    return dataset_class(folder)(folder, split, modalities, size, cache_mb, cache_dir, to_tensor)
+
+
+def dataset_class(root: Path) -> type[DataSet]:
+    """The class that reads a folder.
+
+    Raises:
+        DataSetError: none does; lists what was looked for.
+    """
+    if (root / FILE_NAME).is_file():
+        return FolderDataset
+    raise DataSetError("not a data set", where=root, expected=FILE_NAME)
