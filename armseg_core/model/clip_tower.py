@@ -62,6 +62,8 @@ class ClipTower(nn.Module):
             if getattr(trunk.patch_embed, "flatten", False):
                 trunk.patch_embed.flatten = False
                 trunk.patch_embed.output_fmt = type(trunk.patch_embed.output_fmt)("NHWC")
+            if getattr(getattr(trunk, "rope", None), "_use_cached_embed", False):
+                trunk.rope._use_cached_embed = False  # rotary positions follow the actual grid
         preprocess = getattr(visual, "preprocess_cfg", {})
         mean = preprocess.get("mean", (0.48145466, 0.4578275, 0.40821073))
         std = preprocess.get("std", (0.26862954, 0.26130258, 0.27577711))
@@ -74,12 +76,11 @@ class ClipTower(nn.Module):
     def _probe(self) -> None:
         """Run one small image to learn the channels and strides of the four maps and the embedding size."""
         self.eval()
-        side = 64 if self.kind != "pyramid" else 128
+        side = 128
         if self.kind == "native":
-            ph, pw = self.visual.patch_size
-            side = 4 * max(ph, pw)
+            side = 4 * max(self.visual.patch_size)
         elif self.kind == "timm_vit":
-            side = 4 * max(self.visual.trunk.patch_embed.patch_size)
+            side = 4 * self.visual.trunk.patch_embed.feat_ratio()
         reference = next(self.visual.parameters())
         out = self(torch.zeros(1, 3, side, side, dtype=reference.dtype, device=reference.device))
         self.channels = [m.shape[1] for m in out.maps]

@@ -73,7 +73,6 @@ class Segmenter(nn.Module):
         self.dsrm = DSRM(width, dim, len(texts), config.experts, config.expert_rank, config.guidance) if config.dsrm else None
         self.decoder = Decoder(width, config.stem_width, dim)
         self.classifiers = nn.ModuleList(TextClassifier(text) for text in texts)
-        # created last, so that an RGB-only model of the same seed starts from the same shared weights
         self.stem_sensor = nn.ModuleDict({m: Stem(get_modality(m).num_channels, config.stem_width) for m in self.modalities})
         if self.modalities:
             self.lateral_sensor = nn.ModuleList(
