@@ -111,7 +111,7 @@ class ArmsegGroup(TyperGroup):
             kept = "; ".join(getattr(error, "__notes__", ())) or (row.interrupted if row else "")
             fail(error, f"interrupted: {kept}" if kept else "interrupted", 130)
         except Exception as error:
-            line, code = describe(error)
+            line, code = describe(error, " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand])))
             fail(error, line, code)
 
 
@@ -134,12 +134,12 @@ _UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDI
              errno.EDQUOT, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP}
 
 
-def describe(error: Exception) -> tuple[str, int]:
-    """The line for the user and the exit code of an exception."""
+def describe(error: Exception, command: str = "armseg") -> tuple[str, int]:
+    """The line for the user and the exit code of an exception raised in a command ("armseg convert")."""
     if isinstance(error, ArmsegError):
         return f"error: {error}", error.exit_code
     if isinstance(error, typer.TyperException):
-        return f"error: {usage_line(error)}", 2
+        return f"error: {usage_line(error, command)}", 2
     if isinstance(error, OSError) and error.errno in _UNUSABLE:
         where = f"{error.filename}: " if error.filename else ""
         return f"error: {where}{(error.strerror or str(error)).lower()}", 2
@@ -150,15 +150,15 @@ def describe(error: Exception) -> tuple[str, int]:
             "Try: the same command with ARMSEG_TRACEBACK=1 in front, and report what it prints"), 1
 
 
-def usage_line(error: Any) -> str:
+def usage_line(error: Any, command: str) -> str:
     """A usage error of typer in one line, with a suggestion where there is one."""
     text = " ".join(error.format_message().split())
     if getattr(error, "possibilities", None):
         name = error.option_name
         near = difflib.get_close_matches(name, error.possibilities, n=1) or error.possibilities[:1]
         text = f"No such option: {name}. Try: {near[0]}"
-    elif getattr(error, "ctx", None) is not None:
-        text = f"{text.rstrip('.')}. Try: {error.ctx.command_path} --help"
+    else:
+        text = f"{text.rstrip('.')}. Try: {command} --help"
     return text[:1].lower() + text[1:]
 
 

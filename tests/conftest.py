@@ -30,7 +30,7 @@ def sample_data() -> Path:
 
 @pytest.fixture
 def armseg(monkeypatch: pytest.MonkeyPatch):
-    """Run a command line in this process: `armseg("convert", "x.h5")` -> result with exit_code, stdout, stderr."""
+    """Run a command line in this process: `armseg("convert", "x.h5")` -> exit_code, stdout, stderr."""
     from typer.testing import CliRunner
 
     from armseg_cli.main import app

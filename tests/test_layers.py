@@ -20,6 +20,7 @@ LAYERS = (
     ("config", "arrays", "tensorfile"),
     ("provenance",),
     ("sensors", "representations", "data", "model", "metrics", "visualization"),
+    ("conversion_plan",),
     ("conversion", "inspection", "model.segmenter"),
     ("model.checkpoint",),
     ("prediction", "evaluation"),
@@ -86,12 +87,15 @@ def test_core_imports_point_down(path: Path) -> None:
         if not target.startswith("armseg_core"):
             continue
         other = known_prefix(target)
-        allowed = other == room or TIERS[other] < TIERS[room] or (target in lazy_allowed and target not in at_top)
+        allowed = (
+            other == room or TIERS[other] < TIERS[room] or (target in lazy_allowed and target not in at_top)
+        )
         assert allowed, f"{module} (tier {TIERS[room]}) imports {target} (tier {TIERS[other]})"
 
 
-@pytest.mark.parametrize("path", [p for room in NUMPY_ROOMS for p in modules(REPOSITORY / room.replace(".", "/"))],
-                         ids=name_of)
+@pytest.mark.parametrize(
+    "path", [p for room in NUMPY_ROOMS for p in modules(REPOSITORY / room.replace(".", "/"))], ids=name_of
+)
 def test_numpy_rooms_do_without_torch(path: Path) -> None:
     module = name_of(path)
     used = imports(ast.parse(path.read_text()), module, top_level=module.startswith(TORCH_ALLOWED))
@@ -107,17 +111,19 @@ def test_command_modules_import_nothing_heavy_at_the_top(path: Path) -> None:
 LIGHT = {
     "importing armseg_core": "import armseg_core",
     "armseg --help": "import sys; sys.argv = ['armseg', '--help']\n"
-                     "from armseg_cli.__main__ import run\n"
-                     "try: run()\n"
-                     "except SystemExit as end: assert not end.code, end.code",
+    "from armseg_cli.__main__ import run\n"
+    "try: run()\n"
+    "except SystemExit as end: assert not end.code, end.code",
     "the modules of all commands": "import importlib; from armseg_cli.main import COMMANDS\n"
-                                   "[importlib.import_module(row.module) for row in COMMANDS]",
+    "[importlib.import_module(row.module) for row in COMMANDS]",
 }
 
 
 @pytest.mark.parametrize("what", LIGHT)
 def test_light_entry_points_load_no_heavy_package(what: str) -> None:
     code = LIGHT[what] + f"\nimport sys; print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"

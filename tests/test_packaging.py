@@ -1,0 +1,107 @@
+"""The metadata, the constraints and the code name the same packages; the wheel is complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import armseg_core
+from armseg_core.environment import EXTRAS, REQUIRED
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def package_name(requirement: str) -> str:
+    """'laspy[lazrs]>=2.7' -> 'laspy'; names are compared as indexes do (case, '-' and '_' do not matter)."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name
+    return name[0].lower().replace("_", "-")
+
+
+def constrained() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert all(len(pair) == 2 for pair in pairs), "every constraint is one exact version"
+    return {package_name(name): version for name, version in pairs}
+
+
+def test_constraints_pin_everything_that_is_installed_for_development() -> None:
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    assert {package_name(item) for item in wanted} <= set(constrained())
+
+
+def test_torch_and_torchvision_are_a_pair() -> None:
+    pins = constrained()
+    assert int(pins["torchvision"].split(".")[1]) == int(pins["torch"].split(".")[1]) + 15
+
+
+def test_doctor_knows_every_dependency_and_extra() -> None:
+    assert {package_name(item) for item in PROJECT["project"]["dependencies"]} == set(
+        map(package_name, REQUIRED)
+    )
+    assert set(PROJECT["project"]["optional-dependencies"]) == set(EXTRAS)
+
+
+def test_one_version_everywhere() -> None:
+    assert PROJECT["project"]["version"] == armseg_core.__version__
+    assert PROJECT["project"]["scripts"] == {"armseg": "armseg_cli.__main__:run"}
+    assert PROJECT["project"]["requires-python"] == ">=3.11"
+
+
+def test_licence_is_apache_2() -> None:
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.fixture(scope="module")
+def built_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    for name in ("armseg_core", "armseg_cli"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    pytest.importorskip("setuptools", minversion="77")
+    code = "import sys, setuptools.build_meta as backend; print(backend.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(source)], cwd=source, check=True, capture_output=True)
+    return next(source.glob("*.whl"))
+
+
+def test_the_wheel_holds_code_assets_and_licence(built_wheel: Path) -> None:
+    names = zipfile.ZipFile(built_wheel).namelist()
+    for room in ("armseg_core", "armseg_cli"):
+        here = {
+            path.relative_to(REPOSITORY).as_posix()
+            for path in (REPOSITORY / room).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert here - set(names) == set()
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not any(name.startswith(("tests", "sample_data", "benchmarks")) for name in names)
+
+
+def test_an_installed_wheel_answers_without_the_repository(built_wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(built_wheel).extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "armseg_cli", "--version"],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout == f"armseg {armseg_core.__version__}\n", done.stderr
+    code = "from armseg_core.sample_data import repository_sample_data as f; print(f())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=False
+    )
+    assert done.stdout == "None\n", done.stderr
