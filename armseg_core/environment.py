@@ -182,12 +182,21 @@ def _extras() -> Iterator[Check]:
                     f"pip install 'armseg[{extra}]'" if missing else "")
 
 
-def _weights() -> Iterator[Check]:
-    tiny = Path(__file__).parent / "assets" / "armseg-tiny"
-    files = [path for path in tiny.rglob("*") if path.is_file()] if tiny.is_dir() else []
-    yield Check("weights", "armseg-tiny", "ok" if files else "broken",
-                f"bundled, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB" if files else
-                f"missing in {tiny}", "" if files else "pip install --force-reinstall armseg")
+def _tiny_clip() -> Iterator[Check]:
+    from armseg_core.config.training import TINY, ModelConfig
+    from armseg_core.errors import ArmsegError
+    from armseg_core.model.clip_loading import TINY_FOLDER, load_clip
+
+    try:
+        load_clip(ModelConfig(clip=TINY))
+    except ArmsegError as error:
+        yield Check("weights", TINY, "broken", str(error), "pip install --force-reinstall armseg")
+    else:
+        size = sum(path.stat().st_size for path in TINY_FOLDER.rglob("*") if path.is_file())
+        yield Check("weights", TINY, "ok", f"bundled ({size / 1e6:.1f} MB), loads; a demonstration default")
+
+
+def _weights_cache() -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
     for name, folder, pattern in (("Hugging Face cache", Path(HF_HUB_CACHE), "models--*"),
@@ -209,7 +218,14 @@ def _data() -> Iterator[Check]:
 
 
 _CHECKS: tuple[tuple[str, Callable[[], Iterator[Any]]], ...] = (
-    ("system", _system), ("packages", _packages), ("torch", _torch_pair), ("torch", _devices),
-    ("files", _image_codecs), ("files", _hdf5_filters), ("extras", _extras), ("weights", _weights),
+    ("system", _system),
+    ("packages", _packages),
+    ("torch", _torch_pair),
+    ("torch", _devices),
+    ("files", _image_codecs),
+    ("files", _hdf5_filters),
+    ("extras", _extras),
+    ("weights", _tiny_clip),
+    ("weights", _weights_cache),
     ("data", _data),
 )
