@@ -17,7 +17,7 @@ LAYERS = (
     ("",),  # armseg_core itself: __version__; its other names are loaded on use
     ("errors",),
     ("modalities",),
-    ("config", "arrays", "tensorfile"),
+    ("config", "arrays", "tensorfile", "resizing"),
     ("provenance",),
     ("sensors", "representations", "data", "model", "metrics", "visualization"),
     ("conversion_plan",),

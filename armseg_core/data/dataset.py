@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from armseg_core.data.cache import TensorCache
@@ -19,6 +18,7 @@ from armseg_core.data.images import read_label, read_rgb, to_unit
 from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.modalities import get_modality
+from armseg_core.resizing import resize_image, resize_nearest
 from armseg_core.tensorfile import SensorTensor
 
 ToTensor = Callable[..., SensorTensor]
@@ -111,7 +111,7 @@ class DataSet:
         return stored
 
     def crop(self, array: np.ndarray) -> np.ndarray:
-        """The part of a (..., H, W) array at the RGB image's native size that the data set uses."""
+        """The part of an image or label (..., H, W) that the data set uses."""
         return array
 
     def caption(self, index: int) -> str | None:
@@ -148,23 +148,21 @@ class DataSet:
             DataSetError: sizes differ or a label has values outside the class list.
         """
         sample_id = self.ids[index]
-        image = to_unit(read_rgb(self.rgb_path(sample_id)))
-        native = image.shape[1:]
+        rgb = self.crop(to_unit(read_rgb(self.rgb_path(sample_id))))
+        native = (rgb.shape[1], rgb.shape[2])
         label = self.load_label(index)
         if label is not None and label.shape != native:
             raise DataSetError(f"the label is {label.shape[1]}x{label.shape[0]} and the RGB image "
                                f"{native[1]}x{native[0]}", where=self.label_path(sample_id),
                                expected="the same size", hint=f"armseg check {self.root}")
-        rgb = self.crop(image)
-        label = None if label is None else self.crop(label)
-        sensors = {name: self._sensor(sample_id, name, (native[0], native[1]))
-                   for name in self.selected if self.has(index, name)}
-        return Sample(
-            id=sample_id, rgb=resize_image(rgb, self.size),
-            label=None if label is None else resize_nearest(label, self.size), sensors=sensors)
+        size = self.size or native
+        present = [name for name in self.selected if self.has(index, name)]
+        sensors = {name: self._sensor(sample_id, name, size) for name in present}
+        return Sample(id=sample_id, rgb=resize_image(rgb, size),
+                      label=None if label is None else resize_nearest(label, size), sensors=sensors)
 
     def load_label(self, index: int) -> np.ndarray | None:
-        """The label (H, W) int64 at its stored size, not cropped; None when the file does not exist.
+        """The label (H, W) int64 at its stored size, cropped; None when the file does not exist.
 
         Raises:
             FormatError: the file is damaged or holds colours. DataSetError: values outside the class list.
@@ -172,7 +170,7 @@ class DataSet:
         path = self.label_path(self.ids[index])
         if path is None or not path.exists():
             return None
-        label = self.map_label(self.read_stored_label(path)).astype(np.int64)
+        label = self.crop(self.map_label(self.read_stored_label(path))).astype(np.int64)
         wrong = np.unique(label[((label < 0) | (label >= len(self.classes))) & (label != self.ignore_index)])
         if len(wrong):
             shown = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
@@ -182,17 +180,13 @@ class DataSet:
                 hint=f"armseg check {self.root}")
         return label
 
-    def _sensor(self, sample_id: str, modality: str, native: tuple[int, int]) -> np.ndarray:
-        """The model tensor (C, H, W) float32, cropped as the RGB image is and at the size of the sample."""
-        path = self.sensor_path(sample_id, modality)
-        whole = np.broadcast_to(np.float32(0), native)
-        cropped = self.crop(whole).shape != native
-        size = native if cropped or self.size is None else self.size
-        time_us, options = self.time_us(sample_id), self.sensor_options(sample_id, modality)
+    def _sensor(self, sample_id: str, modality: str, size: tuple[int, int]) -> np.ndarray:
+        """The model tensor (C, *size) float32."""
+        path, time_us = self.sensor_path(sample_id, modality), self.time_us(sample_id)
+        options = self.sensor_options(sample_id, modality)
         parameters = {"modality": modality, "size": size, "at_us": time_us, "options": options}
-        frame = self._cache.get(
+        return self._cache.get(
             path, parameters, lambda: self.make_sensor(path, modality, size, time_us, options))
-        return resize_tensor(self.crop(frame), self.size, modality) if cropped else frame
 
     def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
                     options: dict[str, Any]) -> SensorTensor:
@@ -202,35 +196,3 @@ class DataSet:
 
             self._to_tensor = to_tensor
         return self._to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """(C, H, W) float32 -> (C, *size): averages when shrinking, bilinear when growing."""
-    if size is None or image.shape[1:] == tuple(size):
-        return image
-    shrinks = size[0] < image.shape[1] or size[1] < image.shape[2]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    planes = [cv2.resize(np.ascontiguousarray(c), (size[1], size[0]), interpolation=how) for c in image]
-    return np.stack(planes)
-
-
-def resize_nearest(array: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """(..., H, W) of any dtype -> (..., *size), taking the pixel whose centre is nearest."""
-    if size is None or array.shape[-2:] == tuple(size):
-        return array
-    rows, columns = (np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
-                     for new, old in zip(size, array.shape[-2:], strict=True))
-    return array[..., rows[:, None], columns]
-
-
-def resize_tensor(tensor: np.ndarray, size: tuple[int, int] | None, modality: str) -> np.ndarray:
-    """A model tensor (C, H, W) -> (C, *size): nearest where values must not be mixed, else as an image."""
-    if size is None or tensor.shape[1:] == tuple(size):
-        return tensor
-    row = get_modality(modality)
-    nearest = np.array([name in row.nearest for name in row.channels])
-    out = np.empty((len(tensor), *size), np.float32)
-    out[nearest] = resize_nearest(tensor[nearest], size)
-    if not nearest.all():
-        out[~nearest] = resize_image(np.ascontiguousarray(tensor[~nearest]), size)
-    return out
