@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,6 +101,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A scratch folder that becomes `folder` (replacing an older one) when the block ends well.
+
+    Raises:
+        OutputError: the parent folder cannot be created or written.
+    """
+    target = Path(folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write here: {error.strerror}", where=target) from error
+    try:
+        new = scratch / target.name
+        new.mkdir()
+        yield new
+        if target.exists():
+            os.replace(target, scratch / "old")
+        os.replace(new, target)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _umask() -> int:

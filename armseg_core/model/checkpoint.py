@@ -1,0 +1,221 @@
+"""The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
+
+    armseg.json                     what the model is: CLIP identity, classes, modalities, versions, metrics
+    adapters/<modality>/            LoRA adapters in peft's format
+    segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
+    class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
+    README.md                       model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import armseg_core
+from armseg_core.config.training import TINY, ModelConfig
+from armseg_core.data.sample import ClassInfo
+from armseg_core.errors import CheckpointError
+from armseg_core.modalities import MODALITIES, get_modality
+from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
+from armseg_core.model.clip_tower import ClipTower
+from armseg_core.model.ma_clip import modality_prompt
+from armseg_core.model.segmenter import Segmenter
+from armseg_core.tensorfile import atomic_folder
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A data set the model can label: its name and class list."""
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        return [c.color for c in self.classes]
+
+
+@dataclass
+class Model:
+    """A segmenter with all that is needed to use it.
+
+    prompts: modality name -> unit text embedding (E,) of "a thermal infrared image." and the like.
+    clip: the CLIP it was built on; None after loading from a folder (the text tower is then not needed).
+    """
+
+    segmenter: Segmenter
+    config: ModelConfig
+    domains: tuple[Domain, ...]
+    identity: ClipIdentity
+    prompts: dict[str, Tensor]
+    clip: LoadedClip | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.segmenter.modalities
+
+    @property
+    def device(self) -> torch.device:
+        return self.segmenter.stem_rgb.layers[0][0].weight.device
+
+    def domain_index(self, name: str | None) -> int:
+        """Number of a data set by name; None means the only (or first) one.
+
+        Raises:
+            CheckpointError: no such data set.
+        """
+        if name is None:
+            return 0
+        names = [d.name for d in self.domains]
+        if name not in names:
+            raise CheckpointError(f"the model knows no data set '{name}'", expected="one of " + ", ".join(names))
+        return names.index(name)
+
+
+def build(config: ModelConfig, modalities: tuple[str, ...], domains: tuple[Domain, ...]) -> Model:
+    """A new model on the CLIP that the configuration names; random parts come from torch's global generator."""
+    clip = load_clip(config)
+    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
+    segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
+    prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
+    return Model(segmenter, config, domains, clip.identity, prompts, clip)
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write the model folder; an older one of that name is replaced when the new one is whole.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with atomic_folder(folder) as scratch:
+        _write(model, scratch)
+
+
+def _write(model: Model, folder: Path) -> None:
+    segmenter = model.segmenter
+    if segmenter.ma_clip.adapters is not None:
+        segmenter.ma_clip.adapters.save(folder / "adapters")
+        for name in segmenter.ma_clip.adapters.names:  # peft's card is an empty template; adapter 'default' nests alike
+            (folder / "adapters" / name / "README.md").unlink(missing_ok=True)
+        (folder / "adapters" / "README.md").unlink(missing_ok=True)
+    own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
+    safetensors.torch.save_file(own, folder / "segmenter.safetensors")
+    embeddings = {f"domain.{i}": c.text.detach().cpu().contiguous() for i, c in enumerate(segmenter.classifiers)}
+    embeddings |= {f"prompt.{n}": t.detach().cpu().contiguous() for n, t in model.prompts.items()}
+    safetensors.torch.save_file(embeddings, folder / "class_embeddings.safetensors")
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "clip": asdict(model.identity),
+        "model": model.config.model_dump(mode="json"),
+        "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
+        "domains": [{"name": d.name, "classes": [asdict(c) for c in d.classes]} for d in model.domains],
+        "metrics": model.metrics,
+        "versions": {"armseg": armseg_core.__version__,
+                     **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")}},
+    }
+    (folder / "armseg.json").write_text(json.dumps(meta, indent=2))
+    (folder / "README.md").write_text(_card(model))
+
+
+def _card(model: Model) -> str:
+    """The model card."""
+    lines = [
+        "# armseg model", "",
+        f"RGB-X semantic segmentation with {', '.join(get_modality(m).title for m in model.modalities) or 'RGB only'}, "
+        f"on CLIP {model.identity.name}"
+        + (f" ({model.identity.pretrained})" if model.identity.pretrained else "") + ".", "",
+        "Use: `armseg predict IMAGE [SENSOR FILE] --model THIS_FOLDER`", "",
+    ]
+    if model.identity.name == TINY:
+        lines += ["Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.", ""]
+    for domain in model.domains:
+        lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
+    if model.metrics:
+        lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
+    return "\n".join(lines)
+
+
+def load(folder: str | os.PathLike[str], device: str | torch.device = "cpu", weights: Path | None = None) -> Model:
+    """Read a model folder.
+
+    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights file,
+    when they are no longer where they were at training.
+
+    Raises:
+        CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
+    """
+    path = find_model(Path(folder))
+    try:
+        meta = json.loads((path / "armseg.json").read_text())
+        if meta["format_version"] > FORMAT_VERSION:
+            raise CheckpointError("written by a newer armseg", where=path, hint="pip install -U armseg")
+        values = meta["model"] | ({"weights": weights} if weights else {})
+        config = ModelConfig.parse(values, where=str(path / "armseg.json"))
+        recorded = ClipIdentity(**meta["clip"])
+        domains = tuple(
+            Domain(d["name"], tuple(ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]))
+            for d in meta["domains"])
+        modalities = tuple(get_modality(m).name for m in meta["modalities"])
+        own = safetensors.torch.load_file(path / "segmenter.safetensors")
+        embeddings = safetensors.torch.load_file(path / "class_embeddings.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"the model folder is damaged or incomplete ({error})", where=path,
+                              hint="train again or copy the whole folder") from error
+    clip = load_clip(config)
+    if clip.identity.sha256 != recorded.sha256:
+        raise CheckpointError(f"the CLIP weights are not those the model was trained on ({recorded.name}, "
+                              f"sha256 {recorded.sha256[:12]}...)", where=path, hint="--weights FILE with the right ones")
+    texts = [embeddings[f"domain.{i}"] for i in range(len(domains))]
+    segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
+    missing, unexpected = segmenter.load_state_dict(own, strict=False)
+    missing = [n for n in missing if not n.startswith("ma_clip.tower.")]
+    if missing or unexpected:
+        raise CheckpointError(f"segmenter.safetensors does not fit ({len(missing)} missing, {len(unexpected)} unknown)",
+                              where=path, hint="train again with this version of armseg")
+    if segmenter.ma_clip.adapters is not None:
+        segmenter.ma_clip.adapters.load(path / "adapters")
+    prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
+    segmenter.to(device).eval()
+    return Model(segmenter, config, domains, recorded, {n: t.to(device) for n, t in prompts.items()},
+                 metrics=meta.get("metrics", {}))
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder meant by a model or run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for candidate in (folder, folder / "best", folder / "last"):
+        if (candidate / "armseg.json").is_file():
+            return candidate
+    raise CheckpointError("no model here" if folder.exists() else "no such folder", where=folder,
+                          expected="a folder with armseg.json, or a run folder", hint="armseg train")
+
+
+def newest_run(out: Path = Path("runs")) -> Path:
+    """The run folder below `out` whose model was written last.
+
+    Raises:
+        CheckpointError: there is none, with the command that makes one.
+    """
+    found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
+    if not found:
+        raise CheckpointError("no trained model found", where=out, hint="armseg train, or name one with --model FOLDER")
+    return max(found, key=lambda p: p.stat().st_mtime).parent.parent
