@@ -40,7 +40,7 @@ class TensorCache:
     def get(self, source: Path, parameters: dict[str, Any], make: Callable[[], SensorTensor]) -> np.ndarray:
         """The frame (C, H, W) float32 made from `source` with `parameters`; calls `make` when it is not kept.
 
-        The array is read-only: it is shared between calls.
+        The array is the caller's own.
         """
         if not self.limit and self.folder is None:
             return _frame(make())
@@ -48,14 +48,14 @@ class TensorCache:
         frame = self._entries.get(key)
         if frame is not None:
             self._entries.move_to_end(key)
-            return frame
+            return frame.copy()
         frame = self._from_folder(key, make)
-        frame.setflags(write=False)
         if frame.nbytes <= self.limit:
             self._entries[key] = frame
             self.used += frame.nbytes
             while self.used > self.limit:
                 self.used -= self._entries.popitem(last=False)[1].nbytes
+            return frame.copy()
         return frame
 
     def _from_folder(self, key: str, make: Callable[[], SensorTensor]) -> np.ndarray:
