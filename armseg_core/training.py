@@ -119,6 +119,34 @@ def train(config: TrainConfig, *, resume: Path | None = None, progress: bool = T
     return run.folder
 
 
+def dry_run(config: TrainConfig) -> dict[str, Any]:
+    """Build everything and run one batch forward and backward; writes nothing.
+
+    Returns:
+        Shapes, parameter counts, loss and memory, as plain values.
+    """
+    device = pick_device(config.device)
+    torch.manual_seed(config.seed)
+    training, validation = open_data(config)
+    model = build_model(config, training)
+    model.segmenter.to(device)
+    assert model.clip is not None
+    model.clip.model.to(device)
+    parameters = model.segmenter.trainable()
+    batch = next(batches(config.model_copy(update={"workers": 0}), training))
+    loss, terms = training_step(config, model, make_optimizer(config, parameters), batch, 0, device)
+    frozen = sum(p.numel() for p in model.segmenter.parameters() if not p.requires_grad)
+    return {
+        "device": str(device), "clip": config.model.clip, "modalities": list(config.modalities),
+        "training_samples": {d.name: len(d) for d in training}, "validation_samples": {d.name: len(d) for d in validation},
+        "batch_rgb": list(batch.rgb.shape), "batch_sensor": batch.modality and [batch.modality, *batch.sensor.shape],
+        "trainable_parameters": sum(p.numel() for p in parameters.values()), "frozen_parameters": frozen,
+        "lora_parameters": sum(p.numel() for n, p in parameters.items() if "lora_" in n),
+        "loss": loss, "terms": terms,
+        "gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20) if device.type == "cuda" else None,
+    }
+
+
 # -- data
 
 

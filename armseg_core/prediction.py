@@ -1,0 +1,184 @@
+"""Prediction on files: an RGB image and, where there is one, a sensor recording in any readable format."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from armseg_core.conversion import guess_modality, to_tensor
+from armseg_core.data.images import read_rgb, to_unit
+from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError
+from armseg_core.evaluation import autocast, pick_device
+from armseg_core.modalities import get_modality
+from armseg_core.model.checkpoint import Domain, Model, load
+from armseg_core.visualization import label_to_colour, overlay, save_indexed_png, save_png, with_legend
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of the chosen
+    class. modality: the sensor used, or None; `how` says where that came from ("option", "file", "MA-CLIP 93 %")."""
+
+    rgb: np.ndarray
+    mask: np.ndarray
+    confidence: np.ndarray
+    domain: Domain
+    modality: str | None
+    how: str
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels of each class that occurs, largest first."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.domain.classes)) / self.mask.size
+        names = self.domain.class_names
+        return {names[i]: float(counts[i]) for i in counts.argsort()[::-1] if counts[i] > 0}
+
+
+class Predictor:
+    """A loaded model that takes files.
+
+    Example: `Predictor.load("runs/train-001").predict("img.png", "events.h5").mask`
+    """
+
+    def __init__(self, model: Model, precision: str = "auto") -> None:
+        self.model, self.precision = model, precision
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "auto", weights: Path | None = None,
+             precision: str = "auto") -> Predictor:
+        """Read a model or run folder.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
+        return cls(load(folder, pick_device(device), weights), precision)
+
+    def predict(self, image: str | os.PathLike[str], sensor: str | os.PathLike[str] | None = None,
+                modality: str | None = None, *, dataset: str | None = None, at_us: int | None = None,
+                options: dict[str, Any] | None = None, stretch: bool = False) -> Prediction:
+        """Label every pixel of an image.
+
+        image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it the file
+        decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the model knows several.
+        at_us: time in the recording (default: its end, or the last frame). options: conversion options of the sensor.
+        stretch: accept a sensor frame of another aspect ratio.
+
+        Raises:
+            ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
+        """
+        rgb = to_unit(read_rgb(image))
+        domain = self.model.domain_index(dataset)
+        size = (rgb.shape[1], rgb.shape[2])
+        tensor, name, how = None, None, ""
+        if sensor is not None:
+            name, how = self._which(Path(sensor), modality, options)
+            native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
+            check_aspect(native.frames.shape[-2:], size, sensor, image, stretch)
+            tensor = native.frames[0] if native.frames.shape[-2:] == size else to_tensor(
+                sensor, modality=name, size=size, at_us=at_us, options=options).frames[0]
+        elif modality is not None:
+            raise UsageError(f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE")
+        mask, confidence = self.predict_arrays(rgb, tensor, name, domain)
+        photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
+        return Prediction(photo, mask, confidence, self.model.domains[domain], name, how)
+
+    @torch.inference_mode()
+    def predict_arrays(self, rgb: np.ndarray | None, sensor: np.ndarray | None = None, modality: str | None = None,
+                       domain: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask (H, W) uint8, confidence float32."""
+        given = [None if x is None else torch.from_numpy(np.ascontiguousarray(x))[None].to(self.model.device)
+                 for x in (rgb, sensor)]
+        with autocast(self.model.device, self.precision):
+            logits = self.model.segmenter(given[0], given[1], modality, domain).logits
+        confidence, mask = logits.float().softmax(1)[0].max(0)
+        return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+    def _which(self, path: Path, modality: str | None, options: dict[str, Any] | None) -> tuple[str, str]:
+        """(sensor, where that came from)."""
+        if not path.exists():
+            raise InputError("no such file", where=path, expected="a sensor recording or a file made by armseg convert")
+        if modality is not None:
+            name, how = get_modality(modality).name, "option"
+        elif (found := guess_modality(path)) is not None:
+            name, how = found, "file"
+        else:
+            name, share = self.guess(path, options)
+            how = f"MA-CLIP, {share:.0%} sure"
+            if share < 0.6:
+                warnings.warn(ArmsegWarning(f"{path}: taken for {name}, but with {share:.0%} confidence only; "
+                                            f"say --modality to be sure"), stacklevel=3)
+        if name not in self.model.modalities:
+            raise UsageError(f"the model was not trained with {name}", where=path,
+                             expected="one of " + (", ".join(self.model.modalities) or "no sensor: this is an RGB model"),
+                             hint=f"armseg train --modalities {name}")
+        return name, how
+
+    @torch.inference_mode()
+    def guess(self, path: Path, options: dict[str, Any] | None = None) -> tuple[str, float]:
+        """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
+
+        The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter and
+        compared with the prompts of all sensors. The reading that looks most like its own prompt wins; the confidence
+        is the softmax over the readings.
+
+        Raises:
+            InputError: no sensor of the model can read the file.
+        """
+        scores: dict[str, float] = {}
+        names = ("rgb", *self.model.modalities)
+        prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
+        for m in self.model.modalities:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ArmsegWarning)
+                    frame = to_tensor(path, modality=m, options=options).frames
+            except ArmsegError:
+                continue
+            stride = self.model.segmenter.stride
+            h, w = (max(stride, s // stride * stride) for s in frame.shape[-2:])
+            x = F.interpolate(torch.from_numpy(frame).to(self.model.device), size=(h, w))
+            similarity = 1 / 0.07 * self.model.segmenter.ma_clip(x, m).embedding.float() @ prompts.T
+            scores[m] = float(similarity.log_softmax(-1)[0, names.index(m)])
+        if not scores:
+            raise InputError("no sensor of the model can read this file", where=path,
+                             expected="a recording of " + ", ".join(self.model.modalities), hint=f"armseg inspect {path}")
+        weights = F.softmax(torch.tensor(list(scores.values())), 0)
+        best = int(weights.argmax())
+        return list(scores)[best], float(weights[best])
+
+
+def check_aspect(sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: object, rgb_path: object, stretch: bool) -> None:
+    """Refuse a sensor frame whose aspect ratio is not the image's (more than 5 % apart): the pixels cannot match.
+
+    Raises:
+        InputError.
+    """
+    ratio = (sensor[-1] / sensor[-2]) / (rgb[1] / rgb[0])
+    if not stretch and not 1 / 1.05 <= ratio <= 1.05:
+        raise InputError(f"the sensor frame is {sensor[-1]}x{sensor[-2]} and the image {rgb[1]}x{rgb[0]}", where=sensor_path,
+                         expected=f"a frame of the same view as {rgb_path}", hint="--stretch to use it all the same")
+
+
+def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str, Path]:
+    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.colour.png` and `<stem>.overlay.png` (with legend).
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = {kind: folder / f"{stem}.{kind}.png" for kind in ("mask", "colour", "overlay")}
+    palette = prediction.domain.palette
+    save_indexed_png(paths["mask"], prediction.mask, palette)
+    save_png(paths["colour"], label_to_colour(prediction.mask, palette))
+    names = prediction.domain.class_names
+    shown = [names.index(n) for n in prediction.shares]
+    picture = with_legend(overlay(prediction.rgb, prediction.mask, palette), [names[i] for i in shown],
+                          [palette[i] for i in shown], list(prediction.shares.values()))
+    save_png(paths["overlay"], picture)
+    return paths
