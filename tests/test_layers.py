@@ -23,7 +23,7 @@ LAYERS = (
     ("conversion_plan",),
     ("conversion", "inspection", "model.segmenter"),
     ("model.checkpoint",),
-    ("prediction", "evaluation"),
+    ("prediction", "evaluation", "figures"),
     ("training", "simulate"),
     ("sample_data",),
     ("environment", "demo"),
