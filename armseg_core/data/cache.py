@@ -37,6 +37,10 @@ class TensorCache:
         self.used = 0
         self._entries: OrderedDict[str, np.ndarray] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a data-loader worker receives: the settings, not the kept frames."""
+        return {**self.__dict__, "used": 0, "_entries": OrderedDict()}
+
     def get(self, source: Path, parameters: dict[str, Any], make: Callable[[], SensorTensor]) -> np.ndarray:
         """The frame (C, H, W) float32 made from `source` with `parameters`; calls `make` when it is not kept.
 

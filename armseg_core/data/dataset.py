@@ -41,6 +41,8 @@ class DataSet:
         UsageError: an unknown split or sensor.
     """
 
+    title: str  # of the kind of data set, for messages
+    layout: str  # what its folder is recognised by, in words
     name: str
     classes: tuple[ClassInfo, ...]
     ignore_index: int = 255
@@ -62,6 +64,7 @@ class DataSet:
                                hint=f"armseg check {self.root}")
         self._cache = TensorCache(cache_mb, cache_dir)
         self._to_tensor = to_tensor
+        self._with: dict[str, list[int]] = {}
 
     def _select(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
         if modalities is None:
@@ -74,6 +77,11 @@ class DataSet:
         return names
 
     # -- what a data set must answer
+
+    @classmethod
+    def matches(cls, root: Path) -> bool:
+        """Whether a folder looks like such a data set; cheap."""
+        raise NotImplementedError
 
     def _open(self) -> None:
         """Read what the folder says about itself and set the attributes above."""
@@ -137,11 +145,15 @@ class DataSet:
         return modality in self.modalities and self.sensor_path(self.ids[index], modality).exists()
 
     def indices_with(self, modality: str | None) -> list[int]:
-        """Numbers of the samples that have a sensor (None: all samples)."""
-        return [i for i in range(len(self)) if modality is None or self.has(i, modality)]
+        """Numbers of the samples that have a sensor (None: all samples). Looked up once per sensor."""
+        if modality is None:
+            return list(range(len(self)))
+        if modality not in self._with:
+            self._with[modality] = [i for i in range(len(self)) if self.has(i, modality)]
+        return list(self._with[modality])
 
-    def load(self, index: int) -> Sample:
-        """Sample number `index`, with the selected sensors that it has.
+    def load(self, index: int, modalities: Sequence[str] | None = None) -> Sample:
+        """Sample number `index`, with the sensors that it has out of `modalities` (None: all selected ones).
 
         Raises:
             InputError, FormatError: a file is missing (rgb) or damaged.
@@ -156,7 +168,8 @@ class DataSet:
                                f"{native[1]}x{native[0]}", where=self.label_path(sample_id),
                                expected="the same size", hint=f"armseg check {self.root}")
         size = self.size or native
-        present = [name for name in self.selected if self.has(index, name)]
+        wanted = self.selected if modalities is None else modalities
+        present = [name for name in wanted if self.has(index, name)]
         sensors = {name: self._sensor(sample_id, name, size) for name in present}
         return Sample(id=sample_id, rgb=resize_image(rgb, size),
                       label=None if label is None else resize_nearest(label, size), sensors=sensors)

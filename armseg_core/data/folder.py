@@ -1,15 +1,13 @@
-"""A data set described by `dataset.toml`, and the one function that opens any data set."""
+"""A data set described by `dataset.toml`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from armseg_core.data.dataset import DataSet, ToTensor
+from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file, path_options
 from armseg_core.data.images import read_color_label, read_label
 from armseg_core.errors import DataSetError, InputError
@@ -17,6 +15,12 @@ from armseg_core.errors import DataSetError, InputError
 
 class FolderDataset(DataSet):
     """A folder with a dataset.toml (see `dataset_file.py`). Arguments and use as in `DataSet`."""
+
+    title, layout = "folder data set", FILE_NAME
+
+    @classmethod
+    def matches(cls, root: Path) -> bool:
+        return (root / FILE_NAME).is_file()
 
     def _open(self) -> None:
         self._file = parse_dataset_file(self.root / FILE_NAME)
@@ -122,32 +126,3 @@ def _read_lines(path: Path) -> list[str]:
         raise InputError("no such file", where=path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", where=path) from error
-
-
-def open_dataset(root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,
-                 size: tuple[int, int] | None = None, cache_mb: float = 0,
-                 cache_dir: str | os.PathLike[str] | None = None,
-                 to_tensor: ToTensor | None = None) -> DataSet:
-    """Open a split of any data set: a folder with dataset.toml, or a public one by its layout.
-
-    Arguments as in `DataSet`.
-
-    Raises:
-        InputError: the folder does not exist. DataSetError: it is no data set; lists what was looked for.
-    """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise InputError("no such folder" if not folder.exists() else "not a folder", where=folder,
-                         expected="the folder of a data set")
-    return dataset_class(folder)(folder, split, modalities, size, cache_mb, cache_dir, to_tensor)
-
-
-def dataset_class(root: Path) -> type[DataSet]:
-    """The class that reads a folder.
-
-    Raises:
-        DataSetError: none does; lists what was looked for.
-    """
-    if (root / FILE_NAME).is_file():
-        return FolderDataset
-    raise DataSetError("not a data set", where=root, expected=FILE_NAME)
