@@ -10,7 +10,7 @@ from typing import Any
 
 from armseg_core import __version__
 from armseg_core.errors import ArmsegError, InputError
-from armseg_core.tensorfile import TensorFile, TensorInfo, sha256_of
+from armseg_core.tensorfile import TensorFile, sha256_of
 
 FULL_HASH_BYTES = 1 << 30  # above this, reading everything a second time costs more than it is worth
 _EDGE = 1 << 20
@@ -22,8 +22,8 @@ SAMPLED = "sha256 of name, size, modification time, first and last MiB of each f
 def source_hash(path: str | os.PathLike[str]) -> tuple[str, str]:
     """(hex digest, rule) of a recording.
 
-    The rule is FULL (`sha256_of`: every byte) up to 1 GiB and SAMPLED above. A sampled hash notices a file that
-    was written again or replaced; it does not notice a change of the middle that keeps size and time.
+    The rule is FULL (`sha256_of`: every byte) up to 1 GiB and SAMPLED above. A sampled hash notices a file
+    that was written again or replaced; it does not notice a change of the middle that keeps size and time.
 
     Raises:
         InputError: the recording cannot be read.
@@ -44,11 +44,13 @@ def source_hash(path: str | os.PathLike[str]) -> tuple[str, str]:
                 digest.update(stream.read(_EDGE))
         return digest.hexdigest(), SAMPLED
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", where=error.filename or path) from error
+        raise InputError(
+            f"cannot be read: {error.strerror or error}", where=error.filename or path
+        ) from error
 
 
 class BackgroundHash:
-    """`source_hash` in a thread of its own, beside the conversion (hashing and decoding both release the GIL)."""
+    """`source_hash` in a thread of its own, beside the conversion (hashing releases the GIL)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path, self._value, self._error = path, ("", ""), None
@@ -69,25 +71,19 @@ class BackgroundHash:
         return self._value
 
 
-def is_current(output: Path, modality: str, representation: str, parameters: dict[str, Any], dtype: str,
-               source: Path) -> bool:
-    """True when `output` is a whole file that this version would make again from `source` with these settings."""
+def is_current(
+    output: Path, modality: str, representation: str, parameters: dict[str, Any], source: Path
+) -> bool:
+    """True when `output` is a whole file that this version would make from `source` with these settings."""
     if not output.is_file():
         return False
     try:
         with TensorFile(output) as file:
-            info, stored = file.info, str(file.frames.dtype)
+            info = file.info
             len(file) and file.frame(-1)  # the last frame can be read
     except ArmsegError:
         return False
     made = (info.modality, info.representation, info.parameters, info.armseg_version, info.source_name)
-    if made != (modality, representation, parameters, __version__, source.name) or (dtype and stored != dtype):
+    if made != (modality, representation, parameters, __version__, source.absolute().name):
         return False
     return (info.source_sha256, info.source_hash) == source_hash(source)
-
-
-def with_source(info: TensorInfo, digest: tuple[str, str]) -> TensorInfo:
-    """The same info with the hash of the source filled in."""
-    from dataclasses import replace
-
-    return replace(info, source_sha256=digest[0], source_hash=digest[1])

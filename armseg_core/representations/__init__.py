@@ -9,11 +9,13 @@ import difflib
 import importlib
 import importlib.util
 
+import numpy as np
+
 from armseg_core.errors import UsageError
 from armseg_core.modalities import get_modality
 from armseg_core.representations.representation import Representation
 
-__all__ = ["REPRESENTATIONS", "Representation", "get_representation", "representations_for"]
+__all__ = ["REPRESENTATIONS", "Representation", "get_representation", "model_tensor", "representations_for"]
 
 
 def _rows() -> tuple[Representation, ...]:
@@ -22,7 +24,10 @@ def _rows() -> tuple[Representation, ...]:
         if importlib.util.find_spec(f"armseg_core.representations.{module}"):
             name = {"events": "EVENT"}.get(module, module.upper())
             loaded = importlib.import_module(f"armseg_core.representations.{module}")
-            rows += [*getattr(loaded, f"{name}_REPRESENTATIONS"), *getattr(loaded, "LIDAR_REPRESENTATIONS", ())]
+            rows += [
+                *getattr(loaded, f"{name}_REPRESENTATIONS"),
+                *getattr(loaded, "LIDAR_REPRESENTATIONS", ()),
+            ]
     return tuple(rows)
 
 
@@ -51,5 +56,25 @@ def get_representation(modality: str, name: str | None = None) -> Representation
     if key in rows:
         return rows[key]
     near = difflib.get_close_matches(key, rows, n=1)
-    raise UsageError(f"unknown representation '{name or key}' for {sensor.name}", where="--representation",
-                     expected="one of " + ", ".join(rows), hint=f"--representation {near[0]}" if near else None)
+    raise UsageError(
+        f"unknown representation '{name or key}' for {sensor.name}",
+        where="--representation",
+        expected="one of " + ", ".join(rows),
+        hint=f"--representation {near[0]}" if near else None,
+    )
+
+
+def model_tensor(modality: str, frame: np.ndarray, channels: tuple[str, ...]) -> np.ndarray | None:
+    """A frame (C, H, W) as the model tensor of its sensor, float32; None when it cannot be turned into it.
+
+    Raises:
+        UsageError: unknown modality.
+    """
+    sensor = get_modality(modality)
+    if tuple(channels) == sensor.channels:
+        return frame.astype(np.float32, copy=False)
+    if sensor.name == "light_field":
+        from armseg_core.representations.light_field import model_tensor as from_views
+
+        return from_views(frame, channels)
+    return None

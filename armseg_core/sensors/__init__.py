@@ -1,7 +1,7 @@
 """Raw formats: READERS is the one table of what armseg can read, and `sniff` finds the row of a file.
 
-Adding a format = one function and one row in the module of its sensor; help texts, the README table, `convert`,
-`inspect` and `visualize` take it from here.
+Adding a format = one function and one row in the module of its sensor; help texts, the README table,
+`convert`, `inspect` and `visualize` take it from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from armseg_core.errors import FormatError
 from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.sniffing import choose_by_name, must_be_readable
+from armseg_core.sensors.sniffing import judge_by_name, must_be_readable
 
 __all__ = ["READERS", "Reader", "format_table", "readers_for", "sniff"]
 
@@ -44,7 +44,8 @@ def readers_for(modality: str) -> tuple[Reader, ...]:
 
 
 def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
-    """The reader of a recording (a file or a folder), from its content and, where that fits two sensors, its name.
+    """The reader of a recording (file or folder), from its content and, where that fits two sensors, its
+    name.
 
     Within one sensor the first matching row of READERS wins.
 
@@ -54,8 +55,8 @@ def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
 
     Raises:
         InputError: missing or unreadable. UsageError: unknown modality.
-        FormatError: empty, damaged, already converted, not recognised, fits several sensors, or recognised but
-            refused (the message says what to do).
+        FormatError: empty, damaged, already converted, not recognised, fits several sensors, or recognised
+            but refused (the message says what to do).
     """
     reader = recognise(path, modality)
     if reader.refuse:
@@ -68,22 +69,52 @@ def recognise(path: str | os.PathLike[str], modality: str | None = None) -> Read
     path = Path(path)
     rows = READERS if modality is None else readers_for(modality)
     must_be_readable(path)
-    first: dict[str, Reader] = {}
-    for reader in rows:
-        if reader.modality not in first and reader.matches(path):
-            first[reader.modality] = reader
-    if not first:
+    found = matching(path, modality)
+    if not found:
         raise _not_recognised(path, rows, modality)
-    return first[next(iter(first)) if modality is not None else choose_by_name(path, tuple(first))]
+    if modality is not None:
+        return next(iter(found.values()))
+    verdict = judge_by_name(path, tuple(found))
+    if verdict.modality:
+        return found[verdict.modality]
+    fits = ", ".join(found)
+    if verdict.other:
+        raise FormatError(
+            f"its name says {verdict.other}, its content fits {fits}",
+            where=path,
+            hint="--modality SENSOR to say what it is",
+        )
+    raise FormatError(
+        f"its format fits several sensors: {fits}", where=path, hint=f"--modality {next(iter(found))}"
+    )
+
+
+def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
+    """For every sensor (or the one asked for) the first row whose content test says yes."""
+    found: dict[str, Reader] = {}
+    for reader in READERS if modality is None else readers_for(modality):
+        if reader.modality not in found and reader.matches(path):
+            found[reader.modality] = reader
+    return found
+
+
+def fits_pattern(path: Path, modality: str | None = None) -> bool:
+    """True when the name is a usual one of a format (of the sensor, when given)."""
+    name = path.name.lower()
+    rows = READERS if modality is None else readers_for(modality)
+    return any(fnmatch.fnmatch(name, pattern.lower()) for row in rows for pattern in row.patterns)
 
 
 def _not_recognised(path: Path, rows: tuple[Reader, ...], modality: str | None) -> FormatError:
     named = [row for row in rows if any(fnmatch.fnmatch(path.name.lower(), p.lower()) for p in row.patterns)]
     expected = "; ".join(row.title for row in (named or rows) if not row.refuse)
     sensor = f"{get_modality(modality).title} recording" if modality else "recording of any sensor"
-    return FormatError(f"not a {sensor} in a known format", where=path,
-                       expected=expected if named or modality else None,
-                       hint=None if named or modality else "see the table of formats in the README")
+    return FormatError(
+        f"not a {sensor} in a known format",
+        where=path,
+        expected=expected if named or modality else None,
+        hint=None if named or modality else "see the table of formats in the README",
+    )
 
 
 def format_table() -> str:

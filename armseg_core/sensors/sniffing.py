@@ -1,9 +1,11 @@
-"""What can be said about a file without a reader: the sensor its name speaks of, and whether it is damaged."""
+"""What can be said about a file without a reader: the sensor its name speaks of, and any damage."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from armseg_core.errors import FormatError, InputError
@@ -39,33 +41,40 @@ def named_modalities(text: str) -> set[str]:
     return found
 
 
-def choose_by_name(path: Path, candidates: tuple[str, ...]) -> str:
-    """Pick one of the modalities whose formats fit, by the words in the name of the file and its two folders.
+@dataclass(frozen=True)
+class Verdict:
+    """What a name says about a file whose content fits some sensors: the one it speaks of ("" when it leaves
+    that open), or `other`: what it says instead ("an RGB or label picture")."""
 
-    Raises:
-        FormatError: the name does not decide, or it is a picture whose name speaks of something else.
+    modality: str = ""
+    other: str = ""
+
+
+def judge_by_name(path: Path, candidates: Sequence[str]) -> Verdict:
+    """Which of the modalities whose formats fit is meant, by the words in the names of the file and two
+    folders.
+
+    A picture (PNG, TIFF, JPEG) whose own or folder's name speaks of none of them is of something else; for
+    other formats the content decides.
     """
-    parts = (path.stem if path.is_file() else path.name, *(parent.name for parent in path.absolute().parents[:2]))
+    own = path.name if path.is_dir() else path.stem
+    parts = (own, *(parent.name for parent in path.absolute().parents[:2]))
     is_picture = path.suffix.lower() in IMAGE_SUFFIXES
     for depth, part in enumerate(parts):
         named = named_modalities(part)
         hits = [name for name in candidates if name in named]
         if len(hits) == 1:
-            return hits[0]
+            return Verdict(hits[0])
         if hits:
             break
         if named and is_picture and depth < 2:
-            what = "an RGB or label picture" if named == {"rgb"} else "a recording of " + " or ".join(sorted(named))
-            raise FormatError(f"its name says {what}, its content fits {', '.join(candidates)}", where=path,
-                              hint="--modality SENSOR to say which sensor it is")
-    if len(candidates) == 1:
-        return candidates[0]
-    raise FormatError("its format fits several sensors: " + ", ".join(candidates), where=path,
-                      hint=f"--modality {candidates[0]}")
+            sensors = " or ".join(sorted(named))
+            return Verdict(other="an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}")
+    return Verdict(candidates[0] if len(candidates) == 1 else "")
 
 
 def must_be_readable(path: Path) -> None:
-    """Raise InputError for a missing or forbidden path, FormatError for a damaged or already converted file."""
+    """Raise InputError for a missing or forbidden path, FormatError for a damaged or converted file."""
     if not path.exists():
         raise InputError("no such file or folder", where=path)
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
@@ -74,8 +83,12 @@ def must_be_readable(path: Path) -> None:
     if problem:
         raise FormatError(problem, where=path, hint="copy or record the file again")
     if path.suffix.lower() in HDF5_SUFFIXES and path.is_file() and is_tensor_file(path):
-        raise FormatError("already a sensor-tensor file", where=path, expected="a raw recording",
-                          hint=f"armseg visualize {path}")
+        raise FormatError(
+            "already a sensor-tensor file",
+            where=path,
+            expected="a raw recording",
+            hint=f"armseg visualize {path}",
+        )
 
 
 def diagnose(path: Path) -> str:
@@ -121,7 +134,9 @@ def _hdf5_problem(path: Path) -> str:
         text = str(error)
         if "truncated" in text:
             return "the HDF5 file is truncated"
-        return "not an HDF5 file" if "signature" in text else f"the HDF5 file cannot be opened ({_reason(text)})"
+        if "signature" in text:
+            return "not an HDF5 file"
+        return f"the HDF5 file cannot be opened ({_reason(text)})"
 
 
 def _reason(text: str) -> str:

@@ -1,0 +1,88 @@
+"""`armseg inspect`: what a file is."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from armseg_cli.console import print_next
+from armseg_cli.options import JsonOption, ModalityOption
+
+
+def command(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Raw or converted files, or recording folders.")
+    ],
+    modality: ModalityOption = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="An option of `armseg convert` that reading needs, such as "
+            "sensor-size=346x260 (repeatable).",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a raw or converted file is, without converting it.
+
+    Format, size, resolution, duration, event rate, polarity balance, events out of order or unusable, bit
+    depth, units, and where a converted file came from.
+
+    Example:
+        armseg inspect sample_data/scenes/000/events.h5
+    """
+    from armseg_core.errors import UsageError
+    from armseg_core.inspection import inspect_file
+
+    options = {}
+    for text in option or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(
+                f"'{text}' is not an option with a value", where="--option", expected="NAME=VALUE"
+            )
+        options[name.strip().lstrip("-").replace("-", "_")] = value.strip()
+    reports = []
+    for path in paths:
+        report = inspect_file(path, modality=modality, options=options)
+        reports.append(report)
+        if not as_json:
+            show(report)
+    if as_json:
+        typer.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
+    elif len(reports) == 1 and reports[0]["kind"] != "refused":
+        verb = "visualize" if reports[0]["kind"] == "converted" else "convert"
+        print_next(f"armseg {verb} {paths[0]}")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print a report, one line per fact."""
+    typer.echo(report["path"])
+    for name, value in report.items():
+        if name == "notes":
+            for note in value:
+                typer.echo(f"  {'note':<18} {note}")
+        elif name != "path" and value is not None:
+            typer.echo(f"  {name.replace('_', ' '):<18} {_text(name, value)}")
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_share") or name == "active_pixels":
+        return f"{value:.1%}"
+    if isinstance(value, int) and not name.endswith("_us"):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(key, item)}" for key, item in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return "; ".join(", ".join(f"{item:g}" for item in row) for row in value)
+    if isinstance(value, list):
+        text = ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+        names = {3: "  (least, median, greatest)", 2: "  (least, greatest)"}
+        return text + (names.get(len(value), "") if all(isinstance(item, float) for item in value) else "")
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
