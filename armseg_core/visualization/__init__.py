@@ -3,7 +3,7 @@ here except sensor-tensor files; no array that is passed in is written to."""
 
 from __future__ import annotations
 
-from armseg_core.visualization.canvas import Panel, colour_bar, figure, fit_width
+from armseg_core.visualization.canvas import Panel, colour_bar, figure, fit_width, stack
 from armseg_core.visualization.charts import confusion_figure, line_chart, training_curves
 from armseg_core.visualization.colours import (
     IGNORE,
@@ -28,5 +28,5 @@ __all__ = [
     "IGNORE", "INVALID", "Panel", "apply_colour_map", "colour_bar", "confusion_figure", "contact_sheet",
     "distinct_palette", "figure", "fit_width", "hue_wheel", "label_to_colour", "legend", "line_chart",
     "overlay", "render_aolp", "render_frame", "render_model_tensor", "render_tensor_file", "robust_range",
-    "sample_figure", "save_indexed_png", "save_png", "training_curves", "with_legend",
+    "sample_figure", "save_indexed_png", "save_png", "stack", "training_curves", "with_legend",
 ]

@@ -91,11 +91,12 @@ def fit_width(picture: np.ndarray, at_least: int = 480, at_most: int = 1280) -> 
     """Enlarge a small picture by whole factors (pixels stay crisp squares), shrink a large one by area.
 
     Returns:
-        a picture of width >= at_least, and <= at_most unless enlarging to a whole factor passes it.
+        a picture of width >= at_least (less when it would get taller than 2000), and <= at_most unless
+        enlarging by a whole factor passes it.
     """
     h, w = picture.shape[:2]
     if w < at_least:
-        factor = math.ceil(at_least / w)
+        factor = max(1, min(math.ceil(at_least / w), 2000 // h))
         return picture.repeat(factor, 0).repeat(factor, 1)
     if w > at_most:
         return cv2.resize(picture, (at_most, max(1, round(h * at_most / w))), interpolation=cv2.INTER_AREA)
@@ -205,8 +206,8 @@ def _draw_panel(panel: Panel) -> np.ndarray:
 def figure(title: str, subtitle: str, panels: Sequence[Panel], columns: int | None = None) -> np.ndarray:
     """Panels on a white page under a title.
 
-    Small pictures are enlarged by whole factors to a width of at least 480 pixels (320 when there are more than
-    four panels).
+    Small pictures are enlarged by whole factors to a width of at least 480 pixels (320 when there are more
+    than four panels).
 
     Args:
         columns: panels per row; chosen from their number when None.
@@ -232,3 +233,10 @@ def figure(title: str, subtitle: str, panels: Sequence[Panel], columns: int | No
             x += column + MARGIN
         y += height + MARGIN
     return canvas
+
+
+def stack(pages: Sequence[np.ndarray]) -> np.ndarray:
+    """Pages below one another on white, as wide as the widest."""
+    width = max(page.shape[1] for page in pages)
+    return np.concatenate([np.pad(page, ((0, 0), (0, width - page.shape[1]), (0, 0)), constant_values=255)
+                           for page in pages])

@@ -18,10 +18,17 @@ class SampleLike(Protocol):
     """id: name. rgb: (3, H, W) float in [0, 1]. label: (H, W) integers or None. sensors: modality -> model
     tensor (C, H, W). Arrays may be numpy or CPU torch tensors. `armseg_core.data.sample.Sample` is one."""
 
-    id: str
-    rgb: Any
-    label: Any
-    sensors: Mapping[str, Any]
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def rgb(self) -> Any: ...
+
+    @property
+    def label(self) -> Any: ...
+
+    @property
+    def sensors(self) -> Mapping[str, Any]: ...
 
 
 def sample_figure(sample: SampleLike, names: Sequence[str] | None = None, palette: Any = None, *,

@@ -1,0 +1,43 @@
+"""`armseg visualize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from armseg_cli.console import print_next
+from armseg_cli.options import ModalityOption, OutputOption
+
+
+def command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="What to show.", show_default=False)],
+    output: OutputOption = None,
+    frame: Annotated[
+        int | None,
+        typer.Option("--frame", metavar="N", help="Frame or window, from 0; negative from the end "
+                                                  "(default: the middle one)."),
+    ] = None,
+    modality: ModalityOption = None,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="ID", help="Sample of a data set (default: the first).")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", min=0, max=1, help="Opacity of a sample's label over its RGB image.")
+    ] = 0.5,
+) -> None:
+    """Render a recording, tensor file, sample or run as PNG.
+
+    PATH is a raw recording of a sensor, a sensor-tensor file, an RGB or label picture, a data set folder
+    (shows a sample) or a run folder (shows training curves and the confusion matrix). The picture goes to
+    NAME.view.png in the current folder, that of a run to plots/overview.png in the run.
+
+    Example:
+        armseg visualize sample_data --sample scene_0000
+    """
+    from armseg_core.figures import visualize
+
+    made = visualize(path, output, frame=frame, modality=modality, sample=sample, alpha=alpha)
+    typer.echo(f"{made.output}  ({made.width}x{made.height}, {made.what})")
+    print_next(made.next_command)

@@ -1,0 +1,385 @@
+"""Anything armseg knows -> one picture: which kind of thing a path is, what to read of it, and who draws it.
+
+    run folder            training curves and confusion matrices       -> plots/overview.png in the run
+    data set folder       a sample: RGB, sensors, label                -> NAME_ID.view.png
+    sensor-tensor file    a frame                                      -> STEM.view.png
+    raw recording         a frame of the sensor's default representation
+    RGB or label picture  the picture; a label in its colours with a legend
+
+Shape letters: H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from armseg_core import visualization as vis
+from armseg_core.arrays import EventSource
+from armseg_core.config.conversion import OPTIONS
+from armseg_core.data.dataset import DataSet
+from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
+from armseg_core.data.images import read_label, read_rgb
+from armseg_core.data.registry import dataset_class, open_dataset
+from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
+from armseg_core.metrics import ConfusionMatrix
+from armseg_core.modalities import MODALITIES, get_modality
+from armseg_core.representations import get_representation, model_tensor
+from armseg_core.sensors import sniff
+from armseg_core.tensorfile import TensorFile, TensorInfo, is_tensor_file
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+CURVES, CONFUSION, MODEL_FILE = "metrics.jsonl", "metrics/confusion.json", "armseg.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture (H, W, 3) uint8 with what it shows, the stem of its usual file name and the command that
+    usually comes next."""
+
+    picture: np.ndarray
+    what: str
+    stem: str
+    next_command: str
+    folder: Path | None = None  # where the picture belongs; None: the current folder
+
+
+@dataclass(frozen=True)
+class FigureSummary:
+    """What `visualize` wrote: the file, its width and height, what it shows, and the next command."""
+
+    output: Path
+    width: int
+    height: int
+    what: str
+    next_command: str
+
+
+def visualize(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None,
+              **choices: Any) -> FigureSummary:
+    """Render a path to a PNG file; `choices` as in `make_figure`.
+
+    Args:
+        output: PNG file or existing folder; default `<stem>.view.png` in the current folder, and
+            `plots/overview.png` inside a run folder.
+
+    Raises:
+        ArmsegError: one line for the user; nothing is written.
+    """
+    if output is not None and not Path(output).is_dir() and Path(output).suffix.lower() != ".png":
+        raise UsageError("the picture is a PNG file", where=output, expected="a name that ends in .png")
+    made = make_figure(path, **choices)
+    name = f"{made.stem}.png"
+    target = Path(output) if output is not None else (made.folder or Path()) / name
+    target = target / name if target.is_dir() else target
+    if target.exists() and target.samefile(path):
+        raise UsageError("would overwrite the file that is shown", where=target, hint="another name with -o")
+    vis.save_png(target, made.picture)
+    height, width = made.picture.shape[:2]
+    return FigureSummary(target, width, height, made.what, made.next_command)
+
+
+def make_figure(path: str | os.PathLike[str], *, frame: int | None = None, modality: str | None = None,
+                sample: str | None = None, alpha: float = 0.5) -> Figure:
+    """The picture of a path.
+
+    Args:
+        path: run folder, data set folder, sensor-tensor file, raw recording (file or folder), picture.
+        frame: number of the frame, negative from the end; default the middle one.
+        modality: sensor of a raw recording whose content and name leave it open; "rgb" for a plain picture.
+        sample: id of a sample of a data set; default the first.
+        alpha: opacity of the label over the RGB of a sample.
+
+    Raises:
+        ArmsegError: the path is nothing that can be shown, or an option does not apply to it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError("no such file or folder", where=path)
+    sensor = None if modality is None else get_modality(modality).name
+    kind = _kind(path, sensor)
+    _check_options(path, kind, {"--frame": frame, "--modality": modality, "--sample": sample})
+    if kind == "run":
+        return _run_figure(_run_folder(path))
+    if kind == "dataset":
+        return _sample_figure(path, sample, alpha)
+    if kind == "picture":
+        return _picture_figure(path)
+    return _tensor_figure(path, frame) if kind == "tensor" else _recording_figure(path, frame, sensor)
+
+
+_OPTIONS_OF = {"run": (), "dataset": ("--sample",), "picture": ("--modality",), "tensor": ("--frame",),
+               "recording": ("--frame", "--modality")}
+_TITLES = {"run": "a run", "dataset": "a data set", "picture": "a picture", "tensor": "a sensor-tensor file",
+           "recording": "a raw recording"}
+
+
+def _check_options(path: Path, kind: str, given: dict[str, Any]) -> None:
+    for flag, value in given.items():
+        if value is not None and flag not in _OPTIONS_OF[kind]:
+            owners = " or ".join(_TITLES[other] for other, flags in _OPTIONS_OF.items() if flag in flags)
+            raise UsageError(f"{flag} does not apply to {_TITLES[kind]}", where=path, expected=owners)
+
+
+def _kind(path: Path, sensor: str | None) -> str:
+    """run | dataset | tensor | picture | recording."""
+    if _run_folder(path) is not None:
+        return "run"
+    if path.is_dir():
+        return "recording" if sensor is not None or not _is_dataset(path) else "dataset"
+    if is_tensor_file(path):
+        return "tensor"
+    if sensor == "rgb" or (sensor is None and path.suffix.lower() in PICTURES and _is_plain_picture(path)):
+        return "picture"
+    return "recording"
+
+
+def _run_folder(path: Path) -> Path | None:
+    """The run that a path belongs to (run folder, its metrics.jsonl, a model folder in it); else None."""
+    if path.name == CURVES:
+        return path.parent
+    if path.is_dir():
+        for folder in (path, path.absolute().parent if (path / MODEL_FILE).is_file() else path):
+            if (folder / CURVES).is_file() or (folder / CONFUSION).is_file():
+                return folder
+    return None
+
+
+def _is_dataset(path: Path) -> bool:
+    try:
+        dataset_class(path)
+    except ArmsegError:
+        return False
+    return True
+
+
+def _is_plain_picture(path: Path) -> bool:
+    """A picture file that is no recording of a sensor: a label map, or 8-bit and not claimed by a reader."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+    except (UnidentifiedImageError, OSError, ValueError):
+        return False  # the readers say what is wrong with it
+    if mode in ("P", "1"):
+        return True
+    if mode not in ("L", "RGB", "RGBA", "LA"):
+        return False
+    try:
+        sniff(path)
+    except FormatError:
+        return True
+    return False
+
+
+# -- sensors
+
+
+def _title(info: TensorInfo) -> str:
+    title = MODALITIES[info.modality].title if info.modality in MODALITIES else info.modality
+    return f"{title}, {info.representation.replace('_', ' ')}"
+
+
+def _frame_figure(frame: np.ndarray, info: TensorInfo, t_us: int, index: int, count: int) -> np.ndarray:
+    note = f"frame {index} of 0 to {count - 1}" if count > 1 else ""
+    pages = [vis.render_frame(frame, info, t_us, note)]
+    if info.modality == "light_field" and tuple(info.channels) != MODALITIES["light_field"].channels:
+        derived = model_tensor("light_field", frame, info.channels)
+        if derived is not None:
+            row = MODALITIES["light_field"]
+            made = TensorInfo(row.name, "model input", row.channels, ("px/view", "", ""), row.value_range)
+            pages.append(vis.render_frame(derived, made))
+    return vis.stack(pages)
+
+
+def _choose_frame(frame: int | None, count: int, path: Path) -> int:
+    if count == 0:
+        raise FormatError("holds no frames", where=path)
+    index = count // 2 if frame is None else frame
+    if not -count <= index < count:
+        raise UsageError(f"no frame {index}", where=path, expected=f"0 to {count - 1}")
+    return index % count
+
+
+def _tensor_figure(path: Path, frame: int | None) -> Figure:
+    with TensorFile(path) as file:
+        index = _choose_frame(frame, len(file), path)
+        picture = _frame_figure(file.frame(index), file.info, int(file.t_us[index]), index, len(file))
+        what = _title(file.info) + (f", frame {index} of {len(file)}" if len(file) > 1 else "")
+        return Figure(picture, what, f"{path.stem}.view", f"armseg predict img.png {path}")
+
+
+def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figure:
+    reader = sniff(path, sensor)
+    options: Any = OPTIONS[reader.modality]()
+    if reader.modality == "event":  # not normalised: red is then brighter and blue darker in any scene
+        options = options.model_copy(update={"norm": "none"})
+    row = get_representation(reader.modality)
+    recording = reader.read(path, options)
+    t_us, index, count = 0, 0, 1
+    if isinstance(recording, EventSource):
+        from armseg_core.representations.event_windows import count_windows, window_number
+
+        with recording as source:
+            count = count_windows(source, options)
+            index = _choose_frame(frame, count, path)
+            events, t0_us, t_us = window_number(source, options, index)
+            made = row.make(events, options, t0_us, t_us)
+    else:
+        index = _choose_frame(frame, 1, path)
+        made = row.make(recording, options)
+    values, channels, units, value_range = made
+    name = path.absolute().name
+    info = TensorInfo(reader.modality, row.name, channels, units, value_range, source_name=name)
+    picture = _frame_figure(values, info, t_us, index, count)
+    what = f"{reader.title}: {_title(info)}" + (f", window {index} of {count}" if count > 1 else "")
+    stem = path.absolute().name if path.is_dir() else path.stem
+    return Figure(picture, what, f"{stem}.view", f"armseg convert {path}")
+
+
+# -- pictures
+
+
+def _picture_figure(path: Path) -> Figure:
+    label = _as_label(path)
+    if label is None:
+        rgb = read_rgb(path)
+        rgb = (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else rgb
+        page = vis.figure(path.name, f"{rgb.shape[1]} x {rgb.shape[0]}", [vis.Panel(rgb)])
+        return Figure(page, "RGB picture", f"{path.stem}.view", f"armseg predict {path}")
+    names, palette = _classes_near(path, label)
+    seen = [int(i) for i in np.unique(label) if i < len(palette)]
+    shares = [float((label == i).mean()) for i in seen]
+    panels = [vis.Panel(vis.label_to_colour(label, palette))]
+    if seen:
+        key = vis.legend([names[i] for i in seen], palette[seen], shares)
+        panels.append(vis.Panel(key, "classes", fixed=True))
+    ignored = float((label >= len(palette)).mean())
+    note = f"{label.shape[1]} x {label.shape[0]}, {len(seen)} classes"
+    note += f", {100 * ignored:.1f}% without a class" if ignored else ""
+    return Figure(vis.figure(path.name, note, panels), f"label map, {len(seen)} classes", f"{path.stem}.view",
+                  "armseg check DATA")
+
+
+def _as_label(path: Path) -> np.ndarray | None:
+    """The class indices of a label picture; None for a photo. A gray picture is a label when its values are
+    small, or its name says so."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        mode = image.mode
+    if mode not in ("P", "1", "L"):
+        return None
+    label = read_label(path)
+    classes = label[label != 255]
+    named = re.search(r"(?<![a-z])(labels?|masks?|gt|semantic|annotation)(?![a-z])", path.stem.lower())
+    return label if mode != "L" or named or (classes.size and classes.max() < 64) else None
+
+
+def _classes_near(path: Path, label: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Class names and colours of a label: of the data set it lies in, else its own palette, else made up."""
+    for folder in list(path.absolute().parents)[:4]:
+        if (folder / FILE_NAME).is_file():
+            try:
+                classes = parse_dataset_file(folder / FILE_NAME).class_infos
+            except ArmsegError:
+                break
+            return [c.name for c in classes], np.array([c.color for c in classes], np.uint8)
+    known = label[label < 255]
+    count = int(known.max()) + 1 if known.size else 1
+    names = [f"class {i}" for i in range(count)]
+    return names, _own_palette(path, count)
+
+
+def _own_palette(path: Path, count: int) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        stored = image.getpalette() if image.mode == "P" else None
+    palette = np.asarray(stored or (), np.uint8).reshape(-1, 3)[:count]
+    return palette if len(palette) == count else vis.distinct_palette(count)
+
+
+# -- samples and runs
+
+
+def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
+    dataset, index = _find_sample(path, sample)
+    loaded = dataset.load(index)
+    note = dataset.caption(index) or f"split {dataset.split}, {dataset.name}"
+    palette = np.array([info.color for info in dataset.classes], np.uint8)
+    names = [info.name for info in dataset.classes]
+    picture = vis.sample_figure(loaded, names, palette, alpha=alpha, note=note)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{dataset.name}_{loaded.id}")
+    return Figure(picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view",
+                  f"armseg train --data {path}")
+
+
+def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:
+    """The sample of that id in whichever split has it; without an id the first sample."""
+    seen: list[str] = []
+    for split in _splits(path):
+        dataset = open_dataset(path, split)
+        if sample is None:
+            return dataset, 0
+        if sample in dataset.ids:
+            return dataset, dataset.ids.index(sample)
+        seen += dataset.ids
+    raise UsageError(f"no sample '{sample}'", where=path,
+                     expected="an id such as " + ", ".join(seen[:3]) if seen else None)
+
+
+def _splits(path: Path) -> tuple[str, ...]:
+    if (path / FILE_NAME).is_file():
+        return tuple(parse_dataset_file(path / FILE_NAME).splits)
+    return dataset_class(path).splits or ("train", "val", "test")
+
+
+def _run_figure(run: Path | None) -> Figure:
+    assert run is not None
+    rows = _read_rows(run / CURVES) if (run / CURVES).is_file() else []
+    name = run.absolute().name
+    pages = [vis.training_curves(rows, f"Run {name}")] if rows else []
+    pages += _confusion_pages(run / CONFUSION)
+    if not pages:
+        raise InputError("holds no numbers yet", where=run, expected=f"rows in {CURVES}",
+                         hint="wait for the first step")
+    parts = ["training curves"] * bool(rows) + ["confusion matrix"] * (len(pages) > bool(rows))
+    return Figure(vis.stack(pages), f"run {name}: {' and '.join(parts)}", "overview",
+                  f"armseg predict img.png aux.png --model {run}", run / "plots")
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a line that a killed run left unfinished is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _confusion_pages(path: Path, most: int = 4) -> list[np.ndarray]:
+    """A confusion matrix for each row of a report of `armseg eval`, or for the one the file holds."""
+    if not path.is_file():
+        return []
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError("is not JSON", where=path, expected="the report of `armseg eval`") from error
+    pages = []
+    for row in report.get("rows", [report])[:most]:
+        matrix = ConfusionMatrix.from_dict(row)
+        inputs = " ".join(str(row[key]) for key in ("dataset", "inputs") if key in row)
+        title = f"Confusion matrix {inputs}: mIoU {100 * matrix.miou:.1f}%".replace(" :", ":")
+        names = row.get("class_names") or [f"class {i}" for i in range(matrix.num_classes)]
+        pages.append(vis.confusion_figure(matrix.matrix, names, title))
+    return pages
