@@ -77,12 +77,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
-def _batches(dataset: DataSet, indices: list[int], batch_size: int) -> Iterator[tuple[list[int], list[Sample]]]:
+def _batches(dataset: DataSet, indices: list[int], batch_size: int, needed: tuple[str, ...]) -> Iterator[tuple[list[int], list[Sample]]]:
     """Neighbouring samples of equal size together, in order."""
     numbers: list[int] = []
     samples: list[Sample] = []
     for i in indices:
-        sample = dataset.load(i)
+        sample = dataset.load(i, needed)
         if samples and (len(samples) == batch_size or sample.size != samples[0].size):
             yield numbers, samples
             numbers, samples = [], []
@@ -119,13 +119,13 @@ def confusion(model: Model, dataset: DataSet, modality: str | None, *, domain: i
     model.segmenter.eval()
     bar = tqdm(total=len(indices), desc=f"eval {modality or 'rgb'}", leave=False, file=sys.stderr,
                disable=not (progress and sys.stderr.isatty()))
-    for numbers, samples in _batches(dataset, indices, batch_size):
+    for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
         rgb = _stack([s.rgb for s in samples], model.device) if use_rgb else None
         sensor = None
         if modality is not None:
             frames = [s.sensors[modality] for s in samples]
             if other_scene:
-                frames = [_fit(dataset.load(partner[i]).sensors[modality], s.size) for i, s in zip(numbers, samples, strict=True)]
+                frames = [_fit(dataset.load(partner[i], (modality,)).sensors[modality], s.size) for i, s in zip(numbers, samples, strict=True)]
             sensor = _stack(frames, model.device)
         with autocast(model.device, precision):
             logits = model.segmenter(rgb, sensor, modality, domain).logits

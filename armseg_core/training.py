@@ -185,10 +185,11 @@ class _Draws(Dataset):
     def __getitem__(self, draw: tuple[int, int, str | None, list[int]]) -> Batch:
         step, domain, modality, numbers = draw
         config, dataset = self.config, self.datasets[domain]
-        first = dataset.load(numbers[0])
+        needed = (modality,) if modality else ()
+        first = dataset.load(numbers[0], needed)
         augment = Augment(crop=config.crop or crop_size(first.size), scale=config.scale, hflip=config.hflip,
                           photometric=config.photometric, ignore_index=dataset.ignore_index)
-        samples = [augment(first if k == 0 else dataset.load(i), np.random.default_rng([config.seed, step, k]))
+        samples = [augment(first if k == 0 else dataset.load(i, needed), np.random.default_rng([config.seed, step, k]))
                    for k, i in enumerate(numbers)]
         for sample in samples:
             if sample.label is None:
@@ -236,7 +237,7 @@ def statistics(datasets: list[DataSet], modality: str, samples: int = 64) -> tup
         if modality in dataset.selected:
             indices = dataset.indices_with(modality)
             for i in indices[:: max(1, len(indices) // samples)][:samples]:
-                frame = dataset.load(i).sensors[modality]
+                frame = dataset.load(i, (modality,)).sensors[modality]
                 values.append(frame.reshape(len(frame), -1)[:, ::7])
     flat = np.concatenate(values, axis=1)
     return torch.from_numpy(flat.mean(1)), torch.from_numpy(flat.std(1))
