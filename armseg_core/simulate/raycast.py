@@ -1,0 +1,383 @@
+"""Ray casting in numpy: convex shapes, one camera orientation, several camera positions at once.
+
+World and camera axes: x right, y DOWN, z forward; the ground is the plane y = 0, so heights are negative y.
+Ray directions have camera-z = 1, so the ray parameter is the z-depth in metres.
+
+Shape letters: B camera positions, H W image, h w the part of the image a shape can cover, F faces, N hits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FAR = 300.0  # metres; beyond this the ground is sky
+INF = np.float32(np.inf)
+
+
+def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
+    """Camera-to-world rotation (3, 3): yaw turns right, pitch turns down, roll clockwise; radians."""
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    r_yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    r_pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    r_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return r_yaw @ r_pitch @ r_roll
+
+
+class Camera:
+    """A pinhole camera: size (H, W), focal length in pixels, position (3,), camera-to-world rotation (3, 3).
+
+    Pixel (row i, column j) has its centre at image coordinates (j, i); the principal point is the image centre.
+    """
+
+    def __init__(self, size: tuple[int, int], focal: float, position, to_world) -> None:
+        self.size, self.focal = size, float(focal)
+        self.position = np.asarray(position, np.float64)
+        self.to_world = np.asarray(to_world, np.float64)
+        h, w = size
+        self.cx, self.cy = (w - 1) / 2, (h - 1) / 2
+        x = (np.arange(w) - self.cx) / focal
+        y = (np.arange(h) - self.cy) / focal
+        self._set_dirs(np.broadcast_to(x, (h, w)), np.broadcast_to(y[:, None], (h, w)))
+
+    def _set_dirs(self, x: np.ndarray, y: np.ndarray) -> None:
+        r = self.to_world
+        self.dirs = np.stack([r[i, 0] * x + r[i, 1] * y + r[i, 2] for i in range(3)]).astype(np.float32)  # (3, H, W)
+
+    @property
+    def intrinsics(self) -> np.ndarray:
+        return np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1.0]])
+
+    def scaled(self, factor: int) -> Camera:
+        """The same view with `factor` x `factor` samples inside every pixel."""
+        h, w = self.size
+        return Camera((h * factor, w * factor), self.focal * factor, self.position, self.to_world)
+
+    def slopes(self, points: np.ndarray, origin=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """World points (..., 3) -> x / z, y / z and z in camera axes."""
+        p = (points - (self.position if origin is None else origin)) @ self.to_world
+        z = p[..., 2]
+        safe = np.where(np.abs(z) < 1e-6, 1e-6, z)
+        return p[..., 0] / safe, p[..., 1] / safe, z
+
+    def boxes(self, corners: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Image boxes (K, 4) int y0, y1, x0, x1 that contain the shapes whose hulls have corners (K, 8, 3)."""
+        h, w = self.size
+        x, y, z = self.slopes(corners[None], origins[:, None, None])  # (B, K, 8)
+        behind = (z < 0.1).any(axis=(0, 2))
+        all_behind = (z < 0.1).all(axis=(0, 2))
+        x0 = np.floor(x.min(axis=(0, 2)) * self.focal + self.cx)
+        x1 = np.ceil(x.max(axis=(0, 2)) * self.focal + self.cx) + 1
+        y0 = np.floor(y.min(axis=(0, 2)) * self.focal + self.cy)
+        y1 = np.ceil(y.max(axis=(0, 2)) * self.focal + self.cy) + 1
+        x0, x1 = np.where(behind, 0, x0), np.where(behind, w, x1)
+        y0, y1 = np.where(behind, 0, y0), np.where(behind, h, y1)
+        x1 = np.where(all_behind, 0, x1)
+        return np.stack([np.clip(y0, 0, h), np.clip(y1, 0, h), np.clip(x0, 0, w), np.clip(x1, 0, w)], 1).astype(int)
+
+
+class ScanCamera(Camera):
+    """Ray directions of a scanning LiDAR: one row per beam (elevation, up positive), one column per azimuth (right
+    positive), both in radians and increasing along columns."""
+
+    def __init__(self, elevation: np.ndarray, azimuth: np.ndarray, position, to_world) -> None:
+        self.size, self.focal = (len(elevation), len(azimuth)), len(azimuth) / (azimuth[-1] - azimuth[0])
+        self.position, self.to_world = np.asarray(position, np.float64), np.asarray(to_world, np.float64)
+        self.azimuth = azimuth
+        x = np.broadcast_to(np.tan(azimuth), self.size)
+        y = -np.tan(elevation)[:, None] / np.cos(azimuth)
+        self.slope_x, self.slope_y = x, y
+        self._set_dirs(x, y)
+
+    def boxes(self, corners: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        h, w = self.size
+        x, _, z = self.slopes(corners[None], origins[:, None, None])
+        behind = (z < 0.1).any(axis=(0, 2))
+        x0 = np.searchsorted(self.azimuth, np.arctan(x.min(axis=(0, 2))), "left")
+        x1 = np.searchsorted(self.azimuth, np.arctan(x.max(axis=(0, 2))), "right")
+        x0, x1 = np.where(behind, 0, x0), np.where(behind, w, x1)
+        x1 = np.where((z < 0.1).all(axis=(0, 2)), 0, x1)
+        return np.stack([np.zeros_like(x0), np.full_like(x0, h), x0, x1], 1).astype(int)
+
+
+@dataclass
+class Shape:
+    """A convex shape. `surfaces`: rows of the world's surface table, one per face (or one for the whole shape)."""
+
+    surfaces: tuple[int, ...]
+    corners: np.ndarray = field(init=False)  # (8, 3) points whose convex hull contains the shape
+
+    def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """origins (B, 3) float32, directions (3, h, w) float32 -> z-depth (B, h, w) float32, inf where missed."""
+        raise NotImplementedError
+
+    def normals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points on the surface (N, 3) -> unit normals (N or 1, 3) and surface rows (N or 1,)."""
+        raise NotImplementedError
+
+
+def _pad8(points: np.ndarray) -> np.ndarray:
+    return points[np.arange(8) % len(points)] if len(points) < 8 else points
+
+
+@dataclass
+class Polyhedron(Shape):
+    """The points x with normal_f . x <= offset_f for all faces. normals_: (F, 3) unit, offsets: (F,)."""
+
+    face_normals: np.ndarray
+    offsets: np.ndarray
+    vertices: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.face_normals = self.face_normals.astype(np.float32)
+        self.offsets = self.offsets.astype(np.float32)
+        self.corners = _pad8(self.vertices)
+
+    def hit(self, origins, d):
+        den = np.tensordot(self.face_normals, d, 1)  # (F, h, w)
+        den[den == 0] = 1e-9
+        inv = 1 / den
+        entering = den < 0
+        inv_in = np.where(entering, inv, np.float32(0))
+        num = self.offsets - origins @ self.face_normals.T  # (B, F)
+        near = num[:, 0, None, None] * inv_in[0]
+        np.maximum(near, 0, out=near)
+        far = np.full_like(near, INF)
+        t = np.empty_like(near)
+        for f in range(len(self.offsets)):
+            n = num[:, f, None, None]
+            np.multiply(n, inv_in[f], out=t)
+            np.maximum(near, t, out=near)
+            np.multiply(n, inv[f], out=t)
+            np.copyto(t, INF, where=entering[f])
+            np.minimum(far, t, out=far)
+        np.copyto(near, INF, where=(near >= far) | (near <= 0))
+        return near
+
+    def normals(self, p):
+        face = np.abs(p @ self.face_normals.T - self.offsets).argmin(1)
+        surfaces = np.asarray(self.surfaces)
+        return self.face_normals[face], surfaces[face] if len(surfaces) > 1 else surfaces[:1]
+
+
+@dataclass
+class Ellipsoid(Shape):
+    """Centre (3,), radii (3,) along the columns of `axes` (3, 3)."""
+
+    centre: np.ndarray
+    radii: np.ndarray
+    axes: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.centre = np.asarray(self.centre, np.float64)
+        self.inverse = (self.axes / self.radii).T.astype(np.float32)  # world -> unit sphere
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8)
+        self.corners = self.centre + (self.axes * self.radii @ signs).T
+
+    def hit(self, origins, d):
+        o = (origins - self.centre.astype(np.float32)) @ self.inverse.T  # (B, 3)
+        u = np.tensordot(self.inverse, d, 1)  # (3, h, w)
+        a = np.einsum("khw,khw->hw", u, u)
+        b = np.tensordot(o, u, 1)  # (B, h, w)
+        c = np.einsum("bk,bk->b", o, o) - 1
+        disc = b * b
+        disc -= a * c[:, None, None]
+        miss = disc < 0
+        np.copyto(disc, 0, where=miss)
+        np.sqrt(disc, out=disc)
+        disc += b
+        disc *= -1 / a
+        np.copyto(disc, INF, where=miss | (disc <= 0))
+        return disc
+
+    def normals(self, p):
+        n = ((p - self.centre.astype(np.float32)) @ self.inverse.T) @ self.inverse
+        n /= np.sqrt(np.einsum("nk,nk->n", n, n))[:, None]
+        return n, np.asarray(self.surfaces[:1])
+
+
+@dataclass
+class Capsule(Shape):
+    """All points within `radius` of the segment from a to b."""
+
+    a: np.ndarray
+    b: np.ndarray
+    radius: float
+
+    def __post_init__(self) -> None:
+        self.a, self.b = np.asarray(self.a, np.float64), np.asarray(self.b, np.float64)
+        low = np.minimum(self.a, self.b) - self.radius
+        high = np.maximum(self.a, self.b) + self.radius
+        self.corners = np.stack([np.where([i & 1, i & 2, i & 4], high, low) for i in range(8)])
+
+    def hit(self, origins, d):  # after I. Quilez, "capsule - intersection", with directions of any length
+        ba = (self.b - self.a).astype(np.float32)
+        oa = origins - self.a.astype(np.float32)  # (B, 3)
+        ob = origins - self.b.astype(np.float32)
+        r2 = np.float32(self.radius**2)
+        dd = np.einsum("khw,khw->hw", d, d)
+        bard = np.tensordot(ba, d, 1)  # (h, w)
+        rdoa = np.tensordot(oa, d, 1)  # (B, h, w)
+        baba = ba @ ba
+        baoa = (oa @ ba)[:, None, None]
+        a = baba * dd - bard * bard + np.float32(1e-12)
+        b = baba * rdoa - baoa * bard
+        c = (baba * np.einsum("bk,bk->b", oa, oa) - (oa @ ba) ** 2 - r2 * baba)[:, None, None]
+        disc = b * b - a * c
+        miss = disc < 0
+        np.copyto(disc, 0, where=miss)
+        t = -(b + np.sqrt(disc)) / a
+        y = baoa + t * bard
+        low = y <= 0
+        # end caps: spheres around a or b
+        b2 = np.where(low, rdoa, rdoa - bard)
+        c2 = np.where(low, (np.einsum("bk,bk->b", oa, oa) - r2)[:, None, None],
+                      (np.einsum("bk,bk->b", ob, ob) - r2)[:, None, None])
+        disc = b2 * b2 - dd * c2
+        cap = low | (y >= baba)
+        miss |= cap & (disc < 0)
+        t = np.where(cap, -(b2 + np.sqrt(np.maximum(disc, 0))) / dd, t)
+        np.copyto(t, INF, where=miss | (t <= 0))
+        return t
+
+    def normals(self, p):
+        a, ba = self.a.astype(np.float32), (self.b - self.a).astype(np.float32)
+        pa = p - a
+        h = np.clip(pa @ ba / (ba @ ba), 0, 1)
+        n = pa - h[:, None] * ba
+        n /= np.maximum(np.sqrt(np.einsum("nk,nk->n", n, n)), 1e-9)[:, None]
+        return n, np.asarray(self.surfaces[:1])
+
+
+@dataclass
+class Panel(Shape):
+    """A flat patch: the points centre + a * axis_u + b * axis_v that `inside(a, b)` accepts.
+
+    The default region is |a|, |b| <= 1. `axis_u`, `axis_v`: (3,) half extents, perpendicular to each other.
+    `lift` brings the patch forward by a relative amount, so that it wins against the plane it lies on.
+    """
+
+    centre: np.ndarray
+    axis_u: np.ndarray
+    axis_v: np.ndarray
+    lift: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.centre = np.asarray(self.centre, np.float64)
+        n = np.cross(self.axis_u, self.axis_v)
+        self.normal = (n / np.linalg.norm(n)).astype(np.float32)
+        self.u = (self.axis_u / (self.axis_u @ self.axis_u)).astype(np.float32)
+        self.v = (self.axis_v / (self.axis_v @ self.axis_v)).astype(np.float32)
+        self.corners = _pad8(np.stack([self.centre + a * self.axis_u + b * self.axis_v
+                                       for a in (-1, 1) for b in (-1, 1)]))
+
+    def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (np.abs(a) <= 1) & (np.abs(b) <= 1)
+
+    def hit(self, origins, d):
+        o = origins - self.centre.astype(np.float32)
+        den = np.tensordot(self.normal, d, 1)
+        den[den == 0] = 1e-9
+        t = (-(o @ self.normal))[:, None, None] / den
+        a = (o @ self.u)[:, None, None] + t * np.tensordot(self.u, d, 1)
+        b = (o @ self.v)[:, None, None] + t * np.tensordot(self.v, d, 1)
+        t *= np.float32(1 - self.lift)
+        np.copyto(t, INF, where=~(self.inside(a, b) & (t > 0)))
+        return t
+
+    def normals(self, p):
+        return self.normal[None], np.asarray(self.surfaces[:1])
+
+
+@dataclass
+class Blob(Panel):
+    """A panel with the outline of a puddle: an ellipse whose radius varies with the angle.
+
+    waves: (4, 2) amplitude and phase of the 2nd to 5th angular harmonics.
+    """
+
+    waves: np.ndarray = field(default_factory=lambda: np.zeros((4, 2)))
+
+    def inside(self, a, b):
+        angle = np.arctan2(b, a)
+        edge = np.full_like(angle, 0.75)
+        for k, (amplitude, phase) in enumerate(self.waves.astype(np.float32), 2):
+            edge += amplitude * np.cos(np.float32(k) * angle + phase)
+        return a * a + b * b <= edge * edge
+
+
+@dataclass
+class Cutout(Panel):
+    """A panel cut along a silhouette that is stored in panel coordinates as seen from the reference camera.
+
+    mask: (h, w) bool, image: (h, w, 3) float32 radiance; both cover image rows/columns from `corner` (row, column)
+    of `reference`, a camera with several samples per pixel.
+    """
+
+    mask: np.ndarray | None = None
+    image: np.ndarray | None = None
+    corner: tuple[int, int] = (0, 0)
+    reference: Camera | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.reference is not None and self.mask is not None
+        r = self.reference
+        basis = np.stack([self.axis_u, self.axis_v, self.centre - r.position]) @ r.to_world  # (3, xyz)
+        pixels = basis @ r.intrinsics.T - basis[:, 2:] * np.array([self.corner[1], self.corner[0], 0.0])
+        self.to_mask = pixels.T.astype(np.float32)  # (a, b, 1) -> column * z, row * z, z of the mask
+
+    def index(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Panel coordinates -> flat index into `mask`, clipped to it."""
+        assert self.mask is not None
+        m, (h, w) = self.to_mask, self.mask.shape
+        z = m[2, 0] * a + m[2, 1] * b + m[2, 2]
+        np.copyto(z, 1, where=z < 1e-3)
+        column = np.rint((m[0, 0] * a + m[0, 1] * b + m[0, 2]) / z)
+        row = np.rint((m[1, 0] * a + m[1, 1] * b + m[1, 2]) / z)
+        np.clip(column, 0, w - 1, out=column)
+        np.clip(row, 0, h - 1, out=row)
+        return (row * w + column).astype(np.int32)
+
+    def inside(self, a, b):
+        assert self.mask is not None
+        return super().inside(a, b) & self.mask.reshape(-1)[self.index(a, b)]
+
+    def radiance(self, p: np.ndarray) -> np.ndarray:
+        """Printed radiance (N, 3) at points (N, 3) of the panel."""
+        assert self.image is not None
+        q = p - self.centre.astype(np.float32)
+        return self.image.reshape(-1, 3)[self.index(q @ self.u, q @ self.v)]
+
+
+def cast(shapes: list[Shape], camera: Camera, origins: np.ndarray, ground: bool = True
+         ) -> tuple[np.ndarray, np.ndarray]:
+    """The first shape that each ray meets.
+
+    origins: (B, 3) camera positions. Returns z-depth (B, H, W) float32 (inf = sky) and shape number (B, H, W) int16:
+    -1 sky, 0 ground, k = shapes[k - 1].
+    """
+    origins = np.asarray(origins, np.float32)
+    h, w = camera.size
+    number = np.full((len(origins), h, w), -1, np.int16)
+    z = np.full(number.shape, INF, np.float32)
+    if ground:
+        dy = camera.dirs[1]
+        down = dy > 1e-3
+        np.divide(-origins[:, 1, None, None], dy, out=z, where=down)
+        far = z > FAR
+        number[:] = np.where(far, np.int16(-1), np.int16(0))
+        z[far] = INF
+    if not shapes:
+        return z, number
+    boxes = camera.boxes(np.stack([s.corners for s in shapes]), origins.astype(np.float64))
+    for k, (shape, (y0, y1, x0, x1)) in enumerate(zip(shapes, boxes, strict=True), 1):
+        if y0 >= y1 or x0 >= x1:
+            continue
+        t = shape.hit(origins, np.ascontiguousarray(camera.dirs[:, y0:y1, x0:x1]))
+        part = z[:, y0:y1, x0:x1]
+        nearer = t < part
+        np.copyto(part, t, where=nearer)
+        np.copyto(number[:, y0:y1, x0:x1], np.int16(k), where=nearer)
+    return z, number

@@ -1,0 +1,305 @@
+"""Every sensor's own physics on top of the same ray hits.
+
+All functions take the renderer of one scene and a random generator of their own, and return what the sensor records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from armseg_core.simulate import classes as C
+from armseg_core.simulate.billboards import add_billboards
+from armseg_core.simulate.raycast import Camera, ScanCamera
+from armseg_core.simulate.scene import Scene
+from armseg_core.simulate.shading import LUMINANCE, Hits, Stage
+
+RECORDING_US = 100_000  # length of the event recording, which ends at the label time
+EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
+CONTRAST = 0.2  # log-intensity step of one event
+DISPARITY_METRES = 6.0  # light field: disparity between neighbouring views times depth, pixel metres
+LIDAR_BEAMS, LIDAR_COLUMNS = 48, 320
+DEPTH_LIMIT = 40.0  # metres
+KELVIN_PER_COUNT = 0.01
+POLARIZATION_FULL_SCALE = 4095
+PATTERN = (90.0, 45.0, 135.0, 0.0)  # DoFP mosaic: angles of rows (0,0) (0,1) (1,0) (1,1)
+
+
+class Renderer:
+    """One scene with its label-time stage and hits, shared by all sensors."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.camera, self.light = scene, scene.camera, scene.light
+        add_billboards(scene, scene.static)
+        self.stage = self.stage_at(0.0)
+        self.hits = Hits(self.stage, self.camera, self.camera.position[None])
+        self.fine = Hits(self.stage, self.camera.scaled(2), self.camera.position[None])
+
+    def stage_at(self, tau: float) -> Stage:
+        return Stage(self.scene.world(tau), self.light, self.camera)
+
+    def fine_image(self, values: np.ndarray) -> np.ndarray:
+        """(N, ...) values of the fine hits -> (H, W, ...): the mean of each pixel's 2 x 2 samples."""
+        a = self.fine.unsort(values)[0]
+        h, w = self.camera.size
+        return a.reshape(h, 2, w, 2, *a.shape[2:]).mean(axis=(1, 3))
+
+    def image(self, values: np.ndarray) -> np.ndarray:
+        return self.hits.unsort(values)[0]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """gain: radiance -> 0..1 of full scale. read, shot: noise at full scale 1 (deviation, deviation at 1.0)."""
+
+    gain: float
+    read: float
+    shot: float
+
+
+def expose(radiance: np.ndarray, night: bool, rng: np.random.Generator) -> Exposure:
+    """Automatic exposure with a limit: night images stay dark and noisy. radiance: (H, W, 3)."""
+    bright = float(np.percentile(radiance @ LUMINANCE, 92))
+    target = rng.uniform(0.55, 0.8)
+    if night:
+        return Exposure(min(target * 0.55 / max(bright, 1e-6), 3.0), 0.012, 0.05)
+    return Exposure(target / max(bright, 1e-6), 0.003, 0.012)
+
+
+def encode(linear: np.ndarray) -> np.ndarray:
+    """Linear 0..1 -> 8-bit with gamma 1/2.2."""
+    table = np.rint(255 * np.linspace(0, 1, 4096) ** (1 / 2.2)).astype(np.uint8)
+    return table[np.clip(linear * 4095 + 0.5, 0, 4095).astype(np.int16)]
+
+
+def rgb(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, Exposure]:
+    """(H, W, 3) uint8 RGB and the exposure that was chosen."""
+    radiance = r.fine_image(r.fine.radiance())
+    exposure = expose(radiance, r.light.night, rng)
+    x = radiance * np.float32(exposure.gain)
+    noise = rng.standard_normal(x.shape, np.float32)
+    x += noise * np.sqrt(exposure.read**2 + exposure.shot**2 * x)
+    return encode(x), exposure
+
+
+def thermal(r: Renderer, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) uint16, 0.01 K per count: apparent temperature, blurred by the optics, with noise."""
+    hits, table = r.fine, r.stage.table
+    sky = np.float32(r.scene.sky_celsius + 273.15)
+    kelvin = np.full(len(hits.z), sky, np.float32)
+    solid = hits.solid()
+    s = hits.surface[solid]
+    pattern = hits.pattern()
+    body = table.celsius[s] + 273.15 + table.spread[s] * (pattern - 0.5) * 4
+    emissivity = table.emissivity[s]
+    kelvin[solid] = (emissivity * body**4 + (1 - emissivity) * sky**4) ** 0.25
+    image = r.fine_image(kelvin)
+    image = cv2.GaussianBlur(image, (0, 0), 0.6)
+    image += 0.05 * rng.standard_normal(image.shape, np.float32)
+    image += 0.02 * rng.standard_normal((1, image.shape[1]), np.float32)
+    return np.clip(np.rint(image / KELVIN_PER_COUNT), 1, 65535).astype(np.uint16)
+
+
+def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) uint16 millimetres along the optical axis, 0 = no measurement.
+
+    An active depth camera: noise grows with distance; nothing comes back beyond the range limit, from the sky, at
+    grazing angles, from most of a water surface, from some of a pane; mixed pixels at edges are dropped.
+    """
+    hits = r.hits
+    z, labels, cosine = r.image(hits.depth()), r.image(hits.labels()), r.image(hits.cosine)
+    chance = np.full(z.shape, 0.006, np.float32)
+    chance += 0.6 * np.clip(1 - cosine / 0.12, 0, 1)
+    chance[labels == C.WATER] = 0.75
+    chance[labels == C.GLASS] = 0.3
+    near = cv2.erode(z, np.ones((3, 3), np.uint8))
+    far = cv2.dilate(z, np.ones((3, 3), np.uint8))
+    chance += np.where(far - near > 0.12 * near + 0.2, 0.4, 0.0)
+    measured = z * (1 + 0.004 * rng.standard_normal(z.shape, np.float32)) + 0.004 * rng.standard_normal(z.shape)
+    lost = (rng.random(z.shape) < chance) | (labels == C.SKY) | (z > DEPTH_LIMIT) | (z <= 0)
+    return np.where(lost, 0, np.clip(np.rint(measured * 1000), 0, 65535)).astype(np.uint16)
+
+
+def fresnel(cosine: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reflectances Rs, Rp of a dielectric with refractive index `index` at incidence cos = `cosine`."""
+    transmitted = np.sqrt(np.maximum(1 - (1 - cosine**2) / index**2, 0))
+    rs = (cosine - index * transmitted) / (cosine + index * transmitted)
+    rp = (index * cosine - transmitted) / (index * cosine + transmitted)
+    return rs**2, rp**2
+
+
+def stokes(r: Renderer, hits: Hits, luminance: np.ndarray) -> np.ndarray:
+    """Linear Stokes parameters (N, 3) of the light that reaches the camera; S0 = luminance.
+
+    A coated surface adds the mirror image of the sky, polarized perpendicular to the plane of incidence by the Fresnel
+    equations; light scattered by the body is weakly polarized in that plane; the clear sky by Rayleigh scattering. The
+    angle is counter-clockwise from the image's x axis, as seen.
+    """
+    table, light = r.stage.table, r.light
+    out = np.zeros((len(luminance), 3), np.float32)
+    out[:, 0] = luminance
+    solid = hits.solid()
+    s = hits.surface[solid]
+    total = luminance[solid]
+    index = np.where(table.index[s] > 0, table.index[s], np.float32(1.4))
+    rs, rp = fresnel(hits.cosine[solid], index)
+    mirror = np.where(table.index[s] > 0, 0.5 * (rs + rp) * table.mirror[s] * np.float32(light.sky), 0)
+    mirror = np.minimum(mirror, 0.85 * total)
+    degree = (rs - rp) / np.maximum(rs + rp, 1e-6)
+    scattered = 0.05 * (1 - hits.cosine[solid] ** 2) * (total - mirror)  # in the plane of incidence: opposite sign
+    polarized = mirror * degree - scattered
+    axis = np.cross(hits.normal[solid], hits.ray[solid]) @ r.camera.to_world.astype(np.float32)
+    out[solid, 1:] = _axis_to_stokes(axis, polarized)
+    if not light.night and hits.first:
+        ray = hits.ray[:hits.first]
+        cos_sun = ray @ light.to_sun.astype(np.float32) / np.sqrt(np.einsum("nk,nk->n", ray, ray))
+        degree = (1 - light.cloud) * 0.6 * (1 - cos_sun**2) / (1 + cos_sun**2)
+        axis = np.cross(ray, light.to_sun.astype(np.float32)) @ r.camera.to_world.astype(np.float32)
+        out[:hits.first, 1:] = _axis_to_stokes(axis, degree * luminance[:hits.first])
+    return out
+
+
+def _axis_to_stokes(axis: np.ndarray, polarized: np.ndarray) -> np.ndarray:
+    """Direction of oscillation (N, 3) in camera axes and polarized intensity (N,) -> S1, S2 (N, 2)."""
+    x, y = axis[:, 0], -axis[:, 1]  # image y points up for the angle
+    r2 = np.maximum(x * x + y * y, 1e-12)
+    return np.stack([polarized * (x * x - y * y) / r2, polarized * 2 * x * y / r2], 1)
+
+
+def polarization(r: Renderer, rng: np.random.Generator) -> np.ndarray:
+    """(H, W) uint16, 0..4095: DoFP mosaic with the angles of PATTERN in every 2 x 2 cell."""
+    s = r.fine_image(stokes(r, r.fine, r.fine.radiance() @ LUMINANCE))
+    h, w = s.shape[:2]
+    angle = np.radians(np.array(PATTERN, np.float32).reshape(2, 2))
+    angle = np.tile(angle, ((h + 1) // 2, (w + 1) // 2))[:h, :w]
+    intensity = 0.5 * (s[..., 0] + s[..., 1] * np.cos(2 * angle) + s[..., 2] * np.sin(2 * angle))
+    gain = 0.6 / max(float(np.percentile(intensity, 95)), 1e-6)
+    if r.light.night:
+        gain = min(gain * 0.7, 25.0)
+    shot, read = (0.03, 0.004) if r.light.night else (0.008, 0.001)
+    x = intensity * gain
+    x += rng.standard_normal(x.shape, np.float32) * np.sqrt(read**2 + shot**2 * np.maximum(x, 0))
+    return np.clip(np.rint(x * POLARIZATION_FULL_SCALE), 0, POLARIZATION_FULL_SCALE).astype(np.uint16)
+
+
+def baseline(camera: Camera) -> float:
+    """Metres between neighbouring views of the light field."""
+    return DISPARITY_METRES / camera.focal
+
+
+def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure, every: int = 1) -> dict[tuple[int, int],
+                                                                                                 np.ndarray]:
+    """Views {(u, v): (H, W, 3) uint8}, 1-based, u down, v right, centre (5, 5) at the reference camera.
+
+    every: keep only every k-th row and column of the 9 x 9 views, counted from the centre.
+    """
+    step = baseline(r.camera)
+    right, down = r.camera.to_world[:, 0], r.camera.to_world[:, 1]
+    keep = [k for k in range(1, 10) if (k - 5) % every == 0]
+    noise = 0.5 * rng.standard_normal(1 << 18, np.float32) * (2.0 if r.light.night else 1.0) / 255
+    views = {}
+    for u in keep:
+        origins = np.stack([r.camera.position + step * ((v - 5) * right + (u - 5) * down) for v in keep])
+        hits = Hits(r.stage, r.camera, origins)
+        images = hits.unsort(hits.radiance()) * np.float32(exposure.gain)
+        np.clip(images, 0, 1, out=images)
+        np.sqrt(images, out=images)
+        for v, image in zip(keep, images, strict=True):
+            start = int(rng.integers(len(noise)))
+            image += np.take(noise, np.arange(start, start + image.size), mode="wrap").reshape(image.shape)
+            views[u, v] = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+    return views
+
+
+def lidar_pose(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """LiDAR position in the world and lidar_to_camera (4, 4): axes x forward, y left, z up -> camera axes."""
+    offset = np.array([0.05, -0.3, -0.1])  # the LiDAR in camera axes: above and a little behind
+    pose = np.eye(4)
+    pose[:3, :3] = [[0, -1, 0], [0, 0, -1], [1, 0, 0]]
+    pose[:3, 3] = offset
+    return camera.position + camera.to_world @ offset, pose
+
+
+def lidar(r: Renderer, rng: np.random.Generator) -> np.ndarray:
+    """(N, 4) float32 x, y, z, intensity in LiDAR axes (x forward, y left, z up)."""
+    position, pose = lidar_pose(r.camera)
+    scan = ScanCamera(np.radians(np.linspace(16, -30, LIDAR_BEAMS)), np.radians(np.linspace(-36, 36, LIDAR_COLUMNS)),
+                      position, r.camera.to_world)
+    hits = Hits(r.stage, scan, position[None])
+    z, labels = hits.depth(), hits.labels()
+    solid = hits.solid()
+    s = hits.surface[solid]
+    albedo = (r.stage.table.base[s] + 0.5 * r.stage.table.mix[s]) @ LUMINANCE
+    ray_camera = hits.ray[solid] @ r.camera.to_world.astype(np.float32)
+    length = np.sqrt(np.einsum("nk,nk->n", ray_camera, ray_camera))
+    distance = z[solid] * length
+    distance += 0.015 * rng.standard_normal(len(distance), np.float32)
+    lost = np.full(len(s), 0.02)
+    lost[labels[solid] == C.WATER] = 0.8
+    lost[labels[solid] == C.GLASS] = 0.35
+    keep = (rng.random(len(s)) >= lost) & (distance < 80) & (distance > 0.3)
+    points = (ray_camera * (distance / length)[:, None]) @ pose[:3, :3].astype(np.float32)
+    intensity = np.clip(albedo * (0.3 + 0.7 * hits.cosine[solid]), 0, 1)
+    cloud = np.concatenate([points, intensity[:, None]], 1)
+    return np.ascontiguousarray(cloud[keep], dtype="<f4")
+
+
+def event_frames(width: int) -> int:
+    """Frames rendered for one recording: one more than the number of intervals."""
+    return int(np.clip(round(EVENT_FRAMES * width / 160), EVENT_FRAMES, 65))
+
+
+def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """x, y (uint16), t (uint32 microseconds from the start, sorted), p (uint8) of RECORDING_US ending at the label
+    time.
+
+    Log intensity is linear in time between rendered frames; a pixel fires whenever it has moved by its own threshold
+    since its last event (Lichtsteiner et al. 2008; the simulation scheme of Rebecq et al., ESIM, 2018).
+    """
+    frames = event_frames(r.camera.size[1])
+    times = np.linspace(0, RECORDING_US, frames)
+    h, w = r.camera.size
+    threshold = CONTRAST * (1 + 0.08 * rng.standard_normal((h, w), np.float32))
+    dark = np.float32(0.004 if r.light.night else 0.01)
+    previous = reference = None
+    parts = []
+    for k, t in enumerate(times):
+        tau = (t - RECORDING_US) * 1e-6
+        camera = r.scene.camera_at(tau)
+        hits = Hits(r.stage_at(tau), camera, camera.position[None])
+        level = np.log(hits.unsort(hits.radiance() @ LUMINANCE)[0] + dark)
+        if previous is None or reference is None:
+            reference = level + threshold * rng.uniform(-0.5, 0.5, (h, w)).astype(np.float32)
+        else:
+            parts.append(_crossings(previous, level, reference, threshold, times[k - 1], t))
+        previous = level
+    parts.append(_noise_events(rng, h, w, 4.0 if r.light.night else 0.8))
+    x, y, t, p = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    order = np.lexsort((p, x, y, t))
+    return x[order].astype(np.uint16), y[order].astype(np.uint16), t[order].astype(np.uint32), p[order].astype(np.uint8)
+
+
+def _crossings(start, end, reference, threshold, t0, t1):
+    """Events between two frames of log intensity; moves `reference` (in place) to the last crossing of each pixel."""
+    change = (end - reference) / threshold
+    count = np.floor(np.abs(change)).astype(np.int32)
+    y, x = np.nonzero(count)
+    n = count[y, x]
+    sign = np.sign(change[y, x])
+    first = np.repeat(np.cumsum(n) - n, n)
+    k = np.arange(len(first)) - first + 1  # 1, 2, ... of each pixel
+    at = np.repeat(reference[y, x], n) + np.repeat(sign * threshold[y, x], n) * k
+    a, b = np.repeat(start[y, x], n), np.repeat(end[y, x], n)
+    span = np.where(np.abs(b - a) < 1e-9, 1e-9, b - a)
+    part = np.clip((at - a) / span, 0, 1)
+    t = np.minimum(t0 + part * (t1 - t0), RECORDING_US - 1)
+    reference[y, x] += sign * threshold[y, x] * n
+    return np.repeat(x, n), np.repeat(y, n), t.astype(np.int64), np.repeat(sign > 0, n)
+
+
+def _noise_events(rng: np.random.Generator, h: int, w: int, rate: float):
+    """Background activity: `rate` events per second and pixel, uniform in time, mostly ON."""
+    n = int(rng.poisson(rate * h * w * RECORDING_US * 1e-6))
+    return rng.integers(0, w, n), rng.integers(0, h, n), rng.integers(0, RECORDING_US, n), rng.random(n) < 0.6

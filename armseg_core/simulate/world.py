@@ -1,0 +1,95 @@
+"""What the rays can meet: shapes plus a table of surfaces (class, colour, texture, temperature, optics)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from armseg_core.simulate import textures
+from armseg_core.simulate.classes import GROUND
+from armseg_core.simulate.raycast import Shape
+
+PLAIN, LOOK, PRINT = range(3)  # how a surface gets its radiance, see shading.py
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One row of the surface table.
+
+    base, second: linear RGB albedo; the texture mixes them. texture: name in textures.NAMES. texels: texels per metre
+    (per unit of image slope for LOOK surfaces). contrast: 0..1 of the mix. celsius: temperature; spread: its deviation
+    across the texture. index: refractive index of a smooth coat, 0 = none. mirror: share of the sky's light that the
+    surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface whose pattern is fixed in the reference
+    view, PRINT a printed panel. behind: metres from the surface to the plane that carries a LOOK pattern (0 = on the
+    surface). object: number of the object it belongs to, -1 = none.
+    """
+
+    label: int
+    base: tuple[float, float, float]
+    second: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    texture: str = "noise"
+    texels: float = 60.0
+    contrast: float = 0.5
+    celsius: float = 15.0
+    spread: float = 0.2
+    emissivity: float = 0.95
+    index: float = 0.0
+    mirror: float = 1.0
+    kind: int = PLAIN
+    behind: float = 0.0
+    object: int = -1
+
+
+@dataclass
+class World:
+    """Shapes and surfaces at one moment. `anchors` and `frames` fix a texture to its (moving, turned) object."""
+
+    shapes: list[Shape] = field(default_factory=list)
+    surfaces: list[Surface] = field(default_factory=list)
+    anchors: list[np.ndarray] = field(default_factory=list)  # (3,) origin of the texture
+    frames: list[np.ndarray] = field(default_factory=list)  # (2, 3) texture axes in the world
+    casters: list[np.ndarray] = field(default_factory=list)  # (K, 3) hulls that throw a shadow on the ground
+
+    def add(self, surface: Surface, anchor, frame) -> int:
+        """Append a surface; returns its row."""
+        self.surfaces.append(surface)
+        self.anchors.append(np.asarray(anchor, np.float32))
+        self.frames.append(np.asarray(frame, np.float32) * np.float32(surface.texels))
+        return len(self.surfaces) - 1
+
+    def copy(self) -> World:
+        return replace(self, shapes=list(self.shapes), surfaces=list(self.surfaces), anchors=list(self.anchors),
+                       frames=list(self.frames), casters=list(self.casters))
+
+    def table(self) -> Table:
+        return Table(self)
+
+
+class Table:
+    """The surface table as arrays, one row per surface."""
+
+    def __init__(self, world: World) -> None:
+        s = world.surfaces
+        self.label = np.array([x.label for x in s], np.uint8)
+        self.base = np.array([x.base for x in s], np.float32)
+        self.mix = np.array([x.second for x in s], np.float32) - self.base
+        self.layer = np.array([textures.LAYER[x.texture] for x in s], np.int32)
+        self.contrast = np.array([x.contrast for x in s], np.float32)
+        self.kind = np.array([x.kind for x in s], np.uint8)
+        self.celsius = np.array([x.celsius for x in s], np.float32)
+        self.spread = np.array([x.spread for x in s], np.float32)
+        self.emissivity = np.array([x.emissivity for x in s], np.float32)
+        self.index = np.array([x.index for x in s], np.float32)
+        self.mirror = np.array([x.mirror for x in s], np.float32)
+        self.behind = np.array([x.behind for x in s], np.float32)
+        self.object = np.array([x.object for x in s], np.int16)
+        self.texels = np.array([x.texels for x in s], np.float32)
+        frames, anchors = np.stack(world.frames), np.stack(world.anchors)
+        # texel coordinates = matrix @ (x, y, z) + shift
+        self.matrix = frames
+        self.shift = -np.einsum("sij,sj->si", frames, anchors)
+
+
+GROUND_SURFACE = 0  # row of the ground in every world
+assert GROUND == 0

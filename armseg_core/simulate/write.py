@@ -1,0 +1,63 @@
+"""Raw files of one scene, in the formats of the field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from armseg_core.simulate.classes import CLASSES
+
+
+def png(path: Path, image: np.ndarray, compression: int = 4) -> None:
+    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3)."""
+    if image.ndim == 3:
+        image = image[..., ::-1]
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    assert ok
+    path.write_bytes(data.tobytes())
+
+
+def tiff(path: Path, image: np.ndarray) -> None:
+    """uint16 (H, W), LZW."""
+    ok, data = cv2.imencode(".tiff", image)
+    assert ok
+    path.write_bytes(data.tobytes())
+
+
+def label_png(path: Path, label: np.ndarray) -> None:
+    """(H, W) uint8 class numbers as an indexed PNG with the class colours as palette."""
+    from PIL import Image
+
+    image = Image.fromarray(label)
+    palette = [channel for c in CLASSES for channel in c.color]
+    image.putpalette(palette + [0] * (768 - len(palette)))
+    image.save(path, optimize=True)
+
+
+def events_h5(path: Path, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray, t_offset: int,
+              size: tuple[int, int]) -> None:
+    """DSEC layout: events/{x, y, t, p}, ms_to_idx, t_offset, Blosc-zstd; the sensor size as attributes."""
+    import h5py
+    import hdf5plugin
+
+    codec = hdf5plugin.Blosc(cname="zstd", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)
+    milliseconds = int(t[-1]) // 1000 + 1 if len(t) else 1
+    ms_to_idx = np.searchsorted(t, np.arange(milliseconds, dtype=np.int64) * 1000, "left").astype(np.uint64)
+    with h5py.File(path, "w") as file:
+        for name, values, dtype in (("x", x, "u2"), ("y", y, "u2"), ("t", t, "u4"), ("p", p, "u1")):
+            file.create_dataset(f"events/{name}", data=values.astype(dtype), chunks=(max(1, min(len(t), 1 << 16)),),
+                                **codec)
+        file["ms_to_idx"] = ms_to_idx
+        file["t_offset"] = np.int64(t_offset)
+        file.attrs["height"], file.attrs["width"] = size
+
+
+def text(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict) -> None:
+    text(path, json.dumps(content, indent=1) + "\n")
