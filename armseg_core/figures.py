@@ -288,9 +288,12 @@ def _classes_near(path: Path, label: np.ndarray) -> tuple[list[str], np.ndarray]
     for folder in list(path.absolute().parents)[:4]:
         if (folder / FILE_NAME).is_file():
             try:
-                classes = parse_dataset_file(folder / FILE_NAME).class_infos
+                described = parse_dataset_file(folder / FILE_NAME)
             except ArmsegError:
                 break
+            if described.label is None or described.label.map:
+                break  # the stored values are not the class indices
+            classes = described.class_infos
             return [c.name for c in classes], np.array([c.color for c in classes], np.uint8)
     known = label[label < 255]
     count = int(known.max()) + 1 if known.size else 1
