@@ -73,6 +73,8 @@ class EventOptions(Options):
         "auto", description="Unit of the recorded times, for formats that do not fix it.")
     columns: str | None = Field(
         None, description="Column order of text and N x 4 files, such as txyp or xytp.")
+    stream: str | None = Field(
+        None, description="Which camera (HDF5 group or ROS topic), when a recording holds several.")
     polarity_missing: bool = Field(
         False, description="Accept a recording without polarity: every event counts as positive.")
     hot_pixels: float | None = Field(

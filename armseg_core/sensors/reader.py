@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armseg_core.config.base import Options
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Reader:
     title: str
     patterns: tuple[str, ...]
     matches: Callable[[Path], bool]
-    read: Callable[[Path, Options], Any]
+    read: Callable[[Path, Any], Any]
     extra: str = ""
     notes: str = ""
     refuse: str = ""

@@ -1,0 +1,373 @@
+"""The common ground of every event reader: blocks of raw columns in, clean `Events` in time order out.
+
+A format gives *blocks* (about 100,000 events each, so that a block stays in the processor's cache) and
+`EventStream` does the rest: time search, cutting, range and polarity checks, rectification, ordering, notes.
+Memory is bounded by what one call returns plus two blocks, except that recordings of up to KEEP_EVENTS events
+may be kept.
+
+Shape letters: N events, K blocks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.arrays import Events
+from armseg_core.errors import ArmsegWarning, FormatError, InputError
+from armseg_core.sensors.events_columns import Columns, inside, join, polarity_bits, rectified, whole_numbers
+from armseg_core.sensors.events_geometry import Geometry
+
+BLOCK_EVENTS = 1 << 17  # events of one block: about 1.7 MB, fits a second-level cache
+KEEP_EVENTS = 1 << 24  # recordings up to this many events may be held in memory (13 bytes each: 218 MB)
+
+
+@dataclass
+class Order:
+    """What a scan of all times found. low, high: smallest and largest time of each block (K,)."""
+
+    low: np.ndarray
+    high: np.ndarray
+    backward: int  # number of events earlier than the one before them
+    worst_us: int  # the largest step back
+
+    @property
+    def sorted(self) -> bool:
+        return self.backward == 0
+
+
+class _Disorder(Exception):
+    """A piece that was taken to be in time order is not."""
+
+
+class EventStream:
+    """Base of every event reader; implements `arrays.EventSource`.
+
+    A format gives `bounds` (number of the first event of each block, and the total: K + 1) and overrides
+    `_load`; `_load_times` where times alone are cheaper; `_guess_range` where the file has a time index.
+    """
+
+    def __init__(self, path: Path, geometry: Geometry, bounds: np.ndarray) -> None:
+        self.path, self.size, self.rectify = Path(path), geometry.size, geometry.rectify
+        self.bounds = np.asarray(bounds, np.int64)
+        self.order: Order | None = None
+        self._held: Columns | None = None
+        self._held_times: np.ndarray | None = None
+        self._blocks: OrderedDict[int, Columns] = OrderedDict()
+        self._times: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._last: dict[int, int] = {}
+        self._messages: dict[str, str] = dict(geometry.notes)
+        self._dropped: dict[str, int] = {}
+        self._seen = self._seen_to = 0
+        if not self.count:
+            raise FormatError("holds no events", where=path, expected="at least one event")
+
+    # --- what a format overrides -------------------------------------------------------------------------
+
+    def _load(self, block: int) -> Columns:
+        raise NotImplementedError
+
+    def _load_times(self, block: int) -> np.ndarray:
+        """(N,) int64 microseconds of a block."""
+        return self._block(block).t
+
+    def _guess_range(self, t_us: int) -> tuple[int, int] | None:
+        """Event numbers between which the first event at or after t_us should lie, from an index."""
+        return None
+
+    def close(self) -> None:
+        """Release the file."""
+
+    # --- the contract of EventSource ---------------------------------------------------------------------
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def count(self) -> int:
+        return int(self.bounds[-1])
+
+    @property
+    def t_first_us(self) -> int:
+        if self.order is not None:
+            return int(self.order.low.min())
+        return int(self._block_times(0)[0])
+
+    @property
+    def t_last_us(self) -> int:
+        if self.order is not None:
+            return int(self.order.high.max())
+        return int(self._block_times(len(self.bounds) - 2)[-1])
+
+    @property
+    def in_order(self) -> bool:
+        """False only for a recording that was found unsorted and is too long to be sorted in memory."""
+        return self.order is None or self.order.sorted
+
+    @property
+    def notes(self) -> list[str]:
+        dropped = [f"{n:,} events dropped: {why}" for why, n in self._dropped.items()]
+        return [*self._messages.values(), *dropped]
+
+    def note(self, key: str, text: str, *, warn: bool = False) -> None:
+        """Keep a message for the user, once per key; with `warn` also as an ArmsegWarning."""
+        if warn and key not in self._messages:
+            warnings.warn(ArmsegWarning(f"{self.path}: {text}"), stacklevel=4)
+        self._messages.setdefault(key, text)
+
+    def drop(self, why: str, number: int) -> None:
+        """Count events that are left out."""
+        if number:
+            if why not in self._dropped:
+                warnings.warn(ArmsegWarning(f"{self.path}: events dropped: {why}"), stacklevel=4)
+            self._dropped[why] = self._dropped.get(why, 0) + int(number)
+
+    def read_time(self, t0_us: int, t1_us: int) -> Events:
+        """Events with t0_us <= t < t1_us."""
+        try:
+            return self._read_time(t0_us, t1_us)
+        except _Disorder:
+            self.check_order()
+            return self._read_time(t0_us, t1_us)
+
+    def read_index(self, i0: int, i1: int) -> Events:
+        """Events number i0 (included) to i1 (excluded).
+
+        Of a recording that is not `in_order` these are in stored order, sorted within the piece.
+        """
+        i0, i1 = max(0, i0), min(i1, self.count)
+        try:
+            return self._clean(self._rows(i0, i1), i0)
+        except _Disorder:
+            self.check_order()
+            return self._clean(self._rows(i0, i1), i0)
+
+    def index_at(self, t_us: int) -> int:
+        """Number of events with t < t_us."""
+        if self.order is not None and not self.order.sorted:
+            below = np.diff(self.bounds)[self.order.high < t_us].sum()
+            cut = np.flatnonzero((self.order.low < t_us) & (self.order.high >= t_us))
+            return int(below) + sum(int(np.count_nonzero(self._block_times(int(k)) < t_us)) for k in cut)
+        if self._held_times is not None:
+            return int(np.searchsorted(self._held_times, t_us))
+        guess = self._guess_range(t_us) if self.order is None else None
+        if guess is not None:
+            return self._search_between(*guess, t_us)
+        return self._search(t_us)
+
+    def chunks(self, max_events: int) -> Iterator[Events]:
+        """The whole recording in pieces of at most max_events."""
+        for i0 in range(0, self.count, max_events):
+            yield self.read_index(i0, i0 + max_events)
+
+    # --- order -------------------------------------------------------------------------------------------
+
+    def check_order(self) -> bool:
+        """Scan all times once. A recording that is not in time order is sorted (stably, with a warning) when
+        it has at most KEEP_EVENTS events; a longer one is put right window by window.
+
+        Returns:
+            whether the recording was in time order.
+        """
+        if self.order is None:
+            self.order = self._scan_order()
+            if not self.order.sorted:
+                self.note(
+                    "unsorted",
+                    f"{self.order.backward:,} events are not in time order (largest step back "
+                    f"{self.order.worst_us:,} us); sorted",
+                    warn=True,
+                )
+                self._sort_in_memory()
+        return "unsorted" not in self._messages
+
+    def _scan_order(self) -> Order:
+        blocks = len(self.bounds) - 1
+        low, high = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
+        backward, worst, previous = 0, 0, None
+        kept: list[np.ndarray] | None = [] if self.count <= KEEP_EVENTS and blocks > 1 else None
+        for k in range(blocks):
+            t = self._block_times(k)
+            low[k], high[k] = t[0], t[-1]
+            if len(t) > 1 and (t[1:] < t[:-1]).any():
+                step = t[:-1] - t[1:]
+                backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
+                low[k], high[k] = t.min(), t.max()
+            if previous is not None and t[0] < previous:
+                backward, worst = backward + 1, max(worst, int(previous - t[0]))
+            previous = t[-1]
+            if kept is not None:
+                kept.append(t)
+        if kept is not None and not backward:
+            self._held_times = np.concatenate(kept)
+            self._times.clear()
+        return Order(low, high, backward, worst)
+
+    def _sort_in_memory(self) -> None:
+        if self.count > KEEP_EVENTS:
+            return
+        columns = join([self._block(k) for k in range(len(self.bounds) - 1)])
+        self.hold(columns.take(np.argsort(columns.t, kind="stable")))
+        self.order = Order(self._held.t[:1], self._held.t[-1:], 0, 0)  # type: ignore[union-attr]
+
+    def hold(self, columns: Columns) -> None:
+        """Keep the whole recording in memory as one block."""
+        self._held, self._held_times = columns, columns.t
+        self.bounds = np.array([0, len(columns.t)], np.int64)
+        self._blocks.clear()
+        self._times.clear()
+
+    # --- blocks ------------------------------------------------------------------------------------------
+
+    def _block(self, k: int) -> Columns:
+        if self._held is not None:
+            return self._held
+        if k not in self._blocks:
+            self._blocks[k] = self._load(k)
+            while len(self._blocks) > 2:
+                self._blocks.popitem(last=False)
+        return self._blocks[k]
+
+    def _block_times(self, k: int) -> np.ndarray:
+        if self._held_times is not None:
+            return self._held_times[self.bounds[k] : self.bounds[k + 1]]
+        if k not in self._times:
+            self._times[k] = self._load_times(k)
+            while len(self._times) > 3:
+                self._times.popitem(last=False)
+        return self._times[k]
+
+    def _rows(self, i0: int, i1: int) -> Columns:
+        """Raw columns of the events number i0 to i1."""
+        if i1 <= i0:
+            return self._block(0).cut(0, 0)
+        first = int(np.searchsorted(self.bounds, i0, "right")) - 1
+        parts = []
+        while i0 < i1:
+            start, stop = int(self.bounds[first]), int(self.bounds[first + 1])
+            parts.append(self._block(first).cut(i0 - start, min(i1, stop) - start))
+            i0, first = stop, first + 1
+        return join(parts)
+
+    # --- search ------------------------------------------------------------------------------------------
+
+    def _last_of(self, k: int) -> int:
+        if k not in self._last:
+            self._last[k] = int(self._block_times(k)[-1])
+        return self._last[k]
+
+    def _search(self, t_us: int) -> int:
+        blocks = len(self.bounds) - 1
+        if self.order is not None:
+            k = int(np.searchsorted(self.order.high, t_us))
+        else:
+            k, end = 0, blocks
+            while k < end:
+                middle = (k + end) // 2
+                if self._last_of(middle) < t_us:
+                    k = middle + 1
+                else:
+                    end = middle
+        if k == blocks:
+            return self.count
+        return int(self.bounds[k] + np.searchsorted(self._block_times(k), t_us))
+
+    def _search_between(self, low: int, high: int, t_us: int) -> int:
+        """Trust the file's index only as far as the times around the place agree with it."""
+        low, high = max(0, min(low, self.count)), max(0, min(high, self.count))
+        while low < high:
+            k = int(np.searchsorted(self.bounds, (low + high) // 2, "right")) - 1
+            start, times = int(self.bounds[k]), self._block_times(k)
+            a, b = max(low - start, 0), min(high - start, len(times))
+            i = a + int(np.searchsorted(times[a:b], t_us))
+            if a < i < b:
+                low = high = start + i
+            elif i == a:
+                high = start + a
+            else:
+                low = start + b
+        if (low == 0 or self._time_of(low - 1) < t_us) and (low == self.count or self._time_of(low) >= t_us):
+            return low
+        self.note("index", "the time index of the file does not agree with its times; not used", warn=True)
+        return self._search(t_us)
+
+    def _time_of(self, i: int) -> int:
+        k = int(np.searchsorted(self.bounds, i, "right")) - 1
+        return int(self._block_times(k)[i - self.bounds[k]])
+
+    def _read_time(self, t0_us: int, t1_us: int) -> Events:
+        if self.in_order:
+            i0 = self.index_at(t0_us)
+            return self._clean(self._rows(i0, max(i0, self.index_at(t1_us))), i0)
+        assert self.order is not None
+        parts = []
+        for k in np.flatnonzero((self.order.low < t1_us) & (self.order.high >= t0_us)):
+            columns = self._block(int(k))
+            rows = np.flatnonzero((columns.t >= t0_us) & (columns.t < t1_us))
+            parts.append(columns.take(rows))
+            if sum(len(part.t) for part in parts) > 4 * KEEP_EVENTS:
+                raise InputError(
+                    f"not in time order and more than {4 * KEEP_EVENTS:,} events in one window",
+                    where=self.path,
+                    hint="a shorter --window, or sort the recording first",
+                )
+        return self._clean(join(parts) if parts else self._block(0).cut(0, 0), None)
+
+    # --- cleaning ----------------------------------------------------------------------------------------
+
+    def _clean(self, c: Columns, i0: int | None) -> Events:
+        """Checked events of raw columns; i0 is the number of the first (None: not counted as seen)."""
+        t = c.t
+        if len(t) > 1 and (t[1:] < t[:-1]).any():
+            if self.order is None:
+                raise _Disorder
+            c = c.take(np.argsort(t, kind="stable"))
+            t = c.t
+        x, y = whole_numbers(c.x), whole_numbers(c.y)
+        p, bad = polarity_bits(c.p, c.bad, self.path)
+        height, width = self.size
+        outside = None
+        if len(t) and not (inside(x, width) and inside(y, height)):
+            outside = ~((x > -1) & (x < width) & (y > -1) & (y < height))  # NaN is outside too
+        fresh = i0 is not None and i0 >= self._seen_to
+        if outside is not None or bad is not None:
+            bad = np.zeros(len(t), bool) if bad is None else bad
+            outside = np.zeros(len(t), bool) if outside is None else outside & ~bad
+            if fresh:
+                self.drop("no usable time or polarity", int(bad.sum()))
+                self.drop(f"outside the sensor of {width}x{height}", int(outside.sum()))
+            keep = ~(bad | outside)
+            x, y, t, p = whole_numbers(x[keep]), whole_numbers(y[keep]), t[keep], p[keep]
+        if fresh and i0 is not None:
+            self._seen, self._seen_to = self._seen + len(c.t), i0 + len(c.t)
+            self._check_share()
+        return self._finish(x, y, t, p)
+
+    def _finish(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> Events:
+        if x.dtype.kind == "f" or y.dtype.kind == "f":
+            if self.rectify is not None:
+                self.note("fractional", "coordinates are already fractional; not rectified again", warn=True)
+            return Events(x.astype(np.float32), y.astype(np.float32), t, p, self.size)
+        x, y = x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False)
+        if self.rectify is not None:
+            x, y = rectified(self.rectify, x, y)
+        return Events(x, y, t, p, self.size)
+
+    def _check_share(self) -> None:
+        lost = sum(self._dropped.values())
+        if lost * 2 > self._seen and (self._seen >= 1000 or self._seen >= self.count):
+            why, number = max(self._dropped.items(), key=lambda item: item[1])
+            raise FormatError(
+                f"{number:,} of {self._seen:,} events have to be dropped: {why}",
+                where=self.path,
+                expected="most events within the sensor, with a time and a polarity",
+                hint="--sensor-size WIDTHxHEIGHT of the camera, or --columns for another order",
+            )
