@@ -1,0 +1,81 @@
+"""`armseg demo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from armseg_cli.console import print_next, print_table
+from armseg_cli.options import DeviceOption, JsonOption
+
+if TYPE_CHECKING:
+    from armseg_core.demo import DemoResult
+
+
+def command(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for everything that is made.")
+    ] = Path("demo_out"),
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps (default: three minutes on two cores)."),
+    ] = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole way on the sample data: convert, train, eval, predict, visualize.
+
+    Takes less than five minutes on two CPU cores. The model is small and trained briefly, with the bundled
+    demonstration CLIP: the numbers show that the parts work, not how good armseg gets.
+
+    Example:
+        armseg demo -o demo_out
+    """
+    from armseg_core.demo import STEPS, run_demo
+
+    result = run_demo(
+        output, steps=steps or STEPS, device=device, seed=seed, say=lambda line: typer.echo(line, err=as_json)
+    )
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "run": str(result.run),
+                    "data": str(result.data),
+                    "seconds": result.seconds,
+                    "pictures": [str(path) for path in result.pictures],
+                    "evaluation": result.report.to_dict(),
+                },
+                indent=2,
+            )
+        )
+    else:
+        show(result, output)
+
+
+def show(result: DemoResult, output: Path) -> None:
+    """Print the results table, the times and where the pictures are."""
+    rgb_only = result.report.row("rgb").matrix.miou
+    rows = []
+    for row in result.report.rows:
+        gain = "" if row.inputs == "rgb" else f"{100 * (row.matrix.miou - rgb_only):+.1f}"
+        rows.append(
+            (row.inputs, f"{row.matrix.miou:.1%}", gain, f"{row.matrix.pixel_accuracy:.1%}", row.samples)
+        )
+    print_table(
+        ("inputs", "mIoU", "gain in points", "pixel accuracy", "test scenes"),
+        rows,
+        title="One model, with and without each sensor",
+        numeric=(1, 2, 3, 4),
+    )
+    times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
+    typer.echo(f"Time: {times}; {sum(result.seconds.values()):.0f} s in all.")
+    typer.echo(
+        f"Pictures: {result.pictures[0]} (everything on one page), {output / 'predictions'}, "
+        f"{output / 'sensors'}"
+    )
+    print_next(f"armseg visualize {result.run}", "training curves and confusion matrix")

@@ -1,0 +1,167 @@
+"""The whole way of armseg on the sample data: convert, train, eval, predict, visualize.
+
+Uses only what the commands use, so that a demonstration that works says something about the product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.config.training import TrainConfig
+from armseg_core.conversion import ConversionSummary, convert_file
+from armseg_core.data import open_dataset
+from armseg_core.data.dataset import DataSet
+from armseg_core.evaluation import Report, evaluate, save_report
+from armseg_core.modalities import MODALITIES, SENSORS
+from armseg_core.prediction import Prediction, Predictor, save_prediction
+from armseg_core.sample_data import sample_data_dir
+from armseg_core.training import train
+from armseg_core.visualization import (
+    Panel,
+    figure,
+    label_to_colour,
+    render_model_tensor,
+    render_tensor_file,
+    save_png,
+)
+
+STEPS = 240  # of training: about three minutes on two CPU cores
+
+
+@dataclass
+class DemoResult:
+    """What the demonstration made; every path lies in the output folder."""
+
+    data: Path
+    run: Path
+    report: Report
+    conversions: list[ConversionSummary]
+    pictures: list[Path] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # by step, in order
+
+
+def run_demo(
+    output: Path,
+    *,
+    steps: int = STEPS,
+    device: str = "auto",
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> DemoResult:
+    """Run every stage on the sample data.
+
+    Args:
+        output: folder for everything that is made; earlier files are replaced, earlier runs kept.
+        steps: optimiser steps of the training. device: auto, cpu or cuda. seed: of the training.
+        say: receives one line as each stage begins.
+
+    Raises:
+        ArmsegError: a stage failed; what the earlier stages made is kept.
+    """
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str, line: str) -> Iterator[None]:
+        say(f"{name}: {line}")
+        started = time.perf_counter()
+        yield
+        seconds[name] = time.perf_counter() - started
+
+    data = sample_data_dir()
+    scenes = open_dataset(data, "test", SENSORS)
+    with stage("convert", "one raw recording of each sensor becomes a sensor-tensor file"):
+        conversions = convert_one_of_each(scenes, output / "converted")
+    with stage("train", f"one model for {len(scenes.modalities)} sensors, {steps} steps"):
+        run = train(
+            TrainConfig(data=(data,), out=output / "runs", name="demo", steps=steps, device=device, seed=seed)
+        )
+    with stage("eval", "the test scenes, RGB only and with each sensor"):
+        report = evaluate(run, [data], "test", device=device)
+        save_report(report, output / "evaluation.json")
+    with stage("predict", "one test scene with each of its sensors"):
+        pictures = predict_one_scene(Predictor.load(run, device), scenes, output)
+    with stage("visualize", "each converted file as a picture"):
+        pictures += render_conversions(conversions, output / "sensors")
+    return DemoResult(data, run, report, conversions, pictures, seconds)
+
+
+def convert_one_of_each(scenes: DataSet, folder: Path) -> list[ConversionSummary]:
+    """Convert the raw recording of every sensor of the first scene that has it, into `folder`/<sensor>.h5."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for modality in scenes.modalities:
+        sample_id = scenes.ids[scenes.indices_with(modality)[0]]
+        made.append(
+            convert_file(
+                scenes.sensor_path(sample_id, modality),
+                folder / f"{modality}.h5",
+                modality=modality,
+                options=scenes.sensor_options(sample_id, modality),
+                progress=False,
+            )
+        )
+    return made
+
+
+def render_conversions(conversions: list[ConversionSummary], folder: Path) -> list[Path]:
+    """The last frame of each converted file as `folder`/<sensor>.png."""
+    pictures = []
+    for summary in conversions:
+        pictures.append(folder / f"{summary.modality}.png")
+        pictures[-1].parent.mkdir(parents=True, exist_ok=True)
+        save_png(pictures[-1], render_tensor_file(summary.output))
+    return pictures
+
+
+def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> list[Path]:
+    """Predict the first scene that has every sensor of the data set, from its files.
+
+    Writes `output`/predictions/<inputs>.{mask,colour,overlay}.png and `output`/overview.png.
+    """
+    complete = set.intersection(*(set(scenes.indices_with(m)) for m in scenes.modalities))
+    index = min(complete, default=0)
+    sample_id = scenes.ids[index]
+    image, made = scenes.rgb_path(sample_id), {"rgb": predictor.predict(scenes.rgb_path(sample_id))}
+    for modality in scenes.modalities:
+        if scenes.has(index, modality):
+            made[f"rgb+{modality}"] = predictor.predict(
+                image,
+                scenes.sensor_path(sample_id, modality),
+                modality,
+                options=scenes.sensor_options(sample_id, modality),
+            )
+    folder = output / "predictions"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [output / "overview.png"]
+    save_png(paths[0], overview(scenes, index, made))
+    for name, prediction in made.items():
+        paths.append(save_prediction(prediction, folder, name)["overlay"])
+    return paths
+
+
+def overview(scenes: DataSet, index: int, made: dict[str, Prediction]) -> np.ndarray:
+    """One page (h, w, 3) uint8: photo, label, what RGB alone gives, each sensor with its result."""
+    sample = scenes.load(index)
+    panels = [Panel(render_model_tensor(sample.rgb, "rgb"), "RGB image")]
+    if sample.label is not None:
+        panels.append(Panel(label_to_colour(sample.label, scenes.palette), "label"))
+    for name, prediction in made.items():
+        modality = name.removeprefix("rgb").removeprefix("+")
+        if modality:
+            panels.append(
+                Panel(render_model_tensor(sample.sensors[modality], modality), MODALITIES[modality].title)
+            )
+        note = ""
+        if sample.label is not None:
+            known = sample.label != scenes.ignore_index
+            note = f"{(prediction.mask == sample.label)[known].mean():.1%} of the pixels right"
+        panels.append(
+            Panel(label_to_colour(prediction.mask, scenes.palette), f"predicted from {name}", note=note)
+        )
+    return figure(f"Test scene {scenes.ids[index]}", "", panels, columns=4 if len(panels) > 4 else None)
