@@ -16,14 +16,24 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path | None, typer.Argument(help="Run or model folder (default: the newest run in runs/).")] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", metavar="FOLDER", help="Data set (default: those the run was trained on).")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="Run or model folder (default: the newest run in runs/).")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="FOLDER", help="Data set (default: those the run was trained on)."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Split to measure.")] = "test",
     modalities: ModalitiesOption = None,
-    controls: Annotated[bool, typer.Option("--controls", help="Also measure the sensor alone, and the sensor of another scene.")] = False,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Also measure the sensor alone, and the sensor of another scene."),
+    ] = False,
     size: SizeOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
-    weights: Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")
+    ] = None,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     as_json: JsonOption = False,
@@ -45,9 +55,17 @@ def command(
     folder = model or newest_run()
     run = folder if (folder / "config.json").is_file() else folder.parent
     report = evaluate(
-        folder, data or _training_data(run), split, modalities=None if modalities is None else parse_modalities(modalities),
-        controls=controls, size=parse_size(size) if size else None, batch_size=batch_size, device=device,
-        precision=precision, weights=weights)
+        folder,
+        data or _training_data(run),
+        split,
+        modalities=None if modalities is None else parse_modalities(modalities),
+        controls=controls,
+        size=parse_size(size) if size else None,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        weights=weights,
+    )
     saved = None
     if (run / "config.json").is_file():
         saved = run / "metrics" / f"eval_{split}.json"
@@ -67,7 +85,9 @@ def _training_data(run: Path) -> list[Path]:
     except (OSError, ValueError, KeyError):
         found = []
     if not found:
-        raise UsageError("no data set given, and the model folder has no run folder around it", hint="--data FOLDER")
+        raise UsageError(
+            "no data set given, and the model folder has no run folder around it", hint="--data FOLDER"
+        )
     missing = [p for p in found if not p.is_dir()]
     if missing and all("sample_data" in p.name for p in missing):
         return [sample_data_dir()]
@@ -80,14 +100,18 @@ def _show(report: Report, saved: Path | None) -> None:
         rows = [r for r in report.rows if r.dataset == dataset]
         present = int(rows[0].matrix.present.sum())
         cells: list[tuple[str, ...]] = [
-            (n, *("-" if not r.matrix.present[k] else f"{r.matrix.iou[k]:.1%}" for r in rows)) for k, n in enumerate(names)]
+            (n, *("-" if not r.matrix.present[k] else f"{r.matrix.iou[k]:.1%}" for r in rows))
+            for k, n in enumerate(names)
+        ]
         cells += [
             (f"mIoU ({present} of {len(names)} present)", *(f"{r.matrix.miou:.1%}" for r in rows)),
             ("mIoU all", *(f"{r.matrix.miou_all:.1%}" for r in rows)),
             ("pixel accuracy", *(f"{r.matrix.pixel_accuracy:.1%}" for r in rows)),
             ("samples", *(str(r.samples) for r in rows)),
         ]
-        print_table(("class", *(r.inputs for r in rows)), cells, title=dataset, numeric=range(1, len(rows) + 1))
+        print_table(
+            ("class", *(r.inputs for r in rows)), cells, title=dataset, numeric=range(1, len(rows) + 1)
+        )
     if saved is not None:
         typer.echo(f"saved: {saved}")
     print_next("armseg predict IMAGE SENSOR_FILE")

@@ -14,17 +14,43 @@ from armseg_cli.options import DeviceOption, JsonOption, ModalityOption, ModelOp
 
 def command(
     image: Annotated[Path, typer.Argument(help="RGB image.")],
-    sensor: Annotated[Path | None, typer.Argument(help="Sensor recording of the same view: raw (events.h5, mosaic, TIFF, "
-                                                       "16-bit PNG, ...) or converted.")] = None,
+    sensor: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Sensor recording of the same view: raw (events.h5, mosaic, TIFF, "
+            "16-bit PNG, ...) or converted."
+        ),
+    ] = None,
     modality: ModalityOption = None,
     model: ModelOption = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where the pictures go (default: the current folder).")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Whose class list, when the model knows several data sets.")] = None,
-    at_us: Annotated[int | None, typer.Option("--at", metavar="US", help="Time in the recording, microseconds (default: its end).")] = None,
-    options: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Conversion option of the sensor, such as "
-                                                                                         "depth_unit=mm or window=20ms.")] = None,
-    stretch: Annotated[bool, typer.Option("--stretch", help="Accept a sensor frame of another aspect ratio.")] = False,
-    weights: Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Where the pictures go (default: the current folder)."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Whose class list, when the model knows several data sets."),
+    ] = None,
+    at_us: Annotated[
+        int | None,
+        typer.Option("--at", metavar="US", help="Time in the recording, microseconds (default: its end)."),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Conversion option of the sensor, such as depth_unit=mm or window=20ms.",
+        ),
+    ] = None,
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="Accept a sensor frame of another aspect ratio.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")
+    ] = None,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     as_json: JsonOption = False,
@@ -47,16 +73,34 @@ def command(
         if path is not None and not path.exists():
             raise InputError("no such file", where=path)
     predictor = Predictor.load(model or newest_run(), device, weights, precision)
-    result = predictor.predict(image, sensor, modality, dataset=dataset, at_us=at_us, options=parse_settings(options or []),
-                               stretch=stretch)
+    result = predictor.predict(
+        image,
+        sensor,
+        modality,
+        dataset=dataset,
+        at_us=at_us,
+        options=parse_settings(options or []),
+        stretch=stretch,
+    )
     paths = save_prediction(result, output or Path(), image.stem)
     if as_json:
-        typer.echo(json.dumps({"modality": result.modality, "modality_from": result.how, "shares": result.shares,
-                               "mean_confidence": float(result.confidence.mean()),
-                               "files": {k: str(p) for k, p in paths.items()}}, indent=2))
+        typer.echo(
+            json.dumps(
+                {
+                    "modality": result.modality,
+                    "modality_from": result.how,
+                    "shares": result.shares,
+                    "mean_confidence": float(result.confidence.mean()),
+                    "files": {k: str(p) for k, p in paths.items()},
+                },
+                indent=2,
+            )
+        )
         return
-    typer.echo(f"inputs: rgb{f' + {result.modality} (from {result.how})' if result.modality else ' only'}, "
-               f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}")
+    typer.echo(
+        f"inputs: rgb{f' + {result.modality} (from {result.how})' if result.modality else ' only'}, "
+        f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}"
+    )
     for name, share in result.shares.items():
         typer.echo(f"  {name:<20} {share:6.1%}")
     for kind, path in paths.items():

@@ -13,27 +13,62 @@ from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeO
 
 
 def command(
-    data: Annotated[list[Path] | None, typer.Argument(help="Data set folders (default: the sample data).", metavar="[DATA]...")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Data set folders (default: the sample data).", metavar="[DATA]..."),
+    ] = None,
     modalities: ModalitiesOption = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     size: SizeOption = None,
     crop: Annotated[str | None, typer.Option("--crop", metavar="WxH", help="Training crop.")] = None,
-    clip: Annotated[str | None, typer.Option("--clip", metavar="NAME", help="CLIP model: armseg-tiny, an open_clip name "
-                                                                            "such as ViT-B-16-quickgelu, or a config .json.")] = None,
-    pretrained: Annotated[str | None, typer.Option("--pretrained", metavar="TAG", help="open_clip tag of the CLIP weights, such as openai.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="Local CLIP weights, instead of a tag.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run folder goes (default: runs).")] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            "--clip",
+            metavar="NAME",
+            help="CLIP model: armseg-tiny, an open_clip name such as ViT-B-16-quickgelu, or a config .json.",
+        ),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            "--pretrained", metavar="TAG", help="open_clip tag of the CLIP weights, such as openai."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Local CLIP weights, instead of a tag.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where the run folder goes (default: runs)."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run (default: train).")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of weights, sampling and augmentation.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of weights, sampling and augmentation.")
+    ] = None,
     device: DeviceOption = "auto",
     precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes that prepare batches.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other option, such as "
-                                                                                          "loss.dice=0.3 or model.lora_rank=4.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run folder; 'latest' takes the newest.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build everything, run one batch, print shapes and sizes, write nothing.")] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that prepare batches.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other option, such as loss.dice=0.3 or model.lora_rank=4."
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run folder; 'latest' takes the newest."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Build everything, run one batch, print shapes and sizes, write nothing."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model for RGB and the given sensors.
@@ -50,11 +85,31 @@ def command(
     from armseg_core.training import train
 
     run = resolve_resume(resume, out)
-    config = None if run else train_config(
-        data, modalities, settings or [], {
-            "steps": steps, "batch_size": batch_size, "lr": lr, "size": size, "crop": crop, "out": out, "name": name,
-            "seed": seed, "device": device, "precision": precision, "workers": workers, "model.clip": clip,
-            "model.pretrained": pretrained, "model.weights": weights})
+    config = (
+        None
+        if run
+        else train_config(
+            data,
+            modalities,
+            settings or [],
+            {
+                "steps": steps,
+                "batch_size": batch_size,
+                "lr": lr,
+                "size": size,
+                "crop": crop,
+                "out": out,
+                "name": name,
+                "seed": seed,
+                "device": device,
+                "precision": precision,
+                "workers": workers,
+                "model.clip": clip,
+                "model.pretrained": pretrained,
+                "model.weights": weights,
+            },
+        )
+    )
     if dry_run:
         _show_dry_run(run_dry(config) if config else {}, as_json)
         return
@@ -83,7 +138,9 @@ def _show(folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "validation": last}))
         return
-    table = [(data, inputs, f"{miou:.1%}") for data, values in last.items() for inputs, miou in values.items()]
+    table = [
+        (data, inputs, f"{miou:.1%}") for data, values in last.items() for inputs, miou in values.items()
+    ]
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))
     typer.echo(f"run folder: {folder} (best/ and last/ are model folders, plots/ has the curves)")

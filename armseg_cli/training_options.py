@@ -12,7 +12,9 @@ from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.modalities import parse_modalities
 
 
-def train_config(data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]) -> TrainConfig:
+def train_config(
+    data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
+) -> TrainConfig:
     """The options of a run: flags that were given over `--set` over the defaults.
 
     Raises:
@@ -98,5 +100,7 @@ def resolve_resume(resume: str | None, out: Path | None) -> Path | None:
         return Path(resume)
     found = sorted((out or Path("runs")).glob("*/resume/state.json"), key=lambda p: p.stat().st_mtime)
     if not found:
-        raise CheckpointError("no run to go on with", where=out or Path("runs"), hint="armseg train without --resume")
+        raise CheckpointError(
+            "no run to go on with", where=out or Path("runs"), hint="armseg train without --resume"
+        )
     return found[-1].parent.parent

@@ -54,9 +54,18 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "model": self.model, "split": self.split, "notes": self.notes,
-            "rows": [{"dataset": r.dataset, "inputs": r.inputs, "samples": r.samples,
-                      **r.matrix.to_dict(self.class_names[r.dataset])} for r in self.rows],
+            "model": self.model,
+            "split": self.split,
+            "notes": self.notes,
+            "rows": [
+                {
+                    "dataset": r.dataset,
+                    "inputs": r.inputs,
+                    "samples": r.samples,
+                    **r.matrix.to_dict(self.class_names[r.dataset]),
+                }
+                for r in self.rows
+            ],
         }
 
 
@@ -67,7 +76,9 @@ def pick_device(name: str) -> torch.device:
         UsageError: CUDA is asked for and absent.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device here", where="--device cuda", hint="--device cpu (armseg doctor shows why)")
+        raise UsageError(
+            "no CUDA device here", where="--device cuda", hint="--device cpu (armseg doctor shows why)"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -77,7 +88,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
-def _batches(dataset: DataSet, indices: list[int], batch_size: int, needed: tuple[str, ...]) -> Iterator[tuple[list[int], list[Sample]]]:
+def _batches(
+    dataset: DataSet, indices: list[int], batch_size: int, needed: tuple[str, ...]
+) -> Iterator[tuple[list[int], list[Sample]]]:
     """Neighbouring samples of equal size together, in order."""
     numbers: list[int] = []
     samples: list[Sample] = []
@@ -97,9 +110,19 @@ def _stack(arrays: list[np.ndarray], device: torch.device) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def confusion(model: Model, dataset: DataSet, modality: str | None, *, domain: int = 0, use_rgb: bool = True,
-              other_scene: bool = False, batch_size: int = 8, precision: str = "auto", progress: bool = False,
-              indices: list[int] | None = None) -> ConfusionMatrix:
+def confusion(
+    model: Model,
+    dataset: DataSet,
+    modality: str | None,
+    *,
+    domain: int = 0,
+    use_rgb: bool = True,
+    other_scene: bool = False,
+    batch_size: int = 8,
+    precision: str = "auto",
+    progress: bool = False,
+    indices: list[int] | None = None,
+) -> ConfusionMatrix:
     """Confusion matrix of one choice of inputs over the labelled samples that have the sensor.
 
     modality: extra sensor, or None for RGB only. other_scene: every sample gets the sensor frame of another sample
@@ -111,28 +134,40 @@ def confusion(model: Model, dataset: DataSet, modality: str | None, *, domain: i
     if indices is None:
         indices = dataset.indices_with(modality)
     if not indices or (other_scene and len(indices) < 2):
-        raise DataSetError(f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}", where=dataset.root)
+        raise DataSetError(
+            f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}", where=dataset.root
+        )
     matrix = ConfusionMatrix(len(dataset.classes), dataset.ignore_index)
     # half a turn, so that the other scene is far away in a video sequence
     partner = dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
     was_training = model.segmenter.training
     model.segmenter.eval()
-    bar = tqdm(total=len(indices), desc=f"eval {modality or 'rgb'}", leave=False, file=sys.stderr,
-               disable=not (progress and sys.stderr.isatty()))
+    bar = tqdm(
+        total=len(indices),
+        desc=f"eval {modality or 'rgb'}",
+        leave=False,
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+    )
     for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
         rgb = _stack([s.rgb for s in samples], model.device) if use_rgb else None
         sensor = None
         if modality is not None:
             frames = [s.sensors[modality] for s in samples]
             if other_scene:
-                frames = [_fit(dataset.load(partner[i], (modality,)).sensors[modality], s.size) for i, s in zip(numbers, samples, strict=True)]
+                frames = [
+                    _fit(dataset.load(partner[i], (modality,)).sensors[modality], s.size)
+                    for i, s in zip(numbers, samples, strict=True)
+                ]
             sensor = _stack(frames, model.device)
         with autocast(model.device, precision):
             logits = model.segmenter(rgb, sensor, modality, domain).logits
         predicted = logits.argmax(1).cpu().numpy()
         for sample, mask in zip(samples, predicted, strict=True):
             if sample.label is None:
-                raise DataSetError("sample has no label", where=sample.id, hint=f"armseg check {dataset.root}")
+                raise DataSetError(
+                    "sample has no label", where=sample.id, hint=f"armseg check {dataset.root}"
+                )
             matrix.update(mask, sample.label)
         bar.update(len(samples))
     bar.close()
@@ -147,10 +182,21 @@ def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.pad(frame, pad, mode="edge")
 
 
-def evaluate(model: Model | Path | str, data: list[Path], split: str = "test", *, modalities: tuple[str, ...] | None = None,
-             controls: bool = False, size: tuple[int, int] | None = None, batch_size: int = 8, device: str = "auto",
-             precision: str = "auto", weights: Path | None = None, cache_dir: Path | None = None,
-             progress: bool = True) -> Report:
+def evaluate(
+    model: Model | Path | str,
+    data: list[Path],
+    split: str = "test",
+    *,
+    modalities: tuple[str, ...] | None = None,
+    controls: bool = False,
+    size: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    device: str = "auto",
+    precision: str = "auto",
+    weights: Path | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> Report:
     """Evaluate a model folder (or a loaded model) on data set folders.
 
     For every data set: the RGB-only row, then a row per sensor that both the model and the data set have; with
@@ -168,8 +214,16 @@ def evaluate(model: Model | Path | str, data: list[Path], split: str = "test", *
         names[dataset.name] = dataset.class_names
 
         def add(inputs: str, modality: str | None, dataset=dataset, domain=domain, **kwargs: Any) -> None:
-            matrix = confusion(loaded, dataset, modality, domain=domain, batch_size=batch_size, precision=precision,
-                               progress=progress, **kwargs)
+            matrix = confusion(
+                loaded,
+                dataset,
+                modality,
+                domain=domain,
+                batch_size=batch_size,
+                precision=precision,
+                progress=progress,
+                **kwargs,
+            )
             rows.append(Row(dataset.name, inputs, len(dataset.indices_with(modality)), matrix))
 
         add(RGB_ONLY, None)
@@ -181,21 +235,38 @@ def evaluate(model: Model | Path | str, data: list[Path], split: str = "test", *
     return Report(rows, names, split, where)
 
 
-def _open(model: Model, folder: Path, split: str, modalities: tuple[str, ...] | None, size: tuple[int, int] | None,
-          cache_dir: Path | None) -> tuple[DataSet, int, list[str]]:
+def _open(
+    model: Model,
+    folder: Path,
+    split: str,
+    modalities: tuple[str, ...] | None,
+    size: tuple[int, int] | None,
+    cache_dir: Path | None,
+) -> tuple[DataSet, int, list[str]]:
     probe = open_dataset(folder, split, ())
-    wanted = [m for m in (modalities if modalities is not None else model.modalities) if m in probe.modalities]
+    wanted = [
+        m for m in (modalities if modalities is not None else model.modalities) if m in probe.modalities
+    ]
     for m in modalities or ():
         if m not in model.modalities:
-            raise UsageError(f"the model was not trained with {m}", expected="one of " + (", ".join(model.modalities) or "rgb only"))
+            raise UsageError(
+                f"the model was not trained with {m}",
+                expected="one of " + (", ".join(model.modalities) or "rgb only"),
+            )
         if m not in probe.modalities:
-            raise UsageError(f"data set '{probe.name}' has no {m}", where=folder,
-                             expected="one of " + (", ".join(probe.modalities) or "rgb only"))
+            raise UsageError(
+                f"data set '{probe.name}' has no {m}",
+                where=folder,
+                expected="one of " + (", ".join(probe.modalities) or "rgb only"),
+            )
     dataset = open_dataset(folder, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
     domain = next((i for i, d in enumerate(model.domains) if d.class_names == dataset.class_names), None)
     if domain is None:
-        raise DataSetError(f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
-                           where=folder, expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.domains))
+        raise DataSetError(
+            f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
+            where=folder,
+            expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.domains),
+        )
     return dataset, domain, [m for m in wanted if dataset.indices_with(m)]
 
 

@@ -51,8 +51,13 @@ class Predictor:
         self.model, self.precision = model, precision
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str = "auto", weights: Path | None = None,
-             precision: str = "auto") -> Predictor:
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        device: str = "auto",
+        weights: Path | None = None,
+        precision: str = "auto",
+    ) -> Predictor:
         """Read a model or run folder.
 
         Raises:
@@ -60,9 +65,17 @@ class Predictor:
         """
         return cls(load(folder, pick_device(device), weights), precision)
 
-    def predict(self, image: str | os.PathLike[str], sensor: str | os.PathLike[str] | None = None,
-                modality: str | None = None, *, dataset: str | None = None, at_us: int | None = None,
-                options: dict[str, Any] | None = None, stretch: bool = False) -> Prediction:
+    def predict(
+        self,
+        image: str | os.PathLike[str],
+        sensor: str | os.PathLike[str] | None = None,
+        modality: str | None = None,
+        *,
+        dataset: str | None = None,
+        at_us: int | None = None,
+        options: dict[str, Any] | None = None,
+        stretch: bool = False,
+    ) -> Prediction:
         """Label every pixel of an image.
 
         image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it the file
@@ -81,20 +94,32 @@ class Predictor:
             name, how = self._which(Path(sensor), modality, options)
             native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
             check_aspect(native.frames.shape[-2:], size, sensor, image, stretch)
-            tensor = native.frames[0] if native.frames.shape[-2:] == size else to_tensor(
-                sensor, modality=name, size=size, at_us=at_us, options=options).frames[0]
+            tensor = (
+                native.frames[0]
+                if native.frames.shape[-2:] == size
+                else to_tensor(sensor, modality=name, size=size, at_us=at_us, options=options).frames[0]
+            )
         elif modality is not None:
-            raise UsageError(f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE")
+            raise UsageError(
+                f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE"
+            )
         mask, confidence = self.predict_arrays(rgb, tensor, name, domain)
         photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
         return Prediction(photo, mask, confidence, self.model.domains[domain], name, how)
 
     @torch.inference_mode()
-    def predict_arrays(self, rgb: np.ndarray | None, sensor: np.ndarray | None = None, modality: str | None = None,
-                       domain: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def predict_arrays(
+        self,
+        rgb: np.ndarray | None,
+        sensor: np.ndarray | None = None,
+        modality: str | None = None,
+        domain: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask (H, W) uint8, confidence float32."""
-        given = [None if x is None else torch.from_numpy(np.ascontiguousarray(x))[None].to(self.model.device)
-                 for x in (rgb, sensor)]
+        given = [
+            None if x is None else torch.from_numpy(np.ascontiguousarray(x))[None].to(self.model.device)
+            for x in (rgb, sensor)
+        ]
         with autocast(self.model.device, self.precision):
             logits = self.model.segmenter(given[0], given[1], modality, domain).logits
         confidence, mask = logits.float().softmax(1)[0].max(0)
@@ -103,7 +128,9 @@ class Predictor:
     def _which(self, path: Path, modality: str | None, options: dict[str, Any] | None) -> tuple[str, str]:
         """(sensor, where that came from)."""
         if not path.exists():
-            raise InputError("no such file", where=path, expected="a sensor recording or a file made by armseg convert")
+            raise InputError(
+                "no such file", where=path, expected="a sensor recording or a file made by armseg convert"
+            )
         if modality is not None:
             name, how = get_modality(modality).name, "option"
         elif (found := guess_modality(path)) is not None:
@@ -112,12 +139,20 @@ class Predictor:
             name, share = self.guess(path, options)
             how = f"MA-CLIP, {share:.0%} sure"
             if share < 0.6:
-                warnings.warn(ArmsegWarning(f"{path}: taken for {name}, but with {share:.0%} confidence only; "
-                                            f"say --modality to be sure"), stacklevel=3)
+                warnings.warn(
+                    ArmsegWarning(
+                        f"{path}: taken for {name}, but with {share:.0%} confidence only; "
+                        f"say --modality to be sure"
+                    ),
+                    stacklevel=3,
+                )
         if name not in self.model.modalities:
-            raise UsageError(f"the model was not trained with {name}", where=path,
-                             expected="one of " + (", ".join(self.model.modalities) or "no sensor: this is an RGB model"),
-                             hint=f"armseg train --modalities {name}")
+            raise UsageError(
+                f"the model was not trained with {name}",
+                where=path,
+                expected="one of " + (", ".join(self.model.modalities) or "no sensor: this is an RGB model"),
+                hint=f"armseg train --modalities {name}",
+            )
         return name, how
 
     @torch.inference_mode()
@@ -147,14 +182,20 @@ class Predictor:
             similarity = 1 / 0.07 * self.model.segmenter.ma_clip(x, m).embedding.float() @ prompts.T
             scores[m] = float(similarity.log_softmax(-1)[0, names.index(m)])
         if not scores:
-            raise InputError("no sensor of the model can read this file", where=path,
-                             expected="a recording of " + ", ".join(self.model.modalities), hint=f"armseg inspect {path}")
+            raise InputError(
+                "no sensor of the model can read this file",
+                where=path,
+                expected="a recording of " + ", ".join(self.model.modalities),
+                hint=f"armseg inspect {path}",
+            )
         weights = F.softmax(torch.tensor(list(scores.values())), 0)
         best = int(weights.argmax())
         return list(scores)[best], float(weights[best])
 
 
-def check_aspect(sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: object, rgb_path: object, stretch: bool) -> None:
+def check_aspect(
+    sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: object, rgb_path: object, stretch: bool
+) -> None:
     """Refuse a sensor frame whose aspect ratio is not the image's (more than 5 % apart): the pixels cannot match.
 
     Raises:
@@ -162,8 +203,12 @@ def check_aspect(sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: obj
     """
     ratio = (sensor[-1] / sensor[-2]) / (rgb[1] / rgb[0])
     if not stretch and not 1 / 1.05 <= ratio <= 1.05:
-        raise InputError(f"the sensor frame is {sensor[-1]}x{sensor[-2]} and the image {rgb[1]}x{rgb[0]}", where=sensor_path,
-                         expected=f"a frame of the same view as {rgb_path}", hint="--stretch to use it all the same")
+        raise InputError(
+            f"the sensor frame is {sensor[-1]}x{sensor[-2]} and the image {rgb[1]}x{rgb[0]}",
+            where=sensor_path,
+            expected=f"a frame of the same view as {rgb_path}",
+            hint="--stretch to use it all the same",
+        )
 
 
 def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str, Path]:
@@ -178,7 +223,11 @@ def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str
     save_png(paths["colour"], label_to_colour(prediction.mask, palette))
     names = prediction.domain.class_names
     shown = [names.index(n) for n in prediction.shares]
-    picture = with_legend(overlay(prediction.rgb, prediction.mask, palette), [names[i] for i in shown],
-                          [palette[i] for i in shown], list(prediction.shares.values()))
+    picture = with_legend(
+        overlay(prediction.rgb, prediction.mask, palette),
+        [names[i] for i in shown],
+        [palette[i] for i in shown],
+        list(prediction.shares.values()),
+    )
     save_png(paths["overlay"], picture)
     return paths

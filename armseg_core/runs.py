@@ -1,12 +1,12 @@
 """The run folder of a training: numbered, logged as it goes, and whole enough at any moment to go on from.
 
-    runs/<name>-NNN/
-        config.json           resolved options
-        metrics.jsonl / .csv  a row every few steps; rows of a validation carry miou
-        log.txt               what was said
-        best/ last/           model folders
-        resume/               optimiser state, random state, step (safetensors + json)
-        plots/  metrics/      pictures and confusion matrices of the last validation
+runs/<name>-NNN/
+    config.json           resolved options
+    metrics.jsonl / .csv  a row every few steps; rows of a validation carry miou
+    log.txt               what was said
+    best/ last/           model folders
+    resume/               optimiser state, random state, step (safetensors + json)
+    plots/  metrics/      pictures and confusion matrices of the last validation
 """
 
 from __future__ import annotations
@@ -43,8 +43,14 @@ class Run:
         """
         try:
             config.out.mkdir(parents=True, exist_ok=True)
-            number = 1 + max((int(p.name[len(config.name) + 1 :]) for p in config.out.glob(f"{config.name}-*")
-                              if p.name[len(config.name) + 1 :].isdigit()), default=0)
+            number = 1 + max(
+                (
+                    int(p.name[len(config.name) + 1 :])
+                    for p in config.out.glob(f"{config.name}-*")
+                    if p.name[len(config.name) + 1 :].isdigit()
+                ),
+                default=0,
+            )
             while True:
                 folder = config.out / f"{config.name}-{number:03d}"
                 try:
@@ -53,7 +59,9 @@ class Run:
                 except FileExistsError:
                     number += 1
         except OSError as error:
-            raise OutputError(f"cannot make a run folder: {error.strerror}", where=config.out, hint="--out FOLDER") from error
+            raise OutputError(
+                f"cannot make a run folder: {error.strerror}", where=config.out, hint="--out FOLDER"
+            ) from error
         with atomic_path(folder / "config.json") as path:
             path.write_text(config.model_dump_json(indent=2))
         return cls(folder)
@@ -66,10 +74,16 @@ class Run:
             CheckpointError: not a run folder, or nothing saved to go on from.
         """
         if not (folder / "config.json").is_file():
-            raise CheckpointError("not a run folder" if folder.exists() else "no such run folder", where=folder,
-                                  expected="a folder with config.json", hint="armseg train without --resume")
+            raise CheckpointError(
+                "not a run folder" if folder.exists() else "no such run folder",
+                where=folder,
+                expected="a folder with config.json",
+                hint="armseg train without --resume",
+            )
         if not (folder / "resume" / "state.json").is_file():
-            raise CheckpointError("stopped before anything was saved", where=folder, hint="armseg train without --resume")
+            raise CheckpointError(
+                "stopped before anything was saved", where=folder, hint="armseg train without --resume"
+            )
         try:
             values = json.loads((folder / "config.json").read_text())
         except ValueError as error:
@@ -115,7 +129,9 @@ class Run:
     def save_state(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Write resume/ (atomic): named tensors and plain values at the end of `step`."""
         with atomic_folder(self.folder / "resume") as scratch:
-            safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, scratch / "state.safetensors")
+            safetensors.torch.save_file(
+                {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, scratch / "state.safetensors"
+            )
             (scratch / "state.json").write_text(json.dumps({"step": step, **values}))
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -129,19 +145,28 @@ class Run:
             tensors = safetensors.torch.load_file(folder / "state.safetensors")
             return tensors, json.loads((folder / "state.json").read_text())
         except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"the resume state is damaged ({error})", where=folder, hint="armseg train without --resume") from error
+            raise CheckpointError(
+                f"the resume state is damaged ({error})", where=folder, hint="armseg train without --resume"
+            ) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
     """State of AdamW as named tensors; names: id(parameter) -> its name."""
-    return {f"optimizer.{names[id(p)]}.{key}": value.clone()
-            for p, state in optimizer.state.items() for key, value in state.items()}
+    return {
+        f"optimizer.{names[id(p)]}.{key}": value.clone()
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+    }
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor], tensors: dict[str, Tensor]
+) -> None:
     """Put back what `optimizer_tensors` gave."""
     for name, parameter in parameters.items():
         prefix = f"optimizer.{name}."
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if state:
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+            optimizer.state[parameter] = {
+                k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
+            }

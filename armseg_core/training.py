@@ -81,12 +81,20 @@ def train(config: TrainConfig, *, resume: Path | None = None, progress: bool = T
             run.log(TINY_NOTICE)
     else:
         step, best = _restore(run, model, optimizer, parameters)
-    run.log(f"start at step {step} of {config.steps} on {device}, "
-            f"{sum(p.numel() for p in parameters.values()) / 1e6:.2f} M trainable parameters")
+    run.log(
+        f"start at step {step} of {config.steps} on {device}, "
+        f"{sum(p.numel() for p in parameters.values()) / 1e6:.2f} M trainable parameters"
+    )
     stop = _StopOnSignal()
     every = config.eval_every or max(1, -(-config.steps // 5))
-    bar = tqdm(total=config.steps, initial=step, desc="train", unit="step", file=sys.stderr,
-               disable=not (progress and sys.stderr.isatty()))
+    bar = tqdm(
+        total=config.steps,
+        initial=step,
+        desc="train",
+        unit="step",
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+    )
     clock, images, seen = time.monotonic(), 0, []
     miou = math.nan
     model.segmenter.train()
@@ -99,9 +107,16 @@ def train(config: TrainConfig, *, resume: Path | None = None, progress: bool = T
             bar.update()
             if step % LOG_EVERY == 0 or step == config.steps:
                 rate = images / max(1e-9, time.monotonic() - clock)
-                run.record({"step": step, "epoch": round(step * config.batch_size / sum(map(len, training)), 3),
-                            "loss": sum(seen) / len(seen), **terms, "lr": optimizer.param_groups[0]["lr"],
-                            "images_per_s": round(rate, 2)})
+                run.record(
+                    {
+                        "step": step,
+                        "epoch": round(step * config.batch_size / sum(map(len, training)), 3),
+                        "loss": sum(seen) / len(seen),
+                        **terms,
+                        "lr": optimizer.param_groups[0]["lr"],
+                        "images_per_s": round(rate, 2),
+                    }
+                )
                 bar.set_postfix(loss=f"{sum(seen) / len(seen):.3f}", mIoU=f"{miou:.1%}", img_s=f"{rate:.1f}")
                 clock, images, seen = time.monotonic(), 0, []
             if step % every == 0 or step == config.steps:
@@ -112,7 +127,9 @@ def train(config: TrainConfig, *, resume: Path | None = None, progress: bool = T
             if stop.asked:
                 bar.close()
                 run.log(f"interrupted at step {step}")
-                raise KeyboardInterrupt(f"stopped at step {step}; go on with: armseg train --resume {run.folder}")
+                raise KeyboardInterrupt(
+                    f"stopped at step {step}; go on with: armseg train --resume {run.folder}"
+                )
     bar.close()
     _draw(run)
     run.log("done")
@@ -137,12 +154,18 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     loss, terms = training_step(config, model, make_optimizer(config, parameters), batch, 0, device)
     frozen = sum(p.numel() for p in model.segmenter.parameters() if not p.requires_grad)
     return {
-        "device": str(device), "clip": config.model.clip, "modalities": list(config.modalities),
-        "training_samples": {d.name: len(d) for d in training}, "validation_samples": {d.name: len(d) for d in validation},
-        "batch_rgb": list(batch.rgb.shape), "batch_sensor": batch.modality and [batch.modality, *batch.sensor.shape],
-        "trainable_parameters": sum(p.numel() for p in parameters.values()), "frozen_parameters": frozen,
+        "device": str(device),
+        "clip": config.model.clip,
+        "modalities": list(config.modalities),
+        "training_samples": {d.name: len(d) for d in training},
+        "validation_samples": {d.name: len(d) for d in validation},
+        "batch_rgb": list(batch.rgb.shape),
+        "batch_sensor": batch.modality and [batch.modality, *batch.sensor.shape],
+        "trainable_parameters": sum(p.numel() for p in parameters.values()),
+        "frozen_parameters": frozen,
         "lora_parameters": sum(p.numel() for n, p in parameters.items() if "lora_" in n),
-        "loss": loss, "terms": terms,
+        "loss": loss,
+        "terms": terms,
         "gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20) if device.type == "cuda" else None,
     }
 
@@ -157,7 +180,9 @@ def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:
         DataSetError, UsageError: a folder is no data set, or none of the data sets has a wanted sensor.
     """
     if not config.data:
-        raise UsageError("no data set given", hint="armseg train DATA, where DATA is a folder with dataset.toml")
+        raise UsageError(
+            "no data set given", hint="armseg train DATA, where DATA is a folder with dataset.toml"
+        )
     training, validation = [], []
     for folder in config.data:
         probe = open_dataset(folder, "train", ())
@@ -165,12 +190,19 @@ def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:
         for split, into in (("train", training), ("val", validation)):
             if split == "val" and "val" not in probe.splits:
                 continue
-            into.append(open_dataset(folder, split, wanted, config.size, cache_mb=config.cache_mb, cache_dir=config.cache_dir))
+            into.append(
+                open_dataset(
+                    folder, split, wanted, config.size, cache_mb=config.cache_mb, cache_dir=config.cache_dir
+                )
+            )
     for m in config.modalities:
         if not any(d.indices_with(m) for d in training if m in d.selected):
-            raise UsageError(f"no training sample has {m}", where=", ".join(map(str, config.data)),
-                             expected="one of " + ", ".join(sorted({m for d in training for m in d.modalities})) or "rgb",
-                             hint="armseg check " + str(config.data[0]))
+            raise UsageError(
+                f"no training sample has {m}",
+                where=", ".join(map(str, config.data)),
+                expected="one of " + ", ".join(sorted({m for d in training for m in d.modalities})) or "rgb",
+                hint="armseg check " + str(config.data[0]),
+            )
     if len(validation) not in (0, len(training)):
         raise DataSetError("some data sets have a 'val' split and some have not", expected="all or none")
     return training, validation
@@ -187,16 +219,35 @@ class _Draws(Dataset):
         config, dataset = self.config, self.datasets[domain]
         needed = (modality,) if modality else ()
         first = dataset.load(numbers[0], needed)
-        augment = Augment(crop=config.crop or crop_size(first.size), scale=config.scale, hflip=config.hflip,
-                          photometric=config.photometric, ignore_index=dataset.ignore_index)
-        samples = [augment(first if k == 0 else dataset.load(i, needed), np.random.default_rng([config.seed, step, k]))
-                   for k, i in enumerate(numbers)]
+        augment = Augment(
+            crop=config.crop or crop_size(first.size),
+            scale=config.scale,
+            hflip=config.hflip,
+            photometric=config.photometric,
+            ignore_index=dataset.ignore_index,
+        )
+        samples = [
+            augment(
+                first if k == 0 else dataset.load(i, needed), np.random.default_rng([config.seed, step, k])
+            )
+            for k, i in enumerate(numbers)
+        ]
         for sample in samples:
             if sample.label is None:
-                raise DataSetError("training sample has no label", where=sample.id, hint=f"armseg check {dataset.root}")
+                raise DataSetError(
+                    "training sample has no label", where=sample.id, hint=f"armseg check {dataset.root}"
+                )
         label = np.stack([np.where(s.label == dataset.ignore_index, losses.IGNORE, s.label) for s in samples])
-        sensor = None if modality is None else torch.from_numpy(np.stack([s.sensors[modality] for s in samples]))
-        return Batch(domain, modality, torch.from_numpy(np.stack([s.rgb for s in samples])), torch.from_numpy(label), sensor)
+        sensor = (
+            None if modality is None else torch.from_numpy(np.stack([s.sensors[modality] for s in samples]))
+        )
+        return Batch(
+            domain,
+            modality,
+            torch.from_numpy(np.stack([s.rgb for s in samples])),
+            torch.from_numpy(label),
+            sensor,
+        )
 
 
 def crop_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -206,7 +257,10 @@ def crop_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Iterator[Batch]:
     """The batches of steps start+1 ... config.steps; each depends on the seed and the step alone."""
-    pools = [{m: d.indices_with(m) for m in d.selected if d.indices_with(m)} or {None: d.indices_with(None)} for d in datasets]
+    pools = [
+        {m: d.indices_with(m) for m in d.selected if d.indices_with(m)} or {None: d.indices_with(None)}
+        for d in datasets
+    ]
     sampler = JointSampler(pools, config.batch_size, temperature=config.temperature, seed=config.seed)
     draws = []
     for step in range(config.steps):
@@ -214,8 +268,14 @@ def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Ite
         if step >= start:
             draws.append((step, draw.dataset, draw.modality, list(draw.indices)))
     context = "spawn" if config.workers else None
-    yield from DataLoader(_Draws(config, datasets), sampler=draws, batch_size=None, num_workers=config.workers,
-                          persistent_workers=False, multiprocessing_context=context)
+    yield from DataLoader(
+        _Draws(config, datasets),
+        sampler=draws,
+        batch_size=None,
+        num_workers=config.workers,
+        persistent_workers=False,
+        multiprocessing_context=context,
+    )
 
 
 # -- model and optimiser
@@ -249,7 +309,9 @@ def make_optimizer(config: TrainConfig, parameters: dict[str, Tensor]) -> torch.
     for name, parameter in parameters.items():
         lr = config.lora_lr if "lora_" in name else config.lr
         groups.setdefault((lr, config.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-    return torch.optim.AdamW([{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in groups.items()])
+    return torch.optim.AdamW(
+        [{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
+    )
 
 
 def rate(step: int, steps: int, warmup: int) -> float:
@@ -263,8 +325,14 @@ def rate(step: int, steps: int, warmup: int) -> float:
 # -- one step
 
 
-def training_step(config: TrainConfig, model: Model, optimizer: torch.optim.Optimizer, batch: Batch, step: int,
-                  device: torch.device) -> tuple[float, dict[str, float]]:
+def training_step(
+    config: TrainConfig,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    device: torch.device,
+) -> tuple[float, dict[str, float]]:
     """One optimiser step; returns the loss and its terms."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate(step, config.steps, config.warmup)
@@ -273,7 +341,9 @@ def training_step(config: TrainConfig, model: Model, optimizer: torch.optim.Opti
     use_rgb, use_sensor = inputs_of_step(config, step, sensor is not None)
     modality = batch.modality if use_sensor else None
     with autocast(device, config.precision):
-        out = model.segmenter(rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.domain)
+        out = model.segmenter(
+            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.domain
+        )
     terms = loss_terms(config, model, out, label, batch.domain)
     loss = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
@@ -325,7 +395,9 @@ def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor,
         same = torch.tensor([[a == b for b in texts] for a in texts], device=label.device)
         total = total + losses.contrastive(embedding, model.clip.encode_text(texts), same)
         if len(known) > 1:
-            which = torch.tensor([m == modality for m in known], device=label.device).expand(len(embedding), -1)
+            which = torch.tensor([m == modality for m in known], device=label.device).expand(
+                len(embedding), -1
+            )
             prompts = model.clip.encode_text([modality_prompt(m) for m in known])
             total = total + losses.contrastive(embedding, prompts, which)
     return total / len(embeddings)
@@ -341,15 +413,24 @@ def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most:
 # -- validation, state, pictures
 
 
-def _validate(config: TrainConfig, run: Run, model: Model, validation: list[DataSet], step: int, best: float,
-              progress: bool) -> tuple[float, float]:
+def _validate(
+    config: TrainConfig,
+    run: Run,
+    model: Model,
+    validation: list[DataSet],
+    step: int,
+    best: float,
+    progress: bool,
+) -> tuple[float, float]:
     """Validate, log, and save `last` and, when it is the best so far, `best`. Returns (mIoU, best mIoU)."""
     table: dict[str, dict[str, float]] = {}
     total: ConfusionMatrix | None = None
     for domain, dataset in enumerate(validation):
         rows = table.setdefault(dataset.name, {})
         for m in (None, *[m for m in dataset.selected if dataset.indices_with(m)]):
-            matrix = confusion(model, dataset, m, domain=domain, precision=config.precision, progress=progress)
+            matrix = confusion(
+                model, dataset, m, domain=domain, precision=config.precision, progress=progress
+            )
             rows["rgb" if m is None else f"rgb+{m}"] = matrix.miou
             if domain == 0 and (m is not None or not dataset.selected):
                 if total is None:
@@ -364,7 +445,9 @@ def _validate(config: TrainConfig, run: Run, model: Model, validation: list[Data
     with_sensor = [v for rows in table.values() for k, v in rows.items() if k != "rgb" or len(rows) == 1]
     rgb_only = [rows["rgb"] for rows in table.values()]
     miou = float(np.mean(with_sensor))
-    run.record({"step": step, "epoch": None, "miou": miou, "miou_rgb_only": float(np.mean(rgb_only)), "val": table})
+    run.record(
+        {"step": step, "epoch": None, "miou": miou, "miou_rgb_only": float(np.mean(rgb_only)), "val": table}
+    )
     run.log(f"step {step}: mIoU {miou:.4f}, RGB only {np.mean(rgb_only):.4f}")
     if miou > best:
         save(model, run.folder / "best")
@@ -378,8 +461,14 @@ def _write_confusion(run: Run, matrix: ConfusionMatrix, dataset: DataSet) -> Non
     (run.folder / "metrics" / "confusion.json").write_text(json.dumps(matrix.to_dict(dataset.class_names)))
 
 
-def _save_state(run: Run, model: Model, optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor], step: int,
-                best: float) -> None:
+def _save_state(
+    run: Run,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    parameters: dict[str, Tensor],
+    step: int,
+    best: float,
+) -> None:
     names = {id(p): n for n, p in parameters.items()}
     tensors = {f"model.{n}": p for n, p in parameters.items()} | optimizer_tensors(optimizer, names)
     tensors["random.torch"] = torch.get_rng_state()
@@ -388,7 +477,9 @@ def _save_state(run: Run, model: Model, optimizer: torch.optim.Optimizer, parame
     run.save_state(step, tensors, {"best": best})
 
 
-def _restore(run: Run, model: Model, optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor]) -> tuple[int, float]:
+def _restore(
+    run: Run, model: Model, optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor]
+) -> tuple[int, float]:
     tensors, values = run.load_state()
     with torch.no_grad():
         for name, parameter in parameters.items():

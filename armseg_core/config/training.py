@@ -16,13 +16,23 @@ TINY = "armseg-tiny"  # the bundled demonstration CLIP
 class ModelConfig(Options):
     """The network. Every part of SegRGB-X can be switched off, which is what the ablation does."""
 
-    clip: str = Field(TINY, description="CLIP model: armseg-tiny (bundled), an open_clip model name, or a config .json")
-    pretrained: str | None = Field(None, description="open_clip tag of the pretrained weights (downloaded once)")
+    clip: str = Field(
+        TINY, description="CLIP model: armseg-tiny (bundled), an open_clip model name, or a config .json"
+    )
+    pretrained: str | None = Field(
+        None, description="open_clip tag of the pretrained weights (downloaded once)"
+    )
     weights: Path | None = Field(None, description="local file with CLIP weights, instead of a tag")
-    lora_rank: int = Field(8, ge=0, le=256, description="rank of the LoRA adapters; 0 leaves the tower frozen")
-    lora_alpha: float = Field(16.0, gt=0, description="LoRA scale; the update is alpha / sqrt(rank) times B A (rsLoRA)")
+    lora_rank: int = Field(
+        8, ge=0, le=256, description="rank of the LoRA adapters; 0 leaves the tower frozen"
+    )
+    lora_alpha: float = Field(
+        16.0, gt=0, description="LoRA scale; the update is alpha / sqrt(rank) times B A (rsLoRA)"
+    )
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before each LoRA layer")
-    width: int = Field(0, ge=0, le=1024, description="decoder channels; 0 = 256, or 96 for a tower narrower than 384")
+    width: int = Field(
+        0, ge=0, le=1024, description="decoder channels; 0 = 256, or 96 for a tower narrower than 384"
+    )
     stem_width: int = Field(48, ge=8, le=256, description="channels of the stride-4 convolutional stems")
     guidance: bool = Field(True, description="MA-CLIP embedding guides aligned embeddings and DSRM")
     aligned: bool = Field(True, description="modality-aligned embeddings at every stage")
@@ -38,7 +48,9 @@ class LossConfig(Options):
     cross_entropy: float = Field(1.0, ge=0, description="pixel cross-entropy")
     dice: float = Field(0.5, ge=0, description="soft Dice over the classes present in the batch")
     lovasz: float = Field(0.0, ge=0, description="Lovasz-softmax over the classes present in the batch")
-    ohem: float = Field(0.0, ge=0, lt=1, description="share of the easiest pixels left out of the cross-entropy")
+    ohem: float = Field(
+        0.0, ge=0, lt=1, description="share of the easiest pixels left out of the cross-entropy"
+    )
     contrastive: float = Field(0.1, ge=0, description="MA-CLIP modality + content contrastive loss")
     align: float = Field(0.1, ge=0, description="alignment of sensor and RGB features of the same place")
 
@@ -59,22 +71,33 @@ class TrainConfig(Options):
     weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay (matrices only)")
     warmup: int = Field(30, ge=0, description="warm-up steps; the rate then falls with a half cosine")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
-    size: tuple[int, int] | None = Field(None, description="resize samples to this (H, W) first; none = as recorded")
-    crop: tuple[int, int] | None = Field(None, description="random training crop (H, W); none = 512x512 at most, "
-                                                           "and no larger than the images")
+    size: tuple[int, int] | None = Field(
+        None, description="resize samples to this (H, W) first; none = as recorded"
+    )
+    crop: tuple[int, int] | None = Field(
+        None, description="random training crop (H, W); none = 512x512 at most, and no larger than the images"
+    )
     scale: tuple[float, float] = Field((0.75, 1.5), description="random rescaling range before the crop")
     hflip: bool = Field(True, description="random horizontal flips")
-    photometric: bool = Field(True, description="random brightness, contrast, saturation and noise on the RGB image")
-    sensor_dropout: float = Field(0.1, ge=0, lt=1, description="share of steps trained without the extra sensor")
+    photometric: bool = Field(
+        True, description="random brightness, contrast, saturation and noise on the RGB image"
+    )
+    sensor_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of steps trained without the extra sensor"
+    )
     rgb_dropout: float = Field(0.05, ge=0, lt=1, description="share of steps trained without the RGB image")
-    temperature: float = Field(2.0, gt=0, description="data sets are drawn with probability size ** (1 / temperature)")
+    temperature: float = Field(
+        2.0, gt=0, description="data sets are drawn with probability size ** (1 / temperature)"
+    )
     eval_every: int = Field(0, ge=0, description="validate every N steps; 0 = five times in a run")
     save_every: int = Field(200, ge=1, description="save the resume state every N steps")
     workers: int = Field(0, ge=0, description="processes that prepare batches")
     cache_mb: int = Field(2048, ge=0, description="memory for prepared samples, per data set and worker")
     cache_dir: Path | None = Field(None, description="folder for sensor tensors converted on the fly")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA when there is one")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto is bf16 autocast on CUDA, fp32 on CPU")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto is bf16 autocast on CUDA, fp32 on CPU"
+    )
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's choice")
     seed: int = Field(0, ge=0, description="seed of weights, sampling and augmentation")
 

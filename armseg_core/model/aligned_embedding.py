@@ -17,11 +17,21 @@ from armseg_core.model.layers import zero_init
 class AlignedEmbedding(nn.Module):
     """One stage. channels: C of the stage's map. embed_dim: E. guidance: condition the prompts on the embedding."""
 
-    def __init__(self, channels: int, embed_dim: int, modalities: tuple[str, ...], prompts: int, guidance: bool,
-                 dim: int = 64, heads: int = 4) -> None:
+    def __init__(
+        self,
+        channels: int,
+        embed_dim: int,
+        modalities: tuple[str, ...],
+        prompts: int,
+        guidance: bool,
+        dim: int = 64,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.prompts = nn.ParameterDict({m: nn.Parameter(torch.randn(prompts, dim) * 0.5) for m in modalities})
+        self.prompts = nn.ParameterDict(
+            {m: nn.Parameter(torch.randn(prompts, dim) * 0.5) for m in modalities}
+        )
         self.condition = nn.Linear(embed_dim, 2 * dim) if guidance else None
         self.norm = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, dim)

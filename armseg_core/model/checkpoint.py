@@ -1,10 +1,10 @@
 """The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
 
-    armseg.json                     what the model is: CLIP identity, classes, modalities, versions, metrics
-    adapters/<modality>/            LoRA adapters in peft's format
-    segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
-    class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
-    README.md                       model card
+armseg.json                     what the model is: CLIP identity, classes, modalities, versions, metrics
+adapters/<modality>/            LoRA adapters in peft's format
+segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
+class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
+README.md                       model card
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class Model:
             return 0
         names = [d.name for d in self.domains]
         if name not in names:
-            raise CheckpointError(f"the model knows no data set '{name}'", expected="one of " + ", ".join(names))
+            raise CheckpointError(
+                f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
+            )
         return names.index(name)
 
 
@@ -111,12 +113,16 @@ def _write(model: Model, folder: Path) -> None:
     segmenter = model.segmenter
     if segmenter.ma_clip.adapters is not None:
         segmenter.ma_clip.adapters.save(folder / "adapters")
-        for name in segmenter.ma_clip.adapters.names:  # peft's card is an empty template; adapter 'default' nests alike
+        for name in (
+            segmenter.ma_clip.adapters.names
+        ):  # peft's card is an empty template; adapter 'default' nests alike
             (folder / "adapters" / name / "README.md").unlink(missing_ok=True)
         (folder / "adapters" / "README.md").unlink(missing_ok=True)
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
-    embeddings = {f"domain.{i}": c.text.detach().cpu().contiguous() for i, c in enumerate(segmenter.classifiers)}
+    embeddings = {
+        f"domain.{i}": c.text.detach().cpu().contiguous() for i, c in enumerate(segmenter.classifiers)
+    }
     embeddings |= {f"prompt.{n}": t.detach().cpu().contiguous() for n, t in model.prompts.items()}
     safetensors.torch.save_file(embeddings, folder / "class_embeddings.safetensors")
     meta = {
@@ -126,8 +132,10 @@ def _write(model: Model, folder: Path) -> None:
         "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
         "domains": [{"name": d.name, "classes": [asdict(c) for c in d.classes]} for d in model.domains],
         "metrics": model.metrics,
-        "versions": {"armseg": armseg_core.__version__,
-                     **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")}},
+        "versions": {
+            "armseg": armseg_core.__version__,
+            **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")},
+        },
     }
     (folder / "armseg.json").write_text(json.dumps(meta, indent=2))
     (folder / "README.md").write_text(_card(model))
@@ -136,14 +144,21 @@ def _write(model: Model, folder: Path) -> None:
 def _card(model: Model) -> str:
     """The model card."""
     lines = [
-        "# armseg model", "",
+        "# armseg model",
+        "",
         f"RGB-X semantic segmentation with {', '.join(get_modality(m).title for m in model.modalities) or 'RGB only'}, "
         f"on CLIP {model.identity.name}"
-        + (f" ({model.identity.pretrained})" if model.identity.pretrained else "") + ".", "",
-        "Use: `armseg predict IMAGE [SENSOR FILE] --model THIS_FOLDER`", "",
+        + (f" ({model.identity.pretrained})" if model.identity.pretrained else "")
+        + ".",
+        "",
+        "Use: `armseg predict IMAGE [SENSOR FILE] --model THIS_FOLDER`",
+        "",
     ]
     if model.identity.name == TINY:
-        lines += ["Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.", ""]
+        lines += [
+            "Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.",
+            "",
+        ]
     for domain in model.domains:
         lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
     if model.metrics:
@@ -151,7 +166,9 @@ def _card(model: Model) -> str:
     return "\n".join(lines)
 
 
-def load(folder: str | os.PathLike[str], device: str | torch.device = "cpu", weights: Path | None = None) -> Model:
+def load(
+    folder: str | os.PathLike[str], device: str | torch.device = "cpu", weights: Path | None = None
+) -> Model:
     """Read a model folder.
 
     folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights file,
@@ -169,31 +186,51 @@ def load(folder: str | os.PathLike[str], device: str | torch.device = "cpu", wei
         config = ModelConfig.parse(values, where=str(path / "armseg.json"))
         recorded = ClipIdentity(**meta["clip"])
         domains = tuple(
-            Domain(d["name"], tuple(ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]))
-            for d in meta["domains"])
+            Domain(
+                d["name"],
+                tuple(ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]),
+            )
+            for d in meta["domains"]
+        )
         modalities = tuple(get_modality(m).name for m in meta["modalities"])
         own = safetensors.torch.load_file(path / "segmenter.safetensors")
         embeddings = safetensors.torch.load_file(path / "class_embeddings.safetensors")
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"the model folder is damaged or incomplete ({error})", where=path,
-                              hint="train again or copy the whole folder") from error
+        raise CheckpointError(
+            f"the model folder is damaged or incomplete ({error})",
+            where=path,
+            hint="train again or copy the whole folder",
+        ) from error
     clip = load_clip(config)
     if clip.identity.sha256 != recorded.sha256:
-        raise CheckpointError(f"the CLIP weights are not those the model was trained on ({recorded.name}, "
-                              f"sha256 {recorded.sha256[:12]}...)", where=path, hint="--weights FILE with the right ones")
+        raise CheckpointError(
+            f"the CLIP weights are not those the model was trained on ({recorded.name}, "
+            f"sha256 {recorded.sha256[:12]}...)",
+            where=path,
+            hint="--weights FILE with the right ones",
+        )
     texts = [embeddings[f"domain.{i}"] for i in range(len(domains))]
     segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
     missing, unexpected = segmenter.load_state_dict(own, strict=False)
     missing = [n for n in missing if not n.startswith("ma_clip.tower.")]
     if missing or unexpected:
-        raise CheckpointError(f"segmenter.safetensors does not fit ({len(missing)} missing, {len(unexpected)} unknown)",
-                              where=path, hint="train again with this version of armseg")
+        raise CheckpointError(
+            f"segmenter.safetensors does not fit ({len(missing)} missing, {len(unexpected)} unknown)",
+            where=path,
+            hint="train again with this version of armseg",
+        )
     if segmenter.ma_clip.adapters is not None:
         segmenter.ma_clip.adapters.load(path / "adapters")
     prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
     segmenter.to(device).eval()
-    return Model(segmenter, config, domains, recorded, {n: t.to(device) for n, t in prompts.items()},
-                 metrics=meta.get("metrics", {}))
+    return Model(
+        segmenter,
+        config,
+        domains,
+        recorded,
+        {n: t.to(device) for n, t in prompts.items()},
+        metrics=meta.get("metrics", {}),
+    )
 
 
 def find_model(folder: Path) -> Path:
@@ -205,8 +242,12 @@ def find_model(folder: Path) -> Path:
     for candidate in (folder, folder / "best", folder / "last"):
         if (candidate / "armseg.json").is_file():
             return candidate
-    raise CheckpointError("no model here" if folder.exists() else "no such folder", where=folder,
-                          expected="a folder with armseg.json, or a run folder", hint="armseg train")
+    raise CheckpointError(
+        "no model here" if folder.exists() else "no such folder",
+        where=folder,
+        expected="a folder with armseg.json, or a run folder",
+        hint="armseg train",
+    )
 
 
 def newest_run(out: Path = Path("runs")) -> Path:
@@ -217,5 +258,7 @@ def newest_run(out: Path = Path("runs")) -> Path:
     """
     found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
     if not found:
-        raise CheckpointError("no trained model found", where=out, hint="armseg train, or name one with --model FOLDER")
+        raise CheckpointError(
+            "no trained model found", where=out, hint="armseg train, or name one with --model FOLDER"
+        )
     return max(found, key=lambda p: p.stat().st_mtime).parent.parent

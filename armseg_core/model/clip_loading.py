@@ -22,8 +22,15 @@ TINY_NOTICE = (
     "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real weights: "
     "--clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
 )
-TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a scene with a {}.", "there is a {} in the scene.",
-             "an image of a {}.", "a close view of a {}.", "a {}.")
+TEMPLATES = (
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a scene with a {}.",
+    "there is a {} in the scene.",
+    "an image of a {}.",
+    "a close view of a {}.",
+    "a {}.",
+)
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,18 @@ def build_from_config(path: Path) -> tuple[nn.Module, Any]:
         config = json.loads(path.read_text())
         cfg = config["model_cfg"]
         model = open_clip.CLIP(**cfg)
-        model.visual.preprocess_cfg = {"mean": config["preprocess_cfg"]["mean"], "std": config["preprocess_cfg"]["std"]}
+        model.visual.preprocess_cfg = {
+            "mean": config["preprocess_cfg"]["mean"],
+            "std": config["preprocess_cfg"]["std"],
+        }
     except OSError as error:
         raise InputError("CLIP config cannot be read", where=path, hint="armseg doctor") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"not a CLIP config ({error})", where=path,
-                         expected="open_clip's JSON with model_cfg and preprocess_cfg") from error
+        raise InputError(
+            f"not a CLIP config ({error})",
+            where=path,
+            expected="open_clip's JSON with model_cfg and preprocess_cfg",
+        ) from error
     text = cfg["text_cfg"]
     return model, small_tokenizer(text.get("vocab_size", 49408), text.get("context_length", 77))
 
@@ -138,14 +151,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
             state = loaded.get("state_dict", loaded)
         state = {k.removeprefix("module."): v.float() for k, v in state.items()}
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        raise CheckpointError("weights cannot be read (truncated, or not a weights file)", where=path,
-                              expected=".safetensors or a plain state dict") from error
+        raise CheckpointError(
+            "weights cannot be read (truncated, or not a weights file)",
+            where=path,
+            expected=".safetensors or a plain state dict",
+        ) from error
     missing, unexpected = model.load_state_dict(state, strict=False)
     missing = [k for k in missing if not k.endswith(("attn_mask", "num_batches_tracked"))]
     if missing or unexpected:
         first = (missing or unexpected)[0]
-        raise CheckpointError(f"weights are of another architecture ({len(missing)} tensors missing, "
-                              f"{len(unexpected)} unknown, first '{first}')", where=path, hint="another --clip name")
+        raise CheckpointError(
+            f"weights are of another architecture ({len(missing)} tensors missing, "
+            f"{len(unexpected)} unknown, first '{first}')",
+            where=path,
+            hint="another --clip name",
+        )
 
 
 def load_clip(config: ModelConfig) -> LoadedClip:
@@ -168,8 +188,13 @@ def load_clip(config: ModelConfig) -> LoadedClip:
     else:
         model, tokenizer, quick = _named(config)
     identity = ClipIdentity(
-        name=config.clip, pretrained=config.pretrained, weights=None if config.weights is None else str(config.weights),
-        sha256=tower_sha256(model.visual), quick_gelu=quick, embed_dim=int(_embed_dim(model)))
+        name=config.clip,
+        pretrained=config.pretrained,
+        weights=None if config.weights is None else str(config.weights),
+        sha256=tower_sha256(model.visual),
+        quick_gelu=quick,
+        embed_dim=int(_embed_dim(model)),
+    )
     return LoadedClip(model, tokenizer, identity)
 
 
@@ -189,27 +214,39 @@ def _named(config: ModelConfig) -> tuple[nn.Module, Any, bool]:
     known = open_clip.list_models()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        raise UsageError(f"unknown CLIP model '{name}'", hint=", ".join(near) or "armseg-tiny, ViT-B-16-quickgelu")
+        raise UsageError(
+            f"unknown CLIP model '{name}'", hint=", ".join(near) or "armseg-tiny, ViT-B-16-quickgelu"
+        )
     quick = bool(open_clip.get_model_config(name).get("quick_gelu", False))
     if config.weights is None:
         tags = open_clip.list_pretrained_tags_by_model(name)
         if config.pretrained is None:
-            raise UsageError(f"--clip {name} needs weights", hint=f"--pretrained TAG ({', '.join(tags[:6]) or 'none known'}) "
-                                                                  "or --weights FILE")
+            raise UsageError(
+                f"--clip {name} needs weights",
+                hint=f"--pretrained TAG ({', '.join(tags[:6]) or 'none known'}) or --weights FILE",
+            )
         if config.pretrained not in tags:
-            raise UsageError(f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags))
+            raise UsageError(
+                f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags)
+            )
         tag_quick = bool(open_clip.get_pretrained_cfg(name, config.pretrained).get("quick_gelu", False))
         if tag_quick != quick:
             other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
-            raise UsageError(f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
-                             f"{name} is {'with' if quick else 'without'}", hint=f"--clip {other}")
+            raise UsageError(
+                f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
+                f"{name} is {'with' if quick else 'without'}",
+                hint=f"--clip {other}",
+            )
     try:
-        model = open_clip.create_model(name, pretrained=config.pretrained if config.weights is None else None,
-                                       pretrained_text=False)
+        model = open_clip.create_model(
+            name, pretrained=config.pretrained if config.weights is None else None, pretrained_text=False
+        )
         tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # hub, network and file errors of many kinds
-        raise CheckpointError(f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
-                              hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)") from error
+        raise CheckpointError(
+            f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
+            hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)",
+        ) from error
     if config.weights is not None:
         load_weights(model, config.weights)
     return model, tokenizer, quick

@@ -51,11 +51,16 @@ class ClipTower(nn.Module):
         split_attention(visual)
         self.visual = visual.requires_grad_(False)
         trunk = getattr(visual, "trunk", None)
-        self.kind = "native" if hasattr(visual, "transformer") and hasattr(visual, "conv1") else (
-            "timm_vit" if hasattr(trunk, "pos_embed") and hasattr(trunk, "patch_embed") else "pyramid")
+        self.kind = (
+            "native"
+            if hasattr(visual, "transformer") and hasattr(visual, "conv1")
+            else ("timm_vit" if hasattr(trunk, "pos_embed") and hasattr(trunk, "patch_embed") else "pyramid")
+        )
         if self.kind != "native" and not hasattr(trunk, "forward_intermediates"):
-            raise CheckpointError(f"tower {type(visual).__name__} has no intermediate features",
-                                  expected="a ViT, ConvNeXt or FastViT tower of open_clip")
+            raise CheckpointError(
+                f"tower {type(visual).__name__} has no intermediate features",
+                expected="a ViT, ConvNeXt or FastViT tower of open_clip",
+            )
         if self.kind == "timm_vit":
             trunk.dynamic_img_size = True
             trunk.patch_embed.strict_img_size = False
@@ -140,8 +145,9 @@ class ClipTower(nn.Module):
             indices: list[int] | int = [round((s + 1) * depth / STAGES) - 1 for s in range(STAGES)]
         else:
             indices = min(STAGES, len(trunk.stages))
-        final, maps = trunk.forward_intermediates(x, indices=indices, norm=False, output_fmt="NCHW",
-                                                  intermediates_only=False)
+        final, maps = trunk.forward_intermediates(
+            x, indices=indices, norm=False, output_fmt="NCHW", intermediates_only=False
+        )
         maps = [maps[0]] * (STAGES - len(maps)) + list(maps)
         return maps, visual.head(trunk.forward_head(final))
 

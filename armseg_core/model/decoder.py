@@ -17,7 +17,9 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(ConvBlock(channels, width // 2, 2), ConvBlock(width // 2, width, 2), ConvBlock(width, width))
+        self.layers = nn.Sequential(
+            ConvBlock(channels, width // 2, 2), ConvBlock(width // 2, width, 2), ConvBlock(width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -52,7 +54,9 @@ class TextClassifier(nn.Module):
 
     def __init__(self, text: Tensor) -> None:
         super().__init__()
-        self.register_buffer("text", text.clone(), persistent=False)  # saved apart, in class_embeddings.safetensors
+        self.register_buffer(
+            "text", text.clone(), persistent=False
+        )  # saved apart, in class_embeddings.safetensors
         self.residual = nn.Parameter(torch.zeros_like(text))
         self.bias = nn.Parameter(torch.zeros(len(text)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -61,4 +65,6 @@ class TextClassifier(nn.Module):
         """pixels (B, E, h, w) -> logits (B, K, h, w)."""
         weight = F.normalize(self.text + self.residual, dim=-1)
         scale = self.log_scale.clamp(max=math.log(100.0)).exp()
-        return F.conv2d(F.normalize(pixels, dim=1), (weight * scale)[:, :, None, None].to(pixels.dtype), self.bias)
+        return F.conv2d(
+            F.normalize(pixels, dim=1), (weight * scale)[:, :, None, None].to(pixels.dtype), self.bias
+        )

@@ -16,7 +16,9 @@ from armseg_core.model.layers import zero_init
 class DSRM(nn.Module):
     """width: D. embed_dim: E. domains: number of data sets. guidance: use the MA-CLIP embedding."""
 
-    def __init__(self, width: int, embed_dim: int, domains: int, experts: int, rank: int, guidance: bool) -> None:
+    def __init__(
+        self, width: int, embed_dim: int, domains: int, experts: int, rank: int, guidance: bool
+    ) -> None:
         super().__init__()
         hidden = max(32, width // 2)
         self.experts, self.rank = experts, rank
@@ -28,7 +30,9 @@ class DSRM(nn.Module):
         self.down = nn.Conv2d(width, experts * rank, 1)
         # experts see neighbourhoods of different size: dilation 1, 2, 3, ... in turn
         self.spatial = nn.ModuleList(
-            nn.Conv2d(rank, rank, 3, padding=1 + e % 3, dilation=1 + e % 3, groups=rank) for e in range(experts))
+            nn.Conv2d(rank, rank, 3, padding=1 + e % 3, dilation=1 + e % 3, groups=rank)
+            for e in range(experts)
+        )
         self.up = zero_init(nn.Conv2d(experts * rank, width, 1))
 
     def forward(self, x: Tensor, embedding: Tensor, domain: int) -> Tensor:
@@ -40,5 +44,10 @@ class DSRM(nn.Module):
         weights = self.router(state).softmax(-1) * self.experts  # (B, experts), mean 1
         low = self.down(x).unflatten(1, (self.experts, self.rank))
         mixed = torch.stack(
-            [F.gelu(conv(low[:, e])) * weights[:, e, None, None, None] for e, conv in enumerate(self.spatial)], dim=1)
+            [
+                F.gelu(conv(low[:, e])) * weights[:, e, None, None, None]
+                for e, conv in enumerate(self.spatial)
+            ],
+            dim=1,
+        )
         return x + x * self.attention(state).tanh()[:, :, None, None] + self.up(mixed.flatten(1, 2))

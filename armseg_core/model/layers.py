@@ -43,8 +43,9 @@ class SplitMHA(nn.Module):
     def qkv(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
         return self.q_proj, self.k_proj, self.v_proj
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool = False,
-                attn_mask: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask is added to the logits (or True where allowed)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -66,7 +67,9 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         groups = next(g for g in (8, 4, 2, 1) if out % g == 0)
-        super().__init__(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.GroupNorm(groups, out), nn.GELU())
+        super().__init__(
+            nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.GroupNorm(groups, out), nn.GELU()
+        )
 
 
 def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

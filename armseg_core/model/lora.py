@@ -24,7 +24,8 @@ def lora_targets(visual: nn.Module) -> list[str]:
     names = []
     for name, module in visual.named_modules():
         fits = isinstance(module, nn.Linear) or (
-            isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1)
+            isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+        )
         if fits and _BLOCK.search(name) and _LEAF.search(name):
             names.append(name)
     return names
@@ -37,14 +38,20 @@ class LoraAdapters:
     checkpointing may span a switch (peft#2832), and none is used.
     """
 
-    def __init__(self, tower: ClipTower, names: tuple[str, ...], rank: int, alpha: float, dropout: float) -> None:
+    def __init__(
+        self, tower: ClipTower, names: tuple[str, ...], rank: int, alpha: float, dropout: float
+    ) -> None:
         import peft
 
         targets = lora_targets(tower.visual)
         if not targets:
-            raise CheckpointError(f"no layer of {type(tower.visual).__name__} can take LoRA",
-                                  hint="--lora-rank 0 to keep the tower frozen")
-        config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, use_rslora=True)
+            raise CheckpointError(
+                f"no layer of {type(tower.visual).__name__} can take LoRA",
+                hint="--lora-rank 0 to keep the tower frozen",
+            )
+        config = peft.LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, use_rslora=True
+        )
         self.model = peft.get_peft_model(tower.visual, config, adapter_name=names[0])
         for name in names[1:]:
             self.model.add_adapter(name, config)
@@ -62,7 +69,9 @@ class LoraAdapters:
         """Run the tower with one adapter."""
         if name != self._active:
             for layer in self._layers:
-                layer._active_adapter = [name]  # peft's setter also flips requires_grad, which would stop training
+                layer._active_adapter = [
+                    name
+                ]  # peft's setter also flips requires_grad, which would stop training
             self._active = name
         yield
 
@@ -84,12 +93,17 @@ class LoraAdapters:
             try:
                 state = safetensors.torch.load_file(path)
             except (OSError, safetensors.SafetensorError) as error:
-                raise CheckpointError("adapter cannot be read", where=path, hint="train again or copy the whole folder") from error
+                raise CheckpointError(
+                    "adapter cannot be read", where=path, hint="train again or copy the whole folder"
+                ) from error
             result = peft.set_peft_model_state_dict(self.model, state, adapter_name=name)
             missing = [k for k in result.missing_keys if "lora_" in k and f".{name}." in k]
             if result.unexpected_keys or missing:
-                raise CheckpointError("adapter does not fit this CLIP tower", where=path,
-                                      expected=f"{len(missing)} missing and {len(result.unexpected_keys)} unknown layers less")
+                raise CheckpointError(
+                    "adapter does not fit this CLIP tower",
+                    where=path,
+                    expected=f"{len(missing)} missing and {len(result.unexpected_keys)} unknown layers less",
+                )
         self._require_grad()
 
     @torch.no_grad()

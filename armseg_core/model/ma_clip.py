@@ -41,7 +41,9 @@ class MAClip(nn.Module):
     The RGB stream uses adapter 'rgb' and no projection. With rank 0 there are no adapters: the tower is CLIP itself.
     """
 
-    def __init__(self, tower: ClipTower, modalities: tuple[str, ...], rank: int, alpha: float, dropout: float) -> None:
+    def __init__(
+        self, tower: ClipTower, modalities: tuple[str, ...], rank: int, alpha: float, dropout: float
+    ) -> None:
         super().__init__()
         self.tower = tower
         self.project = nn.ModuleDict({m: pseudo_rgb_layer(get_modality(m)) for m in modalities})

@@ -58,25 +58,45 @@ class Segmenter(nn.Module):
         texts: class matrix (K, E) of every data set the model is trained on, in order.
     """
 
-    def __init__(self, tower: ClipTower, config: ModelConfig, modalities: tuple[str, ...], texts: list[Tensor]) -> None:
+    def __init__(
+        self, tower: ClipTower, config: ModelConfig, modalities: tuple[str, ...], texts: list[Tensor]
+    ) -> None:
         super().__init__()
         self.config, self.modalities = config, tuple(modalities)
         width = config.width or (256 if tower.channels[-1] >= 384 else 96)
         dim = tower.embed_dim
-        self.ma_clip = MAClip(tower, self.modalities, config.lora_rank, config.lora_alpha, config.lora_dropout)
-        self.aligned = nn.ModuleList(
-            AlignedEmbedding(c, dim, self.modalities, config.prompts, config.guidance) for c in tower.channels
-        ) if config.aligned and self.modalities else None
-        self.lateral_rgb = nn.ModuleList(nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels)
-        self.standardize = nn.ModuleDict({m: Standardize(get_modality(m).num_channels) for m in self.modalities})
+        self.ma_clip = MAClip(
+            tower, self.modalities, config.lora_rank, config.lora_alpha, config.lora_dropout
+        )
+        self.aligned = (
+            nn.ModuleList(
+                AlignedEmbedding(c, dim, self.modalities, config.prompts, config.guidance)
+                for c in tower.channels
+            )
+            if config.aligned and self.modalities
+            else None
+        )
+        self.lateral_rgb = nn.ModuleList(
+            nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels
+        )
+        self.standardize = nn.ModuleDict(
+            {m: Standardize(get_modality(m).num_channels) for m in self.modalities}
+        )
         self.stem_rgb = Stem(3, config.stem_width)
-        self.dsrm = DSRM(width, dim, len(texts), config.experts, config.expert_rank, config.guidance) if config.dsrm else None
+        self.dsrm = (
+            DSRM(width, dim, len(texts), config.experts, config.expert_rank, config.guidance)
+            if config.dsrm
+            else None
+        )
         self.decoder = Decoder(width, config.stem_width, dim)
         self.classifiers = nn.ModuleList(TextClassifier(text) for text in texts)
-        self.stem_sensor = nn.ModuleDict({m: Stem(get_modality(m).num_channels, config.stem_width) for m in self.modalities})
+        self.stem_sensor = nn.ModuleDict(
+            {m: Stem(get_modality(m).num_channels, config.stem_width) for m in self.modalities}
+        )
         if self.modalities:
             self.lateral_sensor = nn.ModuleList(
-                nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels)
+                nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels
+            )
             self.fuse = nn.ModuleList(GatedFusion(width) for _ in range(STAGES))
             self.fuse_stem = GatedFusion(config.stem_width)
 
@@ -85,8 +105,9 @@ class Segmenter(nn.Module):
         """Height and width are padded to a multiple of this inside `forward`."""
         return max(self.ma_clip.tower.stride, 4)
 
-    def forward(self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None,
-                domain: int = 0) -> SegmenterOutput:
+    def forward(
+        self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None, domain: int = 0
+    ) -> SegmenterOutput:
         """Segment a batch.
 
         rgb: (B, 3, H, W) in [0, 1] or None. sensor: model tensor (B, C, H, W) of `modality` (see modalities.py) or None.
