@@ -91,7 +91,7 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         InputError: it does not exist or may not be read. DataSetError: an id that leaves the folder.
     """
-    ids = [line.strip() for line in _read_lines(path)]
+    ids = [line.strip() for line in read_lines(path)]
     ids = [line for line in ids if line and not line.startswith("#")]
     for sample_id in ids:
         pure = PurePosixPath(sample_id)
@@ -107,7 +107,7 @@ def read_times(path: Path) -> dict[str, int]:
         InputError: it does not exist or may not be read. DataSetError: a line of another form.
     """
     times = {}
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
@@ -119,7 +119,12 @@ def read_times(path: Path) -> dict[str, int]:
     return times
 
 
-def _read_lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        InputError: it does not exist or may not be read.
+    """
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:

@@ -65,8 +65,11 @@ def to_unit(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
-def read_label(path: str | os.PathLike[str]) -> np.ndarray:
+def read_label(path: str | os.PathLike[str], red: bool = False) -> np.ndarray:
     """A label map, (H, W) uint8 or uint16 class indices as stored: indexed PNG, gray PNG/TIFF or .npy.
+
+    Args:
+        red: the class is the red channel of a colour image (CARLA's coding).
 
     Raises:
         InputError: the file is missing or may not be read.
@@ -87,6 +90,8 @@ def read_label(path: str | os.PathLike[str]) -> np.ndarray:
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise FormatError(f"label values reach {values.max()}", where=path, expected="0 to 65535")
         return values.astype(np.uint16)
+    if red and image.mode in ("RGB", "RGBA"):
+        return np.asarray(image)[..., 0]
     raise FormatError(
         f"a label of mode {image.mode} holds colours, not class indices", where=path,
         expected="an indexed (palette) PNG or an 8- or 16-bit gray PNG whose values are class indices",

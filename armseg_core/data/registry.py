@@ -8,10 +8,22 @@ from pathlib import Path
 
 from armseg_core.data.dataset import DataSet, ToTensor
 from armseg_core.data.folder import FolderDataset
+from armseg_core.data.public import (
+    DDD17,
+    DELIVER,
+    FMB,
+    PST900,
+    DSECSemantic,
+    MCubeS,
+    MFNet,
+    NYUDepthV2,
+    UrbanLF,
+)
 from armseg_core.errors import DataSetError, InputError
 
 # tried in this order; a new public data set is one class in `public.py` and one row here
-DATASETS: tuple[type[DataSet], ...] = (FolderDataset,)
+DATASETS: tuple[type[DataSet], ...] = (
+    FolderDataset, MFNet, PST900, FMB, NYUDepthV2, MCubeS, UrbanLF, DDD17, DSECSemantic, DELIVER)
 
 
 def open_dataset(root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,

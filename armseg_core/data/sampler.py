@@ -24,9 +24,10 @@ class Draw:
 class JointSampler(Iterator[Draw]):
     """An endless stream of homogeneous batches: one data set, one sensor and one class list each.
 
-    The data set is drawn with probability proportional to size ** (1 / temperature), size being the number of
-    its samples in any pool; then the sensor uniformly. Within a (data set, sensor) pool samples come in random
-    order without replacement, epoch after epoch; a batch may reach from one epoch into the next.
+    The data set is drawn with probability proportional to size ** (1 / temperature), size being the
+    number of its samples in any pool; then the sensor uniformly. Within a (data set, sensor) pool
+    samples come in random order without replacement, epoch after epoch; a batch may reach from one
+    epoch into the next.
 
     Step n depends on the seed and on how much of each pool is used, so `state_dict` is small and a resumed
     sampler continues exactly as an undisturbed one.
