@@ -162,15 +162,16 @@ class Depth:
 
 
 @dataclass(frozen=True)
-class PointCloud:
-    """points: (N, 3) float32 metres in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent)."""
+class HhaImage:
+    """Depth already encoded as HHA (Gupta et al., ECCV 2014). values: (3, H, W) uint8: 31000 / depth in cm, height
+    above the ground in cm, angle between surface normal and gravity in degrees + 38. All 0 where unknown."""
 
-    points: np.ndarray
-    intensity: np.ndarray
+    values: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self.points.ndim == 2 and self.points.shape[1] == 3, f"points have shape {self.points.shape}", "(N, 3)")
-        _check(self.intensity.shape == (len(self.points),), f"intensity has shape {self.intensity.shape}", "(N,)")
+        v = self.values
+        _check(v.ndim == 3 and len(v) == 3 and v.dtype == np.uint8, f"HHA image is {v.dtype} {v.shape}",
+               "uint8 (3, H, W)")
 
 
 @dataclass(frozen=True)
@@ -187,3 +188,17 @@ class Calibration:
     def __post_init__(self) -> None:
         _check(self.intrinsics.shape == (3, 3), f"intrinsics have shape {self.intrinsics.shape}", "(3, 3)")
         _check(self.lidar_to_camera.shape == (4, 4), f"extrinsics have shape {self.lidar_to_camera.shape}", "(4, 4)")
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """points: (N, 3) float32 metres in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent).
+    calibration: where the camera stands; None when none was found (then the cloud cannot be projected)."""
+
+    points: np.ndarray
+    intensity: np.ndarray
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.points.ndim == 2 and self.points.shape[1] == 3, f"points have shape {self.points.shape}", "(N, 3)")
+        _check(self.intensity.shape == (len(self.points),), f"intensity has shape {self.intensity.shape}", "(N,)")

@@ -20,14 +20,11 @@ __all__ = ["REPRESENTATIONS", "Representation", "get_representation", "model_ten
 
 def _rows() -> tuple[Representation, ...]:
     rows: list[Representation] = []
-    for module in ("events", "light_field", "polarization", "thermal", "depth"):
+    for module in ("events", "light_field", "polarization", "thermal", "depth", "lidar"):
         if importlib.util.find_spec(f"armseg_core.representations.{module}"):
             name = {"events": "EVENT"}.get(module, module.upper())
             loaded = importlib.import_module(f"armseg_core.representations.{module}")
-            rows += [
-                *getattr(loaded, f"{name}_REPRESENTATIONS"),
-                *getattr(loaded, "LIDAR_REPRESENTATIONS", ()),
-            ]
+            rows += getattr(loaded, f"{name}_REPRESENTATIONS")
     return tuple(rows)
 
 

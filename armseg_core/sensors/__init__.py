@@ -22,11 +22,11 @@ __all__ = ["READERS", "Reader", "format_table", "readers_for", "sniff"]
 
 def _rows() -> tuple[Reader, ...]:
     rows: list[Reader] = []
-    for module in ("events", "light_field", "polarization", "thermal", "depth"):
+    for module in ("events", "light_field", "polarization", "thermal", "depth", "lidar"):
         if importlib.util.find_spec(f"armseg_core.sensors.{module}"):
             name = {"events": "EVENT"}.get(module, module.upper())
             loaded = importlib.import_module(f"armseg_core.sensors.{module}")
-            rows += [*getattr(loaded, f"{name}_READERS"), *getattr(loaded, "LIDAR_READERS", ())]
+            rows += getattr(loaded, f"{name}_READERS")
     return tuple(rows)
 
 

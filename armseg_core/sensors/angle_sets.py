@@ -1,0 +1,67 @@
+"""Which files make one polarization recording: sets of one picture per angle, AoLP / DoLP pairs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
+_SETS = ((0, 45, 90, 135), (0, 60, 120))
+_NUMBERED = re.compile(r"(?P<prefix>|.*[^0-9])(?P<number>\d{1,3})(?:d|deg|degrees)?", re.IGNORECASE)
+
+
+def _set_of(numbered: dict[int, Path]) -> dict[int, Path] | None:
+    """The files in angle order when their numbers are exactly a set of angles (no frame sequence passes)."""
+    return next(
+        ({a: numbered[a] for a in angles} for angles in _SETS if sorted(numbered) == list(angles)), None
+    )
+
+
+def _groups(items: list[Path]) -> dict[str, dict[int, Path]]:
+    """prefix -> number -> item, for names that end in a number."""
+    groups: dict[str, dict[int, Path]] = {}
+    for item in items:
+        match = _NUMBERED.fullmatch(item.stem if item.is_file() else item.name)
+        if match:
+            groups.setdefault(match["prefix"], {})[int(match["number"])] = item
+    return groups
+
+
+def find_set(path: Path) -> dict[int, Path] | None:
+    """Angle -> file of the set `path` (a folder or a member) stands for."""
+    if path.is_file():
+        match = _NUMBERED.fullmatch(path.stem)
+        beside = [f for f in path.parent.iterdir() if f.is_file() and f.suffix == path.suffix]
+        found = _set_of(_groups(beside).get(match["prefix"], {})) if match else None
+        folder = _NUMBERED.fullmatch(path.parent.name)
+        if found is None and folder:
+            folders = [f for f in path.parent.parent.iterdir() if (f / path.name).is_file()]
+            numbered = _groups(folders).get(folder["prefix"], {})
+            found = _set_of({angle: item / path.name for angle, item in numbered.items()})
+        return found
+    items = [item for item in path.iterdir() if item.is_dir() or item.suffix.lower() in PICTURES]
+    groups = _groups([item for item in items if item.is_file()]).values()
+    sets = [members for group in groups if (members := _set_of(group))]
+    if len(sets) == 1:
+        return sets[0]
+    for group in _groups([i for i in items if i.is_dir()]).values():
+        complete = _set_of(group)
+        if complete:
+            files = {a: [f for f in d.iterdir() if f.suffix.lower() in PICTURES] for a, d in complete.items()}
+            if all(len(f) == 1 for f in files.values()):
+                return {angle: f[0] for angle, f in files.items()}
+    return None
+
+
+def find_aolp(path: Path) -> dict[str, Path] | None:
+    """'aolp', 'dolp' and perhaps 's0' -> file."""
+    if path.is_dir():
+        beside, prefix, suffix = path, "", ""
+    else:
+        match = re.fullmatch(r"(.*?)(aolp|dolp)(.*)", path.stem, re.IGNORECASE)
+        if match is None:
+            return None
+        beside, prefix, suffix = path.parent, match[1].lower(), match[3].lower()
+    wanted = {f"{prefix}{key}{suffix}.npy": key for key in ("aolp", "dolp", "s0")}
+    found = {wanted[f.name.lower()]: f for f in beside.iterdir() if f.name.lower() in wanted}
+    return found if {"aolp", "dolp"} <= set(found) else None

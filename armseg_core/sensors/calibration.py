@@ -1,0 +1,177 @@
+"""Calibration of a LiDAR to a camera: our calib.json and the KITTI files.
+
+calib.json: {"intrinsics": 3x3, "lidar_to_camera": 4x4, "size": [H, W]}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.arrays import Calibration
+from armseg_core.errors import FormatError, InputError, UsageError
+from armseg_core.sensors.images import image_header
+
+
+def find_calibration(cloud: Path) -> Path | None:
+    """calib.json or KITTI calib beside the point cloud, or calib/NAME.txt as in the KITTI object set."""
+    folder = cloud.parent
+    stem = cloud.name.split(".")[0]
+    places = (
+        folder / "calib.json",
+        folder / f"{stem}.json",
+        folder / "calib.txt",
+        folder.parent / "calib" / f"{stem}.txt",
+        folder.parent / "calib.json",
+        folder.parent / "calib.txt",
+    )
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None) -> Calibration:
+    """A calibration file, checked.
+
+    Args:
+        path: calib.json, KITTI calib.txt (object: P2, R0_rect, Tr_velo_to_cam; odometry: P2, Tr), or
+            KITTI raw calib_velo_to_cam.txt with calib_cam_to_cam.txt beside it.
+        cloud: the point cloud, beside whose folder KITTI keeps the images (their size is in no KITTI
+            object file).
+        image_size: (H, W), wins over what the files say.
+
+    Raises:
+        InputError: missing. FormatError: not whole, or not a rigid transform. UsageError: no image size
+            to be found.
+    """
+    if not path.is_file():
+        raise InputError("no such calibration file", where=path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError("the calibration cannot be read as text", where=path) from error
+    if path.suffix.lower() == ".json":
+        intrinsics, extrinsics, size = _from_json(text, path)
+    elif "R" in (table := _table(text)) and "T" in table:
+        intrinsics, extrinsics, size = _from_kitti_raw(table, path)
+    else:
+        intrinsics, extrinsics = _from_kitti(table, path)
+        size = _kitti_size(cloud)
+    size = image_size or size
+    if size is None:
+        raise UsageError(
+            "the size of the camera image is not known",
+            where=path,
+            hint="--image-size WIDTHxHEIGHT, such as 1242x375",
+        )
+    _check(intrinsics, extrinsics, path)
+    return Calibration(intrinsics, extrinsics, size)
+
+
+def _from_json(text: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+    try:
+        data = json.loads(text)
+        intrinsics = np.asarray(data["intrinsics"], np.float64)
+        extrinsics = np.asarray(data["lidar_to_camera"], np.float64)
+        size = None if data.get("size") is None else (int(data["size"][0]), int(data["size"][1]))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise FormatError(
+            f"the calibration is not whole ({type(error).__name__}: {error})",
+            where=path,
+            expected='{"intrinsics": 3x3, "lidar_to_camera": 4x4, "size": [H, W]}',
+        ) from error
+    return intrinsics, extrinsics, size
+
+
+def _table(text: str) -> dict[str, np.ndarray]:
+    """'KEY: numbers' lines -> arrays; other lines (calib_time) are left out."""
+    table = {}
+    for line in text.splitlines():
+        key, _, values = line.partition(":")
+        try:
+            table[key.strip()] = np.array([float(v) for v in values.split()])
+        except ValueError:
+            continue
+    return table
+
+
+def _matrix(
+    table: dict[str, np.ndarray], names: tuple[str, ...], shape: tuple[int, int], path: Path
+) -> np.ndarray:
+    for name in names:
+        if name in table and table[name].size == shape[0] * shape[1]:
+            return table[name].reshape(shape)
+    raise FormatError(
+        f"no {' / '.join(names)} of {shape[0]}x{shape[1]} numbers",
+        where=path,
+        expected="a KITTI calibration file, or calib.json",
+    )
+
+
+def _rigid(matrix: np.ndarray) -> np.ndarray:
+    """3x3 or 3x4 -> 4x4."""
+    full = np.eye(4)
+    full[:3, : matrix.shape[1]] = matrix
+    return full
+
+
+def _camera(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P (3, 4) = K [I | t] -> K and the 4x4 shift from the rectified reference camera to this one."""
+    k = projection[:, :3]
+    if abs(np.linalg.det(k)) < 1e-12:
+        return k, np.eye(4)  # refused by _check
+    shift = np.eye(4)
+    shift[:3, 3] = np.linalg.solve(k, projection[:, 3])
+    return k, shift
+
+
+def _from_kitti(table: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    k, shift = _camera(_matrix(table, ("P2", "P_rect_02"), (3, 4), path))
+    velodyne = _rigid(_matrix(table, ("Tr_velo_to_cam", "Tr_velo_cam", "Tr"), (3, 4), path))
+    rectify = np.eye(4)
+    if "R0_rect" in table or "R_rect" in table:  # the odometry set has it inside Tr
+        rectify = _rigid(_matrix(table, ("R0_rect", "R_rect"), (3, 3), path))
+    return k, shift @ rectify @ velodyne
+
+
+def _from_kitti_raw(table: dict[str, np.ndarray], path: Path):
+    camera_file = path.parent / "calib_cam_to_cam.txt"
+    if not camera_file.is_file():
+        raise InputError("KITTI raw keeps the camera in a second file, which is missing", where=camera_file)
+    camera = _table(camera_file.read_text())
+    velodyne = np.eye(4)
+    velodyne[:3, :3] = _matrix(table, ("R",), (3, 3), path)
+    velodyne[:3, 3] = _matrix(table, ("T",), (3, 1), path)[:, 0]
+    k, shift = _camera(_matrix(camera, ("P_rect_02",), (3, 4), camera_file))
+    rectify = _rigid(_matrix(camera, ("R_rect_00",), (3, 3), camera_file))
+    width, height = _matrix(camera, ("S_rect_02",), (2, 1), camera_file)[:, 0]
+    return k, shift @ rectify @ velodyne, (int(height), int(width))
+
+
+def _kitti_size(cloud: Path) -> tuple[int, int] | None:
+    """Size of image_2/NAME.png beside the velodyne folder."""
+    picture = cloud.parent.parent / "image_2" / f"{cloud.name.split('.')[0]}.png"
+    header = image_header(picture) if picture.is_file() else None
+    return None if header is None else header.size
+
+
+def _check(intrinsics: np.ndarray, extrinsics: np.ndarray, path: Path) -> None:
+    if (
+        intrinsics.shape != (3, 3)
+        or not np.isfinite(intrinsics).all()
+        or min(intrinsics[0, 0], intrinsics[1, 1]) <= 0
+    ):
+        raise FormatError(
+            "the intrinsics are not a camera matrix", where=path, expected="3x3 with positive focal lengths"
+        )
+    if extrinsics.shape != (4, 4) or not np.isfinite(extrinsics).all():
+        raise FormatError(
+            f"lidar_to_camera has shape {extrinsics.shape}", where=path, expected="4x4 finite numbers"
+        )
+    rotation = extrinsics[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
+        raise FormatError(
+            "the rotation in lidar_to_camera is not a rotation",
+            where=path,
+            expected="orthonormal rows, right-handed (is the matrix transposed or in other units?)",
+        )
