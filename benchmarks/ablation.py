@@ -25,17 +25,29 @@ def main() -> None:
     args = parser(__doc__, steps=400).parse_args()
     results = run_all(args, VARIANTS, __file__)
     print(header(args) + "\n")
-    print("| model | mean of RGB + sensor | against full | " + " | ".join(SENSORS) + " | RGB alone | minutes |\n" + "|---" * (len(SENSORS) + 5) + "|")
+    print(
+        "| model | mean of RGB + sensor | against full | "
+        + " | ".join(SENSORS)
+        + " | RGB alone | minutes |\n"
+        + "|---" * (len(SENSORS) + 5)
+        + "|"
+    )
     full: dict[int, float] = {}
     for variant in VARIANTS:
         rows = [r for r in results if r["variant"] == variant.name]
         columns = [f"rgb+{s}" for s in SENSORS if variant.modalities] or ["rgb"]
         means = {r["seed"]: float(np.mean([r["rows"][c]["miou"] for c in columns])) for r in rows}
         full = full or means
-        sensors = [mean_std([r["rows"][f"rgb+{s}"]["miou"] for r in rows]) if variant.modalities else "" for s in SENSORS]
-        print(f"| {variant.name} | {mean_std(list(means.values()))} | {mean_std([means[s] - full[s] for s in means])} | "
-              + " | ".join(sensors) + f" | {mean_std([r['rows']['rgb']['miou'] for r in rows])} | "
-              f"{np.mean([r['minutes'] for r in rows]):.1f} |")
+        sensors = [
+            mean_std([r["rows"][f"rgb+{s}"]["miou"] for r in rows]) if variant.modalities else ""
+            for s in SENSORS
+        ]
+        print(
+            f"| {variant.name} | {mean_std(list(means.values()))} | {mean_std([means[s] - full[s] for s in means])} | "
+            + " | ".join(sensors)
+            + f" | {mean_std([r['rows']['rgb']['miou'] for r in rows])} | "
+            f"{np.mean([r['minutes'] for r in rows]):.1f} |"
+        )
 
 
 if __name__ == "__main__":

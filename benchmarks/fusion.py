@@ -22,19 +22,26 @@ def main() -> None:
     rgb = sorted((r for r in results if r["variant"] == "rgb"), key=lambda r: r["seed"])
     base = [r["rows"]["rgb"]["miou"] for r in rgb]
     print(header(args) + "\n")
-    print(f"RGB-only model: {mean_std(base)} mIoU. Joint model without a sensor: "
-          f"{mean_std([r['rows']['rgb']['miou'] for r in joint])}. Minutes per training: "
-          + ", ".join(f"{r['variant']} {r['minutes']}" for r in results) + "\n")
-    print("| sensor | RGB-only model | joint, RGB + sensor | gain (points) | smallest gain of a seed | other scene's sensor | gain left "
-          "| sensor alone |\n|---|---|---|---|---|---|---|---|")
+    print(
+        f"RGB-only model: {mean_std(base)} mIoU. Joint model without a sensor: "
+        f"{mean_std([r['rows']['rgb']['miou'] for r in joint])}. Minutes per training: "
+        + ", ".join(f"{r['variant']} {r['minutes']}" for r in results)
+        + "\n"
+    )
+    print(
+        "| sensor | RGB-only model | joint, RGB + sensor | gain (points) | smallest gain of a seed | other scene's sensor | gain left "
+        "| sensor alone |\n|---|---|---|---|---|---|---|---|"
+    )
     for sensor in SENSORS:
         with_sensor = [r["rows"][f"rgb+{sensor}"]["miou"] for r in joint]
         other = [r["rows"][f"rgb+{sensor} (other scene)"]["miou"] for r in joint]
         alone = [r["rows"][sensor]["miou"] for r in joint]
         gain = [a - b for a, b in zip(with_sensor, base, strict=True)]
         left = [a - b for a, b in zip(other, base, strict=True)]
-        print(f"| {sensor} | {mean_std(base)} | {mean_std(with_sensor)} | {mean_std(gain)} | {100 * min(gain):.1f} | {mean_std(other)} "
-              f"| {mean_std(left)} | {mean_std(alone)} |")
+        print(
+            f"| {sensor} | {mean_std(base)} | {mean_std(with_sensor)} | {mean_std(gain)} | {100 * min(gain):.1f} | {mean_std(other)} "
+            f"| {mean_std(left)} | {mean_std(alone)} |"
+        )
     print("\nIoU by class (mean of the seeds, percent):\n")
     columns = ["rgb", *(f"rgb+{s}" for s in SENSORS)]
     print("| class | RGB-only model | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 2) + "|")

@@ -33,7 +33,9 @@ class Variant:
 def parser(doc: str | None, steps: int) -> argparse.ArgumentParser:
     """The options both benchmarks share."""
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--work", type=Path, default=Path("benchmarks/cache"), help="scenes and finished runs are kept here")
+    p.add_argument(
+        "--work", type=Path, default=Path("benchmarks/cache"), help="scenes and finished runs are kept here"
+    )
     p.add_argument("--seeds", default="0,1,2")
     p.add_argument("--steps", type=int, default=steps, help="optimiser steps of every training")
     p.add_argument("--scenes", type=int, default=600, help="training scenes")
@@ -52,8 +54,14 @@ def scenes(args: argparse.Namespace) -> tuple[Path, Path]:
     """The training and test folders, simulated once."""
     from armseg_core.simulate import simulate
 
-    folders = args.work / f"train-{args.train_seed}-{args.scenes}", args.work / f"test-{args.test_seed}-{args.test_scenes}"
-    jobs = ((folders[0], args.scenes, args.train_seed, (0.95, 0.05, 0.0)), (folders[1], args.test_scenes, args.test_seed, (0.0, 0.0, 1.0)))
+    folders = (
+        args.work / f"train-{args.train_seed}-{args.scenes}",
+        args.work / f"test-{args.test_seed}-{args.test_scenes}",
+    )
+    jobs = (
+        (folders[0], args.scenes, args.train_seed, (0.95, 0.05, 0.0)),
+        (folders[1], args.test_scenes, args.test_seed, (0.0, 0.0, 1.0)),
+    )
     for folder, count, seed, splits in jobs:
         if not (folder / "dataset.toml").exists():
             simulate(folder, count, seed, (128, 160), workers=args.jobs * args.threads, splits=splits)
@@ -69,9 +77,20 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
     train_folder, test_folder = scenes(args)
     name = run_name(args, variant, seed)
     values: dict[str, Any] = {
-        "data": (train_folder,), "modalities": variant.modalities, "steps": args.steps, "seed": seed, "name": name,
-        "out": args.work / "runs", "precision": args.precision, "device": args.device, "threads": args.threads,
-        "cache_dir": args.work / "tensors", "eval_every": args.steps, "crop": (96, 128), "save_every": 100}
+        "data": (train_folder,),
+        "modalities": variant.modalities,
+        "steps": args.steps,
+        "seed": seed,
+        "name": name,
+        "out": args.work / "runs",
+        "precision": args.precision,
+        "device": args.device,
+        "threads": args.threads,
+        "cache_dir": args.work / "tensors",
+        "eval_every": args.steps,
+        "crop": (96, 128),
+        "save_every": 100,
+    }
     for key, value in variant.settings.items():
         group, _, option = key.rpartition(".")
         target = values.setdefault(group, {}) if group else values
@@ -81,11 +100,29 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
     unfinished = sorted((args.work / "runs").glob(f"{name}-*/resume/state.json"))
     run = train(config, resume=unfinished[-1].parent.parent if unfinished else None, progress=False)
     minutes = (time.monotonic() - started) / 60
-    report = evaluate(run / "last", [test_folder], "test", controls=True, device=args.device, precision="fp32",
-                      cache_dir=args.work / "tensors", progress=False)
-    rows = {r.inputs: {"miou": r.matrix.miou, "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou]} for r in report.rows}
-    result = {"variant": variant.name, "seed": seed, "steps": args.steps, "minutes": round(minutes, 2),
-              "resumed": bool(unfinished), "rows": rows, "classes": list(next(iter(report.class_names.values())))}
+    report = evaluate(
+        run / "last",
+        [test_folder],
+        "test",
+        controls=True,
+        device=args.device,
+        precision="fp32",
+        cache_dir=args.work / "tensors",
+        progress=False,
+    )
+    rows = {
+        r.inputs: {"miou": r.matrix.miou, "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou]}
+        for r in report.rows
+    }
+    result = {
+        "variant": variant.name,
+        "seed": seed,
+        "steps": args.steps,
+        "minutes": round(minutes, 2),
+        "resumed": bool(unfinished),
+        "rows": rows,
+        "classes": list(next(iter(report.class_names.values()))),
+    }
     path = result_path(args, variant, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))
@@ -96,7 +133,9 @@ def run_name(args: argparse.Namespace, variant: Variant, seed: int) -> str:
 
 
 def result_path(args: argparse.Namespace, variant: Variant, seed: int) -> Path:
-    return args.work / "results" / f"{run_name(args, variant, seed)}-t{args.test_seed}-{args.test_scenes}.json"
+    return (
+        args.work / "results" / f"{run_name(args, variant, seed)}-t{args.test_seed}-{args.test_scenes}.json"
+    )
 
 
 def run_all(args: argparse.Namespace, variants: list[Variant], script: str) -> list[dict[str, Any]]:
@@ -135,7 +174,13 @@ def header(args: argparse.Namespace) -> str:
     """Where and how the figures were made."""
     import torch
 
-    device = torch.cuda.get_device_name() if args.device != "cpu" and torch.cuda.is_available() else f"{platform.processor() or platform.machine()}, CPU"
-    return (f"{args.scenes} training scenes (seed {args.train_seed}), {args.test_scenes} test scenes (seed {args.test_seed}), 160x128, "
-            f"{args.steps} steps of 8 crops 128x96, seeds {args.seeds}, {args.jobs} at a time with {args.threads} threads, "
-            f"{args.precision}, {device}, torch {torch.__version__}")
+    device = (
+        torch.cuda.get_device_name()
+        if args.device != "cpu" and torch.cuda.is_available()
+        else f"{platform.processor() or platform.machine()}, CPU"
+    )
+    return (
+        f"{args.scenes} training scenes (seed {args.train_seed}), {args.test_scenes} test scenes (seed {args.test_seed}), 160x128, "
+        f"{args.steps} steps of 8 crops 128x96, seeds {args.seeds}, {args.jobs} at a time with {args.threads} threads, "
+        f"{args.precision}, {device}, torch {torch.__version__}"
+    )

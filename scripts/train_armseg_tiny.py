@@ -51,14 +51,20 @@ def load_split(folder: Path, cache: Path) -> tuple[Tensor, Tensor, tuple[str, ..
         for i in tqdm(range(len(dataset)), desc=f"{folder.name}/{split}", disable=None):
             sample = dataset.load(i)
             tensors = {"rgb": sample.rgb, **sample.sensors}
-            images.append(torch.stack([maps[m](torch.from_numpy(tensors[m])[None])[0].clamp(-1, 2) for m in NAMES]).half())
+            images.append(
+                torch.stack(
+                    [maps[m](torch.from_numpy(tensors[m])[None])[0].clamp(-1, 2) for m in NAMES]
+                ).half()
+            )
             labels.append(torch.from_numpy(sample.label).to(torch.uint8))
     result = torch.stack(images), torch.stack(labels)
     torch.save(result, stored)
     return *result, names
 
 
-def crops(images: Tensor, labels: Tensor, size: tuple[int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def crops(
+    images: Tensor, labels: Tensor, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Random resized crops (half to full side length, mirrored by chance): (B, 3, h, w), (B, h, w)."""
     out, masks = [], []
     h, w = labels.shape[-2:]
@@ -67,7 +73,9 @@ def crops(images: Tensor, labels: Tensor, size: tuple[int, int], rng: np.random.
         ch, cw = round(h * side), round(w * side)
         y, x = rng.integers(h - ch + 1), rng.integers(w - cw + 1)
         image = F.interpolate(image[None, :, y : y + ch, x : x + cw].float(), size=size, mode="area")[0]
-        label = F.interpolate(label[None, None, y : y + ch, x : x + cw].float(), size=size, mode="nearest")[0, 0]
+        label = F.interpolate(label[None, None, y : y + ch, x : x + cw].float(), size=size, mode="nearest")[
+            0, 0
+        ]
         if rng.random() < 0.5:
             image, label = image.flip(-1), label.flip(-1)
         out.append(image)
@@ -81,7 +89,9 @@ def patch_labels(labels: Tensor, patch: int) -> Tensor:
     return blocks.mode(-1).values
 
 
-def train_step(model, clip: LoadedClip, images, labels, names, text_names, rng, size, device, precision) -> tuple[Tensor, float, float]:
+def train_step(
+    model, clip: LoadedClip, images, labels, names, text_names, rng, size, device, precision
+) -> tuple[Tensor, float, float]:
     """Loss of one batch of `batch` scenes shown by two or more modalities."""
     mean = torch.tensor(model.visual.preprocess_cfg["mean"], device=device).view(1, 3, 1, 1)
     std = torch.tensor(model.visual.preprocess_cfg["std"], device=device).view(1, 3, 1, 1)
@@ -91,7 +101,12 @@ def train_step(model, clip: LoadedClip, images, labels, names, text_names, rng, 
     x, y = crops(chosen, labels, size, rng)
     texts = [scene_prompt(m, content_of(mask, names)) for m, mask in zip(modality, y, strict=True)]
     extra = [modality_prompt(m) for m in NAMES]
-    same = torch.tensor([[a == b for b in texts] + [modality_prompt(m) == e for e in extra] for a, m in zip(texts, modality, strict=True)])
+    same = torch.tensor(
+        [
+            [a == b for b in texts] + [modality_prompt(m) == e for e in extra]
+            for a, m in zip(texts, modality, strict=True)
+        ]
+    )
     x, y, same = x.to(device), y.to(device), same.to(device)
     with autocast(device, precision):
         v = model.visual
@@ -103,8 +118,11 @@ def train_step(model, clip: LoadedClip, images, labels, names, text_names, rng, 
     scale = model.logit_scale.exp().clamp(max=100)
     image_text = losses.contrastive(features[:, 0], captions, same, scale)
     text_image = losses.contrastive(captions[: len(texts)], features[:, 0], same[:, : len(texts)].T, scale)
-    patch = F.cross_entropy((scale * features[:, 1:] @ classes.T).flatten(0, 1), patch_labels(y, v.patch_size[0]).flatten(),
-                            ignore_index=losses.IGNORE)
+    patch = F.cross_entropy(
+        (scale * features[:, 1:] @ classes.T).flatten(0, 1),
+        patch_labels(y, v.patch_size[0]).flatten(),
+        ignore_index=losses.IGNORE,
+    )
     contrast = 0.5 * (image_text + text_image)
     return contrast + patch, contrast.item(), patch.item()
 
@@ -116,10 +134,21 @@ def measure(model, clip: LoadedClip, images: Tensor, labels: Tensor, names, devi
 
     tower = ClipTower(model.visual).eval()
     prompts = clip.encode_text([modality_prompt(m) for m in NAMES])
-    result: dict = {"scenes": len(images), "modality_accuracy": {}, "retrieval_at_1": {}, "retrieval_at_5": {}, "distinct_captions": 0}
+    result: dict = {
+        "scenes": len(images),
+        "modality_accuracy": {},
+        "retrieval_at_1": {},
+        "retrieval_at_5": {},
+        "distinct_captions": 0,
+    }
     contents = [content_of(label.long(), names) for label in labels]
     for k, m in enumerate(NAMES):
-        embedded = torch.cat([tower(tower.normalize(images[i : i + 32, k].float().to(device))).embedding for i in range(0, len(images), 32)])
+        embedded = torch.cat(
+            [
+                tower(tower.normalize(images[i : i + 32, k].float().to(device))).embedding
+                for i in range(0, len(images), 32)
+            ]
+        )
         guess = (embedded @ prompts.T).argmax(-1)
         result["modality_accuracy"][m] = round((guess == k).float().mean().item(), 4)
         texts = [scene_prompt(m, c) for c in contents]
@@ -158,20 +187,40 @@ Chance is {chance_m:.1%} for the modality, about {chance_1:.1%} and {chance_5:.1
 def write_card(folder: Path, model, figures: dict, args: argparse.Namespace, scenes: int) -> None:
     image = sum(p.numel() for p in model.visual.parameters())
     total = sum(p.numel() for p in model.parameters())
-    table = "\n".join(f"| {m} | {figures['modality_accuracy'][m]:.1%} | {figures['retrieval_at_1'][m]:.1%} | "
-                      f"{figures['retrieval_at_5'][m]:.1%} |" for m in NAMES)
+    table = "\n".join(
+        f"| {m} | {figures['modality_accuracy'][m]:.1%} | {figures['retrieval_at_1'][m]:.1%} | "
+        f"{figures['retrieval_at_5'][m]:.1%} |"
+        for m in NAMES
+    )
     d = figures["distinct_captions"]
-    (folder / "README.md").write_text(CARD.format(
-        image=image / 1e6, text=(total - image) / 1e6, steps=args.steps, batch=args.batch_size, seed=args.seed, scenes=scenes,
-        held_out=figures["scenes"], distinct=d, table=table, chance_m=1 / len(NAMES), chance_1=1 / d, chance_5=5 / d))
+    (folder / "README.md").write_text(
+        CARD.format(
+            image=image / 1e6,
+            text=(total - image) / 1e6,
+            steps=args.steps,
+            batch=args.batch_size,
+            seed=args.seed,
+            scenes=scenes,
+            held_out=figures["scenes"],
+            distinct=d,
+            table=table,
+            chance_m=1 / len(NAMES),
+            chance_1=1 / d,
+            chance_5=5 / d,
+        )
+    )
     (folder / "figures.json").write_text(json.dumps(figures, indent=2))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("work", type=Path, help="folder with the simulated train/ and test/")
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--minutes", type=float, default=0, help="stop after that long all the same (0: never)")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="stop after that long all the same (0: never)"
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -189,8 +238,11 @@ def main() -> None:
     text_names = [f"a {n.replace('_', ' ')}." for n in names]
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
-                                  lr=args.lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        lr=args.lr,
+        betas=(0.9, 0.98),
+    )
     size = model.visual.image_size
     start = time.monotonic()
     for step in (bar := tqdm(range(args.steps), disable=None)):
@@ -201,18 +253,29 @@ def main() -> None:
                 args.steps = step
                 break
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        pick = torch.from_numpy(rng.choice(len(images), args.batch_size, replace=len(images) < args.batch_size))
-        loss, contrast, patch = train_step(model, clip, images[pick], labels[pick], names, text_names, rng, size, device, args.precision)
+            group["lr"] = (
+                args.lr * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            )
+        pick = torch.from_numpy(
+            rng.choice(len(images), args.batch_size, replace=len(images) < args.batch_size)
+        )
+        loss, contrast, patch = train_step(
+            model, clip, images[pick], labels[pick], names, text_names, rng, size, device, args.precision
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         bar.set_postfix(contrast=f"{contrast:.3f}", patch=f"{patch:.3f}")
         if step % 50 == 0:
-            print(f"step {step} contrast {contrast:.3f} patch {patch:.3f} {time.monotonic() - start:.0f} s", flush=True)
+            print(
+                f"step {step} contrast {contrast:.3f} patch {patch:.3f} {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
     model.eval()
-    state = {n: t.detach().cpu().half().contiguous() for n, t in model.state_dict().items() if n != "attn_mask"}
+    state = {
+        n: t.detach().cpu().half().contiguous() for n, t in model.state_dict().items() if n != "attn_mask"
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(state, args.out / "model.safetensors")
     model.load_state_dict({n: t.float() for n, t in state.items()}, strict=False)  # measure what is stored
