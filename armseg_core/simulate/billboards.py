@@ -36,11 +36,11 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
         return
     window = _Window(camera, y0, y1, x0, x1)
     hits = Hits(Stage(ghost, scene.light, scene.camera), window, camera.position[None], ground=False)
-    image, mask = hits.unsort(hits.radiance())[0], hits.unsort(hits.surface >= 0)[0]
+    image, mask = hits.unsort(hits.radiance())[0], hits.unsort(hits.z > 0)[0]
     if not mask.any():
         return
     # a plane that faces the camera up to `turn`, at `panel` times the distance of the nearest point
-    nearest = float(hits.z[hits.first:].min()) * mover.panel
+    nearest = float(hits.z[hits.z > 0].min()) * mover.panel
     r = camera.to_world
     middle_x = ((x0 + x1) / 2 - camera.cx) / camera.focal
     foot = camera.position + nearest * (r @ np.array([middle_x, 0.0, 1.0]))

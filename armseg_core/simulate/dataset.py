@@ -160,7 +160,7 @@ def _render_scene(folder: Path, parameters: dict) -> None:
     if "light_field" in chosen:
         (folder / "light_field").mkdir()
         for (u, v), view in render.light_field(renderer, rng["light_field"], exposure, every).items():
-            write.png(folder / "light_field" / f"{u}_{v}.png", view, 1 if every == 1 else 9)
+            write.png(folder / "light_field" / f"{u}_{v}.png", view)
     write.write_json(folder / "calib.json", {
         "intrinsics": scene.camera.intrinsics.tolist(),
         "lidar_to_camera": render.lidar_pose(scene.camera)[1].tolist(), "size": list(size)})
@@ -186,7 +186,7 @@ def _describe(scene, parameters: dict, shares: np.ndarray, t_offset: int) -> dic
 
 _FILES = {
     "event": ("events.h5", 'window = "50ms"'), "thermal": ("thermal.tiff", ""),
-    "depth": ("depth.png", 'depth_unit = "mm"'), "polarization": ("polarization.png", ""),
+    "depth": ("depth.png", 'depth_unit = "mm"'), "polarization": ("polarization.png", "bits = 12"),
     "light_field": ("light_field", ""), "lidar": ("lidar.bin", ""),
 }
 

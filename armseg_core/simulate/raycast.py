@@ -112,8 +112,8 @@ class Shape:
         """origins (B, 3) float32, directions (3, h, w) float32 -> z-depth (B, h, w) float32, inf where missed."""
         raise NotImplementedError
 
-    def normals(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points on the surface (N, 3) -> unit normals (N or 1, 3) and surface rows (N or 1,)."""
+    def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
+        """Points on the surface (3, n) float32 -> outward unit normals, (3, n) or (3, 1) where they are all equal."""
         raise NotImplementedError
 
 
@@ -155,10 +155,17 @@ class Polyhedron(Shape):
         np.copyto(near, INF, where=(near >= far) | (near <= 0))
         return near
 
-    def normals(self, p):
-        face = np.abs(p @ self.face_normals.T - self.offsets).argmin(1)
-        surfaces = np.asarray(self.surfaces)
-        return self.face_normals[face], surfaces[face] if len(surfaces) > 1 else surfaces[:1]
+    def faces(self, p: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Face number (n,) of surface points (3, n) seen from origins (B, 3)."""
+        seen = np.flatnonzero((origins @ self.face_normals.T > self.offsets).any(0))
+        if len(seen) < 2:
+            return np.full(p.shape[1], seen[0] if len(seen) else 0)
+        distance = np.stack([np.abs(n[0] * p[0] + n[1] * p[1] + n[2] * p[2] - d)
+                             for n, d in zip(self.face_normals[seen], self.offsets[seen], strict=True)])
+        return seen[distance.argmin(0)]
+
+    def normals(self, p, face=0):
+        return self.face_normals[face][:, None]
 
 
 @dataclass
@@ -191,10 +198,10 @@ class Ellipsoid(Shape):
         np.copyto(disc, INF, where=miss | (disc <= 0))
         return disc
 
-    def normals(self, p):
-        n = ((p - self.centre.astype(np.float32)) @ self.inverse.T) @ self.inverse
-        n /= np.sqrt(np.einsum("nk,nk->n", n, n))[:, None]
-        return n, np.asarray(self.surfaces[:1])
+    def normals(self, p, face=0):
+        n = (self.inverse.T @ self.inverse) @ (p - self.centre.astype(np.float32)[:, None])
+        n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
+        return n
 
 
 @dataclass
@@ -241,13 +248,12 @@ class Capsule(Shape):
         np.copyto(t, INF, where=miss | (t <= 0))
         return t
 
-    def normals(self, p):
+    def normals(self, p, face=0):
         a, ba = self.a.astype(np.float32), (self.b - self.a).astype(np.float32)
-        pa = p - a
-        h = np.clip(pa @ ba / (ba @ ba), 0, 1)
-        n = pa - h[:, None] * ba
-        n /= np.maximum(np.sqrt(np.einsum("nk,nk->n", n, n)), 1e-9)[:, None]
-        return n, np.asarray(self.surfaces[:1])
+        n = p - a[:, None]
+        n -= np.clip(ba @ n / (ba @ ba), 0, 1) * ba[:, None]
+        n /= np.maximum(np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-9)
+        return n
 
 
 @dataclass
@@ -286,8 +292,8 @@ class Panel(Shape):
         np.copyto(t, INF, where=~(self.inside(a, b) & (t > 0)))
         return t
 
-    def normals(self, p):
-        return self.normal[None], np.asarray(self.surfaces[:1])
+    def normals(self, p, face=0):
+        return self.normal[:, None]
 
 
 @dataclass
@@ -345,10 +351,10 @@ class Cutout(Panel):
         return super().inside(a, b) & self.mask.reshape(-1)[self.index(a, b)]
 
     def radiance(self, p: np.ndarray) -> np.ndarray:
-        """Printed radiance (N, 3) at points (N, 3) of the panel."""
+        """Printed radiance (3, n) at points (3, n) of the panel."""
         assert self.image is not None
-        q = p - self.centre.astype(np.float32)
-        return self.image.reshape(-1, 3)[self.index(q @ self.u, q @ self.v)]
+        q = p - self.centre.astype(np.float32)[:, None]
+        return self.image.reshape(-1, 3)[self.index(self.u @ q, self.v @ q)].T
 
 
 def cast(shapes: list[Shape], camera: Camera, origins: np.ndarray, ground: bool = True

@@ -63,6 +63,15 @@ class Mover:
     def is_car(self) -> bool:
         return isinstance(self.look, CarLook)
 
+    @property
+    def moves(self) -> bool:
+        return self.velocity > 0
+
+    @property
+    def still(self) -> bool:
+        """A solid body that does not move."""
+        return self.velocity == 0 and self.label != C.BILLBOARD
+
     def radius(self) -> float:
         return self.look.length / 2 if isinstance(self.look, CarLook) else 0.45
 
@@ -94,14 +103,6 @@ class Scene:
     movers: list[Mover]
     windows: list[dict] = field(default_factory=list)
     patches: list[dict] = field(default_factory=list)
-
-    def world(self, tau: float = 0.0) -> World:
-        """All solid bodies at time tau (seconds before the label time are negative); billboards not included."""
-        world = self.static.copy()
-        for mover in self.movers:
-            if mover.label != C.BILLBOARD:
-                mover.place(world, tau)
-        return world
 
     def camera_at(self, tau: float) -> Camera:
         yaw, pitch = self.yaw_pitch

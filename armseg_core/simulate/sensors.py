@@ -14,7 +14,7 @@ from armseg_core.simulate import classes as C
 from armseg_core.simulate.billboards import add_billboards
 from armseg_core.simulate.raycast import Camera, ScanCamera
 from armseg_core.simulate.scene import Scene
-from armseg_core.simulate.shading import LUMINANCE, Hits, Stage
+from armseg_core.simulate.shading import LUMINANCE, Hits, Shadows, Stage
 
 RECORDING_US = 100_000  # length of the event recording, which ends at the label time
 EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
@@ -32,19 +32,30 @@ class Renderer:
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.camera, self.light = scene, scene.camera, scene.light
-        add_billboards(scene, scene.static)
+        self.static = scene.static.copy()
+        add_billboards(scene, self.static)
+        for mover in scene.movers:
+            if mover.still:
+                mover.place(self.static, 0.0)
+        self.static.static_casters = len(self.static.casters)
+        self.shadows = Shadows(self.light, self.static.casters)
         self.stage = self.stage_at(0.0)
         self.hits = Hits(self.stage, self.camera, self.camera.position[None])
         self.fine = Hits(self.stage, self.camera.scaled(2), self.camera.position[None])
+        self.fine_radiance = self.fine.radiance()
 
     def stage_at(self, tau: float) -> Stage:
-        return Stage(self.scene.world(tau), self.light, self.camera)
+        """The street at time tau seconds (0 = label time)."""
+        world = self.static.copy()
+        for mover in self.scene.movers:
+            if mover.moves:
+                mover.place(world, tau)
+        return Stage(world, self.light, self.camera, self.shadows)
 
     def fine_image(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) values of the fine hits -> (H, W, ...): the mean of each pixel's 2 x 2 samples."""
+        """(N,) or (C, N) values of the fine hits -> (H, W[, C]): the mean of each pixel's 2 x 2 samples."""
         a = self.fine.unsort(values)[0]
-        h, w = self.camera.size
-        return a.reshape(h, 2, w, 2, *a.shape[2:]).mean(axis=(1, 3))
+        return 0.25 * (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2])
 
     def image(self, values: np.ndarray) -> np.ndarray:
         return self.hits.unsort(values)[0]
@@ -76,7 +87,7 @@ def encode(linear: np.ndarray) -> np.ndarray:
 
 def rgb(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, Exposure]:
     """(H, W, 3) uint8 RGB and the exposure that was chosen."""
-    radiance = r.fine_image(r.fine.radiance())
+    radiance = r.fine_image(r.fine_radiance)
     exposure = expose(radiance, r.light.night, rng)
     x = radiance * np.float32(exposure.gain)
     noise = rng.standard_normal(x.shape, np.float32)
@@ -86,15 +97,13 @@ def rgb(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, Exposure]:
 
 def thermal(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     """(H, W) uint16, 0.01 K per count: apparent temperature, blurred by the optics, with noise."""
-    hits, table = r.fine, r.stage.table
-    sky = np.float32(r.scene.sky_celsius + 273.15)
+    hits, sky = r.fine, np.float32(r.scene.sky_celsius + 273.15)
     kelvin = np.full(len(hits.z), sky, np.float32)
-    solid = hits.solid()
-    s = hits.surface[solid]
-    pattern = hits.pattern()
-    body = table.celsius[s] + 273.15 + table.spread[s] * (pattern - 0.5) * 4
-    emissivity = table.emissivity[s]
-    kelvin[solid] = (emissivity * body**4 + (1 - emissivity) * sky**4) ** 0.25
+    for segment in hits.segments:
+        surface = segment.surface
+        body = np.float32(surface.celsius + 273.15) + np.float32(4 * surface.spread) * (hits.pattern(segment) - 0.5)
+        emitted = np.float32(surface.emissivity) * body**4 + np.float32(1 - surface.emissivity) * sky**4
+        kelvin[segment.part] = np.sqrt(np.sqrt(emitted))
     image = r.fine_image(kelvin)
     image = cv2.GaussianBlur(image, (0, 0), 0.6)
     image += 0.05 * rng.standard_normal(image.shape, np.float32)
@@ -122,7 +131,7 @@ def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     return np.where(lost, 0, np.clip(np.rint(measured * 1000), 0, 65535)).astype(np.uint16)
 
 
-def fresnel(cosine: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fresnel(cosine: np.ndarray, index: float) -> tuple[np.ndarray, np.ndarray]:
     """Reflectances Rs, Rp of a dielectric with refractive index `index` at incidence cos = `cosine`."""
     transmitted = np.sqrt(np.maximum(1 - (1 - cosine**2) / index**2, 0))
     rs = (cosine - index * transmitted) / (cosine + index * transmitted)
@@ -131,46 +140,49 @@ def fresnel(cosine: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def stokes(r: Renderer, hits: Hits, luminance: np.ndarray) -> np.ndarray:
-    """Linear Stokes parameters (N, 3) of the light that reaches the camera; S0 = luminance.
+    """Linear Stokes parameters (3, N) of the light that reaches the camera; S0 = luminance (N,).
 
-    A coated surface adds the mirror image of the sky, polarized perpendicular to the plane of incidence by the Fresnel
-    equations; light scattered by the body is weakly polarized in that plane; the clear sky by Rayleigh scattering. The
-    angle is counter-clockwise from the image's x axis, as seen.
+    A coated surface adds the mirror image of the sky, polarized perpendicular to the plane of incidence by the
+    Fresnel equations; light scattered by the body is weakly polarized in that plane; the clear sky by Rayleigh
+    scattering. The angle is counter-clockwise from the image's x axis, as seen.
     """
-    table, light = r.stage.table, r.light
-    out = np.zeros((len(luminance), 3), np.float32)
-    out[:, 0] = luminance
-    solid = hits.solid()
-    s = hits.surface[solid]
-    total = luminance[solid]
-    index = np.where(table.index[s] > 0, table.index[s], np.float32(1.4))
-    rs, rp = fresnel(hits.cosine[solid], index)
-    mirror = np.where(table.index[s] > 0, 0.5 * (rs + rp) * table.mirror[s] * np.float32(light.sky), 0)
-    mirror = np.minimum(mirror, 0.85 * total)
-    degree = (rs - rp) / np.maximum(rs + rp, 1e-6)
-    scattered = 0.05 * (1 - hits.cosine[solid] ** 2) * (total - mirror)  # in the plane of incidence: opposite sign
-    polarized = mirror * degree - scattered
-    axis = np.cross(hits.normal[solid], hits.ray[solid]) @ r.camera.to_world.astype(np.float32)
-    out[solid, 1:] = _axis_to_stokes(axis, polarized)
-    if not light.night and hits.first:
-        ray = hits.ray[:hits.first]
-        cos_sun = ray @ light.to_sun.astype(np.float32) / np.sqrt(np.einsum("nk,nk->n", ray, ray))
-        degree = (1 - light.cloud) * 0.6 * (1 - cos_sun**2) / (1 + cos_sun**2)
-        axis = np.cross(ray, light.to_sun.astype(np.float32)) @ r.camera.to_world.astype(np.float32)
-        out[:hits.first, 1:] = _axis_to_stokes(axis, degree * luminance[:hits.first])
+    light = r.light
+    out = np.zeros((3, len(luminance)), np.float32)
+    out[0] = luminance
+    for segment in hits.segments:
+        surface, total, cosine = segment.surface, luminance[segment.part], hits.cosine[segment.part]
+        rs, rp = fresnel(cosine, surface.index or 1.4)
+        mirror = np.zeros_like(total)
+        if surface.index:
+            mirror = np.minimum(0.5 * (rs + rp) * np.float32(surface.mirror * light.sky), 0.85 * total)
+        degree = (rs - rp) / np.maximum(rs + rp, 1e-6)
+        scattered = 0.05 * (1 - cosine**2) * (total - mirror)  # in the plane of incidence: opposite sign
+        axis = _cross(segment.normal, hits.ray[:, segment.part])
+        out[1:, segment.part] = _axis_to_stokes(axis, mirror * degree - scattered, r.camera)
+    if not light.night and hits.sky.stop:
+        ray, sun = hits.ray[:, hits.sky], light.to_sun.astype(np.float32)[:, None]
+        cos2 = (ray * sun).sum(0) ** 2 / (ray * ray).sum(0)
+        degree = (1 - light.cloud) * 0.6 * (1 - cos2) / (1 + cos2)
+        out[1:, hits.sky] = _axis_to_stokes(_cross(ray, sun), degree * luminance[hits.sky], r.camera)
     return out
 
 
-def _axis_to_stokes(axis: np.ndarray, polarized: np.ndarray) -> np.ndarray:
-    """Direction of oscillation (N, 3) in camera axes and polarized intensity (N,) -> S1, S2 (N, 2)."""
-    x, y = axis[:, 0], -axis[:, 1]  # image y points up for the angle
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cross product of (3, n) or (3, 1) vectors."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
+def _axis_to_stokes(axis: np.ndarray, polarized: np.ndarray, camera: Camera) -> np.ndarray:
+    """Direction of oscillation (3, n) in world axes and polarized intensity (n,) -> S1, S2 (2, n)."""
+    right, down = camera.to_world[:, 0].astype(np.float32), camera.to_world[:, 1].astype(np.float32)
+    x, y = right @ axis, -(down @ axis)  # y up, for the angle
     r2 = np.maximum(x * x + y * y, 1e-12)
-    return np.stack([polarized * (x * x - y * y) / r2, polarized * 2 * x * y / r2], 1)
+    return np.stack([polarized * (x * x - y * y) / r2, polarized * 2 * x * y / r2])
 
 
 def polarization(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     """(H, W) uint16, 0..4095: DoFP mosaic with the angles of PATTERN in every 2 x 2 cell."""
-    s = r.fine_image(stokes(r, r.fine, r.fine.radiance() @ LUMINANCE))
+    s = r.fine_image(stokes(r, r.fine, LUMINANCE @ r.fine_radiance))
     h, w = s.shape[:2]
     angle = np.radians(np.array(PATTERN, np.float32).reshape(2, 2))
     angle = np.tile(angle, ((h + 1) // 2, (w + 1) // 2))[:h, :w]
@@ -198,18 +210,19 @@ def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure, every
     step = baseline(r.camera)
     right, down = r.camera.to_world[:, 0], r.camera.to_world[:, 1]
     keep = [k for k in range(1, 10) if (k - 5) % every == 0]
-    noise = 0.5 * rng.standard_normal(1 << 18, np.float32) * (2.0 if r.light.night else 1.0) / 255
+    noise = rng.standard_normal((8, *r.camera.size, 3), np.float32) * np.float32(1.0 if r.light.night else 0.5)
     views = {}
     for u in keep:
         origins = np.stack([r.camera.position + step * ((v - 5) * right + (u - 5) * down) for v in keep])
         hits = Hits(r.stage, r.camera, origins)
-        images = hits.unsort(hits.radiance()) * np.float32(exposure.gain)
-        np.clip(images, 0, 1, out=images)
-        np.sqrt(images, out=images)
-        for v, image in zip(keep, images, strict=True):
-            start = int(rng.integers(len(noise)))
-            image += np.take(noise, np.arange(start, start + image.size), mode="wrap").reshape(image.shape)
-            views[u, v] = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+        levels = hits.radiance()
+        levels *= np.float32(exposure.gain)
+        np.clip(levels, 0, 1, out=levels)
+        np.sqrt(levels, out=levels)
+        levels *= 255
+        for v, image in zip(keep, hits.unsort(levels), strict=True):
+            image += noise[rng.integers(len(noise))]
+            views[u, v] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
     return views
 
 
@@ -229,21 +242,20 @@ def lidar(r: Renderer, rng: np.random.Generator) -> np.ndarray:
                       position, r.camera.to_world)
     hits = Hits(r.stage, scan, position[None])
     z, labels = hits.depth(), hits.labels()
-    solid = hits.solid()
-    s = hits.surface[solid]
-    albedo = (r.stage.table.base[s] + 0.5 * r.stage.table.mix[s]) @ LUMINANCE
-    ray_camera = hits.ray[solid] @ r.camera.to_world.astype(np.float32)
-    length = np.sqrt(np.einsum("nk,nk->n", ray_camera, ray_camera))
-    distance = z[solid] * length
-    distance += 0.015 * rng.standard_normal(len(distance), np.float32)
-    lost = np.full(len(s), 0.02)
-    lost[labels[solid] == C.WATER] = 0.8
-    lost[labels[solid] == C.GLASS] = 0.35
-    keep = (rng.random(len(s)) >= lost) & (distance < 80) & (distance > 0.3)
-    points = (ray_camera * (distance / length)[:, None]) @ pose[:3, :3].astype(np.float32)
-    intensity = np.clip(albedo * (0.3 + 0.7 * hits.cosine[solid]), 0, 1)
-    cloud = np.concatenate([points, intensity[:, None]], 1)
-    return np.ascontiguousarray(cloud[keep], dtype="<f4")
+    albedo = (hits.column("base") + 0.5 * hits.column("mix")) @ LUMINANCE
+    ray = r.camera.to_world.T.astype(np.float32) @ hits.ray
+    length = np.sqrt((ray * ray).sum(0))
+    distance = z * length + 0.015 * rng.standard_normal(len(z), np.float32)
+    lost = np.full(len(z), 0.02, np.float32)
+    lost[labels == C.WATER] = 0.8
+    lost[labels == C.GLASS] = 0.35
+    lost[hits.sky] = 1
+    keep = (rng.random(len(z), np.float32) >= lost) & (distance < 80) & (distance > 0.3)
+    # the scan camera has the camera's orientation, so only the axes are renamed
+    points = pose[:3, :3].T.astype(np.float32) @ (ray * (distance / length))
+    intensity = np.clip(albedo * (0.3 + 0.7 * hits.cosine), 0, 1)
+    cloud = np.stack([*points, intensity], 1)[keep]
+    return np.ascontiguousarray(cloud, dtype="<f4")
 
 
 def event_frames(width: int) -> int:
@@ -269,7 +281,7 @@ def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         tau = (t - RECORDING_US) * 1e-6
         camera = r.scene.camera_at(tau)
         hits = Hits(r.stage_at(tau), camera, camera.position[None])
-        level = np.log(hits.unsort(hits.radiance() @ LUMINANCE)[0] + dark)
+        level = np.log(hits.unsort(LUMINANCE @ hits.radiance())[0] + dark)
         if previous is None or reference is None:
             reference = level + threshold * rng.uniform(-0.5, 0.5, (h, w)).astype(np.float32)
         else:

@@ -1,55 +1,57 @@
 """From ray hits to light: what every sensor shares about a pixel (surface, normal, point) and its radiance.
 
-Shape letters: B camera positions, N = B * H * W pixels in the order sorted by shape.
+Shape letters: B camera positions, N = B * H * W pixels sorted by surface, n the pixels of one segment.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from armseg_core.simulate import textures
 from armseg_core.simulate.classes import SKY
-from armseg_core.simulate.raycast import Camera, Cutout, cast
+from armseg_core.simulate.raycast import Camera, Cutout, Polyhedron, Shape, cast
 from armseg_core.simulate.scene import Light
-from armseg_core.simulate.world import LOOK, Table, World
+from armseg_core.simulate.world import GROUND_SURFACE, LOOK, Surface, Table, World
 
 MAP_CELL, MAP_SIZE = 0.05, 640  # ground light map: metres per cell, cells; x in [-16, 16), z in [0, 32)
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+UP = np.array([[0.0], [-1.0], [0.0]], np.float32)  # normal of the ground
+STEEPEST = 0.05  # smallest cosine of incidence used for texture footprints and virtual images
 
 
-class Stage:
-    """A world with everything needed to shade it: surface table, light, and the light map of the ground."""
+class Shadows:
+    """Exact shadows of convex hulls on the ground, as two light maps (MAP_SIZE, MAP_SIZE) uint8, 255 = lit.
 
-    def __init__(self, world: World, light: Light, reference: Camera) -> None:
-        self.world, self.light, self.reference = world, light, reference
-        self.table: Table = world.table()
-        self.direct, self.open_sky = light_map(world.casters, light)
-
-
-def light_map(hulls: list[np.ndarray], light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """Exact shadows of convex hulls on the ground: (MAP_SIZE * MAP_SIZE,) float32 each.
-
-    direct: share of the sun (by night: the lamp) that arrives. open_sky: share of the ambient light that arrives near
-    the feet of objects.
+    direct: light of the sun (by night: the lamp). sky: ambient light near the feet of objects.
     """
-    direct = np.full((MAP_SIZE, MAP_SIZE), 255, np.uint8)
-    sky = np.full((MAP_SIZE, MAP_SIZE), 255, np.uint8)
-    for hull in hulls:
-        if light.night:
-            below = hull[hull[:, 1] > light.lamp_at[1] + 0.1]
-            if len(below) < 3:
-                continue
-            k = light.lamp_at[1] / (light.lamp_at[1] - below[:, 1])
-            shadow = light.lamp_at + (below - light.lamp_at) * k[:, None]
-        else:
-            shadow = hull - light.to_sun * (hull[:, 1] / light.to_sun[1])[:, None]
-        _fill(direct, shadow)
-        if hull[:, 1].max() > -0.6:
-            _fill(sky, hull)
-    direct = cv2.GaussianBlur(direct, (5, 5), 0)
-    sky = cv2.GaussianBlur(sky, (0, 0), 4)
-    return direct.astype(np.float32).ravel() / 255, 0.45 + 0.55 * sky.astype(np.float32).ravel() / 255
+
+    def __init__(self, light: Light, hulls: list[np.ndarray], start: Shadows | None = None) -> None:
+        """The shadows of `hulls`, added to those of `start`."""
+        self.light = light
+        shape = (MAP_SIZE, MAP_SIZE)
+        self.direct = np.full(shape, 255, np.uint8) if start is None else start.direct.copy()
+        self.sky = np.full(shape, 255, np.uint8) if start is None else start.sky.copy()
+        for hull in hulls:
+            if light.night:
+                below = hull[hull[:, 1] > light.lamp_at[1] + 0.1]
+                if len(below) < 3:
+                    continue
+                k = light.lamp_at[1] / (light.lamp_at[1] - below[:, 1])
+                _fill(self.direct, light.lamp_at + (below - light.lamp_at) * k[:, None])
+            else:
+                _fill(self.direct, hull - light.to_sun * (hull[:, 1] / light.to_sun[1])[:, None])
+            if hull[:, 1].max() > -0.6:
+                _fill(self.sky, hull)
+
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share of the direct and of the ambient light that arrives, (MAP_SIZE**2,) float32 each; soft edges."""
+        direct = cv2.GaussianBlur(self.direct, (5, 5), 0)
+        sky = cv2.blur(cv2.blur(self.sky, (9, 9)), (9, 9))
+        one = np.linspace(0, 1, 256, dtype=np.float32)
+        return one.take(direct.ravel()), (0.45 + 0.55 * one).take(sky.ravel())
 
 
 def _fill(image: np.ndarray, points: np.ndarray) -> None:
@@ -58,161 +60,233 @@ def _fill(image: np.ndarray, points: np.ndarray) -> None:
     cv2.fillConvexPoly(image, np.rint(polygon * 16).astype(np.int32), 0, shift=4)
 
 
-class Hits:
-    """Pixels of B views, sorted by shape so that each shape is a slice.
+class Stage:
+    """A world with everything needed to shade it: surface table, light, and the light on the ground."""
 
-    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. point: (N, 3). normal: (N, 3) towards the
-    viewer. ray: (N, 3) direction with camera-z = 1. z: (N,) depth of the surface. surface: (N,) table row, -1 = sky.
-    All float32.
+    def __init__(self, world: World, light: Light, reference: Camera, static: Shadows | None = None) -> None:
+        """static: the shadows of the first `static_casters` hulls of the world, which never move."""
+        self.world, self.light, self.reference = world, light, reference
+        self.table = Table(world)
+        moving = world.casters[0 if static is None else world.static_casters:]
+        self.direct, self.open_sky = Shadows(light, moving, static).shares()
+
+
+@dataclass
+class Segment:
+    """The pixels of one surface: a slice of the sorted arrays.
+
+    normal: (3, n) or (3, 1) float32 unit, towards the viewer.
+    """
+
+    part: slice
+    row: int
+    surface: Surface
+    shape: Shape | None
+    normal: np.ndarray
+
+
+class Hits:
+    """Pixels of B views, sorted by surface so that each surface is a slice; the sky comes first.
+
+    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z = 1.
+    z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. All float32.
     """
 
     def __init__(self, stage: Stage, camera: Camera, origins: np.ndarray, ground: bool = True) -> None:
         self.stage, self.camera = stage, camera
-        z, number = cast(stage.world.shapes, camera, origins, ground)
+        self.origins = np.asarray(origins, np.float32)
+        z, number = cast(stage.world.shapes, camera, self.origins, ground)
         self.shape = z.shape
-        flat = number.ravel()
-        self.order = np.argsort(flat, kind="stable")
-        counts = np.bincount(flat[:].astype(np.int32) + 1, minlength=len(stage.world.shapes) + 2)
-        self.edges = np.concatenate([[0], np.cumsum(counts)])
-        pixels = z.shape[1] * z.shape[2]
-        self.view = self.order // pixels
-        self.ray = np.ascontiguousarray(camera.dirs.reshape(3, -1).T)[self.order - self.view * pixels]
-        self.z = z.ravel()[self.order]
-        first = self.edges[1]  # pixels before are sky
-        self.first = first
-        self.z[:first] = 0
-        self.origin = np.asarray(origins, np.float32)[self.view]
-        self.point = self.origin + self.z[:, None] * self.ray
-        self.normal = np.zeros_like(self.point)
-        self.surface = np.full(len(self.z), -1, np.int16)
-        ground = slice(self.edges[1], self.edges[2])
-        self.surface[ground] = 0
-        self.normal[ground, 1] = -1
-        for part, shape in self.parts():
-            self.normal[part], self.surface[part] = shape.normals(self.point[part])
-        self.cosine = -np.einsum("nk,nk->n", self.normal, self.ray)
-        self.cosine /= np.sqrt(np.einsum("nk,nk->n", self.ray, self.ray))
-        flip = np.where(self.cosine < 0, np.float32(-1), np.float32(1))
-        self.normal *= flip[:, None]
-        self.cosine *= flip  # cosine of the angle of incidence, 0..1
+        self.order = np.argsort(number.ravel(), kind="stable")
+        counts = np.bincount(number.ravel().astype(np.intp) + 1, minlength=len(stage.world.shapes) + 2)
+        edges = np.concatenate([[0], np.cumsum(counts)])
+        self.sky = slice(0, int(edges[1]))
+        pieces = self._split_by_surface(z.ravel(), edges)
+        self.z, self.ray, self.point = self._gather(self.order, z.ravel())
+        self.z[self.sky] = 0
+        length = np.sqrt(self.ray[0] ** 2 + self.ray[1] ** 2 + self.ray[2] ** 2)
+        self.cosine = np.zeros_like(self.z)
+        self.segments: list[Segment] = []
+        for part, row, shape, face in pieces:
+            normal = UP if shape is None else shape.normals(self.point[:, part], face)
+            ray = self.ray[:, part]
+            along = normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2]
+            if along[0] > 0:  # a surface seen from behind, such as a panel built with its back to the camera
+                normal, along = -normal, -along
+            self.cosine[part] = np.maximum(-along, 0) / length[part]
+            self.segments.append(Segment(part, row, stage.world.surfaces[row], shape, normal))
 
-    def parts(self):
-        """(slice, shape) of every visible shape."""
+    def _gather(self, order: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Depth, rays and points of the pixels `order`."""
+        pixels = self.shape[1] * self.shape[2]
+        depth = z.take(order)
+        reach = np.where(np.isinf(depth), np.float32(0), depth)
+        if len(self.origins) == 1:
+            ray = self.camera.dirs.reshape(3, -1).take(order, 1)
+            return depth, ray, ray * reach + self.origins[0][:, None]
+        view, pixel = np.divmod(order, pixels)
+        ray = self.camera.dirs.reshape(3, -1).take(pixel, 1)
+        return depth, ray, ray * reach + self.origins.T.take(view, 1)
+
+    def _split_by_surface(self, z: np.ndarray, edges: np.ndarray) -> list[tuple[slice, int, Shape | None, int]]:
+        """(slice, surface row, shape, face) of everything visible; sorts `order` by face inside each polyhedron."""
+        pieces: list[tuple[slice, int, Shape | None, int]] = []
+        if edges[1] < edges[2]:
+            pieces.append((slice(int(edges[1]), int(edges[2])), GROUND_SURFACE, None, 0))
         for k, shape in enumerate(self.stage.world.shapes, 2):
-            if self.edges[k] < self.edges[k + 1]:
-                yield slice(self.edges[k], self.edges[k + 1]), shape
+            a, b = int(edges[k]), int(edges[k + 1])
+            if a == b:
+                continue
+            if not isinstance(shape, Polyhedron):
+                pieces.append((slice(a, b), shape.surfaces[0], shape, 0))
+                continue
+            face = shape.faces(self._gather(self.order[a:b], z)[2], self.origins)
+            self.order[a:b] = self.order[a:b][np.argsort(face, kind="stable")]
+            many = len(shape.surfaces) > 1
+            for f, count in enumerate(np.bincount(face)):
+                if count:
+                    pieces.append((slice(a, a + int(count)), shape.surfaces[f if many else 0], shape, f))
+                    a += int(count)
+        return pieces
 
     def unsort(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) -> (B, H, W, ...)."""
-        out = np.empty_like(values)
-        out[self.order] = values
-        return out.reshape(*self.shape, *values.shape[1:])
+        """(N,) -> (B, H, W), or (C, N) -> (B, H, W, C)."""
+        if values.ndim == 1:
+            out = np.empty_like(values)
+            out[self.order] = values
+            return out.reshape(self.shape)
+        flat = np.empty((values.shape[1], len(values)), values.dtype)
+        for c, channel in enumerate(values):
+            flat[self.order, c] = channel
+        return flat.reshape(*self.shape, len(values))
 
-    def solid(self) -> slice:
-        return slice(self.first, len(self.z))
-
-    def pattern(self) -> np.ndarray:
-        """Texture value (N - sky,) in [0, 1] of every solid pixel."""
-        table, s = self.stage.table, self.surface[self.solid()]
-        matrix = table.matrix[s]
-        point = self.point[self.solid()]
-        footprint = self.z[self.solid()] * table.texels[s]
-        footprint /= np.sqrt(np.maximum(self.cosine[self.solid()], 0.05))
-        look = table.kind[s] == LOOK
-        if look.any():  # the pattern is fixed in the reference view, carried by a plane `behind` the surface
-            at = np.flatnonzero(look)
-            x, y, _ = self.stage.reference.slopes(self.pattern_point(at + self.first))
-            point[at] = np.stack([x, y, np.ones_like(x)], 1)
-            footprint[at] = table.texels[s[at]]
-        footprint /= self.camera.focal
-        st = np.einsum("nij,nj->ni", matrix, point)
-        st += table.shift[s]
-        return textures.sample(table.layer[s], st[:, 0], st[:, 1], footprint)
-
-    def pattern_point(self, at: np.ndarray) -> np.ndarray:
-        """Where the rays of the pixels `at` meet the plane that carries their LOOK pattern, (len(at), 3)."""
-        table = self.stage.table
-        behind = table.behind[self.surface[at]]
-        # openings: the back wall is parallel to the facade; water: the mirror image is an upright plane
-        water = np.abs(self.normal[at, 1]) > 0.7
-        ray = self.ray[at]
-        toward = np.where(water, ray @ self.camera.to_world[:, 2].astype(np.float32),
-                          -np.einsum("nk,nk->n", self.normal[at], ray))
-        return self.point[at] + ray * (behind / np.maximum(toward, 0.05))[:, None]
-
-    def depth(self) -> np.ndarray:
-        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, everything else at its surface."""
-        z = self.z.copy()
-        table = self.stage.table
-        s = np.maximum(self.surface, 0)
-        deep = np.flatnonzero((table.behind[s] > 0) & (self.surface >= 0) & (table.index[s] == 0))
-        if len(deep):
-            p = self.pattern_point(deep) - self.origin[deep]
-            z[deep] = p @ self.camera.to_world[:, 2].astype(np.float32)
-        return z
+    def column(self, name: str) -> np.ndarray:
+        """A column of the surface table for every pixel, (N, ...); zeros in the sky."""
+        values = getattr(self.stage.table, name)
+        out = np.zeros((len(self.z), *values.shape[1:]), values.dtype)
+        for segment in self.segments:
+            out[segment.part] = values[segment.row]
+        return out
 
     def labels(self) -> np.ndarray:
         """(N,) uint8 class numbers."""
-        return np.where(self.surface < 0, np.uint8(SKY), self.stage.table.label[np.maximum(self.surface, 0)])
+        out = self.column("label")
+        out[self.sky] = SKY
+        return out
+
+    def normals(self) -> np.ndarray:
+        """(3, N) float32 unit normals towards the viewer; zeros in the sky."""
+        out = np.zeros_like(self.point)
+        for segment in self.segments:
+            out[:, segment.part] = segment.normal
+        return out
+
+    def depth(self) -> np.ndarray:
+        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, all else at its surface."""
+        z = self.z.copy()
+        for segment in self.segments:
+            if segment.surface.behind > 0 and segment.surface.index == 0:
+                z[segment.part] += self._beyond(segment)
+        return z
+
+    def _beyond(self, segment: Segment) -> np.ndarray:
+        """How much further the rays of a LOOK surface go until the plane that carries its pattern, in z-depth (n,).
+
+        Openings: the back wall, parallel to the facade. Water: the mirrored street, an upright plane.
+        """
+        if segment.surface.behind == 0:
+            return np.zeros(1, np.float32)
+        if abs(float(segment.normal[1, 0])) > 0.7:
+            return np.full(1, segment.surface.behind, np.float32)
+        ray = self.ray[:, segment.part]
+        toward = -(segment.normal[0] * ray[0] + segment.normal[1] * ray[1] + segment.normal[2] * ray[2])
+        return np.float32(segment.surface.behind) / np.maximum(toward, STEEPEST)
+
+    def pattern(self, segment: Segment) -> np.ndarray:
+        """Texture value (n,) in [0, 1] of one surface."""
+        matrix, shift = self.stage.table.matrix[segment.row], self.stage.table.shift[segment.row]
+        point = self.point[:, segment.part]
+        if segment.surface.kind == LOOK:  # fixed in the reference view, carried by a plane behind the surface
+            far = point + self.ray[:, segment.part] * self._beyond(segment)
+            x, y = _slopes(self.stage.reference, far)
+            s = matrix[0, 0] * x + matrix[0, 1] * y + shift[0]
+            t = matrix[1, 0] * x + matrix[1, 1] * y + shift[1]
+            return textures.sample(self.stage.table.layer[segment.row], s, t,
+                                   segment.surface.texels / self.camera.focal)
+        s = matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + shift[0]
+        t = matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + shift[1]
+        footprint = np.float32(segment.surface.texels / self.camera.focal) * self.z[segment.part]
+        footprint /= np.sqrt(np.maximum(self.cosine[segment.part], STEEPEST))
+        return textures.sample(self.stage.table.layer[segment.row], s, t, footprint)
 
     def radiance(self) -> np.ndarray:
-        """Linear RGB radiance (N, 3); 1.0 is about a white wall in the sun."""
-        out = np.empty((len(self.z), 3), np.float32)
-        out[:self.first] = sky_radiance(self.stage.light, self.ray[:self.first])
-        table, light = self.stage.table, self.stage.light
-        solid = self.solid()
-        s = self.surface[solid]
-        mix = self.pattern()
-        mix -= 0.5
-        mix *= table.contrast[s] * 1.6
-        mix += 0.5
-        np.clip(mix, 0, 1, out=mix)
-        albedo = table.mix[s]
-        albedo *= mix[:, None]
-        albedo += table.base[s]
-        albedo *= self._irradiance(solid, s, light)
-        out[solid] = albedo
-        for part, shape in self.parts():
-            if isinstance(shape, Cutout):
-                out[part] = shape.radiance(self.point[part])
+        """Linear RGB radiance (3, N); 1.0 is about a white wall in the sun."""
+        out = np.empty((3, len(self.z)), np.float32)
+        out[:, self.sky] = sky_radiance(self.stage.light, self.ray[:, self.sky])
+        light, table = self.stage.light, self.stage.table
+        ambient_colour = light.ambient.astype(np.float32)
+        direct_colour = (light.lamp if light.night else light.sun).astype(np.float32)
+        for segment in self.segments:
+            if isinstance(segment.shape, Cutout):
+                out[:, segment.part] = segment.shape.radiance(self.point[:, segment.part])
+                continue
+            mix = self.pattern(segment)
+            mix -= 0.5
+            mix *= np.float32(1.6 * segment.surface.contrast)
+            mix += 0.5
+            np.clip(mix, 0, 1, out=mix)
+            ambient, direct = self._irradiance(segment)
+            base, extra = table.base[segment.row], table.mix[segment.row]
+            for c in range(3):
+                albedo = mix * extra[c]
+                albedo += base[c]
+                albedo *= ambient_colour[c] * ambient + direct_colour[c] * direct
+                out[c, segment.part] = albedo
         return out
 
-    def _irradiance(self, solid: slice, s: np.ndarray, light: Light) -> np.ndarray:
-        normal, point = self.normal[solid], self.point[solid]
-        ambient = 0.75 - 0.25 * normal[:, 1]
+    def _irradiance(self, segment: Segment) -> tuple[np.ndarray, np.ndarray]:
+        """Ambient and direct light on a surface, each (n,) or (1,), in units of the light's colour."""
+        normal, light = segment.normal, self.stage.light
+        ambient = 0.75 - 0.25 * normal[1]
+        flat = abs(float(normal[1, 0])) > 0.999 and normal.shape[1] == 1
+        if segment.surface.kind == LOOK and not flat:  # panes and rooms are dim: no direct light
+            return ambient, np.zeros(1, np.float32)
+        point = self.point[:, segment.part]
         if light.night:
-            to = light.lamp_at.astype(np.float32) - point
-            r2 = np.einsum("nk,nk->n", to, to)
-            direct = np.maximum(np.einsum("nk,nk->n", to, normal), 0)
-            direct *= 4.0 / (r2 * np.sqrt(r2))
+            to = light.lamp_at.astype(np.float32)[:, None] - point
+            r2 = to[0] * to[0] + to[1] * to[1] + to[2] * to[2]
+            direct = np.maximum(to[0] * normal[0] + to[1] * normal[1] + to[2] * normal[2], 0)
+            direct *= 4 / (r2 * np.sqrt(r2))
         else:
-            direct = np.maximum(normal @ light.to_sun.astype(np.float32), 0)
-        ground = np.flatnonzero((normal[:, 1] < -0.999) & (point[:, 1] > -0.05))
-        if len(ground):
-            column = ((point[ground, 0] + 16) * (1 / MAP_CELL)).astype(np.int32)
-            row = (point[ground, 2] * (1 / MAP_CELL)).astype(np.int32)
-            cell = np.clip(row, 0, MAP_SIZE - 1) * MAP_SIZE + np.clip(column, 0, MAP_SIZE - 1)
-            far = point[ground, 2] > MAP_SIZE * MAP_CELL
-            direct[ground] *= np.where(far, 1, self.stage.direct[cell])
-            ambient[ground] *= np.where(far, 1, self.stage.open_sky[cell])
-        window = (self.stage.table.kind[s] == LOOK) & (normal[:, 1] > -0.7)
-        direct[window] = 0  # panes and rooms are dim: no direct light
-        colour = light.lamp if light.night else light.sun
-        out = ambient[:, None] * light.ambient.astype(np.float32)
-        out += direct[:, None] * colour.astype(np.float32)
-        return out
+            sun = light.to_sun.astype(np.float32)
+            direct = np.maximum(sun[0] * normal[0] + sun[1] * normal[1] + sun[2] * normal[2], 0)
+        if flat and (segment.shape is None or segment.surface.kind == LOOK):  # on the road
+            cell = np.clip(point[2] * np.float32(1 / MAP_CELL), 0, MAP_SIZE - 1).astype(np.int32)
+            cell *= MAP_SIZE
+            cell += np.clip((point[0] + 16) * np.float32(1 / MAP_CELL), 0, MAP_SIZE - 1).astype(np.int32)
+            direct = direct * self.stage.direct.take(cell)
+            ambient = ambient * self.stage.open_sky.take(cell)
+        return ambient, direct
+
+
+def _slopes(camera: Camera, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """World points (3, n) -> x / z and y / z in the camera."""
+    r = camera.to_world.astype(np.float32)
+    q = point - camera.position.astype(np.float32)[:, None]
+    x, y, z = (r[0, k] * q[0] + r[1, k] * q[1] + r[2, k] * q[2] for k in range(3))
+    return x / z, y / z
 
 
 def sky_radiance(light: Light, ray: np.ndarray) -> np.ndarray:
-    """Linear RGB (N, 3) of the sky in directions (N, 3): a gradient with soft clouds."""
-    if not len(ray):
-        return np.zeros((0, 3), np.float32)
-    up = np.clip(-ray[:, 1] / np.maximum(np.hypot(ray[:, 0], ray[:, 2]), 1e-3), 0, 1)
-    high = np.sqrt(up)[:, None]
-    out = (1 - high) * light.sky_low.astype(np.float32) + high * light.sky_high.astype(np.float32)
-    scale = np.float32(120.0) / (up + 0.15)
-    cloud = textures.sample(np.zeros(len(ray), np.int32), ray[:, 0] * scale, ray[:, 2] * scale,
-                            np.full(len(ray), 4.0, np.float32))
-    cloud = np.clip((cloud - 0.5) * 3, 0, 1)[:, None] * np.float32(light.cloud)
-    white = light.sky_low.astype(np.float32) * (1.0 if not light.night else 0.9)
-    return out + cloud * (white - out)
+    """Linear RGB (3, n) of the sky in directions (3, n): a gradient with soft clouds."""
+    up = np.clip(-ray[1] / np.maximum(np.hypot(ray[0], ray[2]), 1e-3), 0, 1)
+    scale = np.float32(120.0) / (up + np.float32(0.15))
+    cloud = textures.sample(textures.LAYER["noise"], ray[0] * scale, ray[2] * scale, 4.0)
+    cloud = np.clip((cloud - 0.5) * 3, 0, 1) * np.float32(light.cloud)
+    high = np.sqrt(up)
+    out = np.empty_like(ray)
+    for c in range(3):
+        low, top = np.float32(light.sky_low[c]), np.float32(light.sky_high[c])
+        clear = low + high * (top - low)
+        out[c] = clear + cloud * (low - clear)
+    return out

@@ -19,10 +19,9 @@ LAYER = {name: i for i, name in enumerate(NAMES)}
 
 def _spectral_noise(rng: np.random.Generator, low: float, high: float, slope: float) -> np.ndarray:
     """Periodic noise, (SIZE, SIZE), zero mean and unit deviation, with wavelengths SIZE/high .. SIZE/low texels."""
-    f = np.fft.fftfreq(SIZE) * SIZE
-    r = np.hypot(f[:, None], f[None, :])
+    r = SIZE * np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
     gain = np.where((r >= low) & (r <= high), np.maximum(r, 1.0) ** slope, 0.0)
-    a = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIZE, SIZE))) * gain).real
+    a = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE), np.float32)) * gain.astype(np.float32))
     return (a - a.mean()) / a.std()
 
 
@@ -58,28 +57,31 @@ def library() -> np.ndarray:
         "dirt": _spectral_noise(rng, 3, 60, -0.8),
     }
     f = np.fft.fftfreq(SIZE)
-    r2 = f[:, None] ** 2 + f[None, :] ** 2
+    r2 = (f[:, None] ** 2 + np.fft.rfftfreq(SIZE)[None, :] ** 2).astype(np.float32)
     out = np.empty((len(NAMES), LEVELS, SIZE, SIZE), np.float32)
     for i, name in enumerate(NAMES):
         a = patterns[name]
-        spectrum = np.fft.fft2((a - a.mean()) / a.std())
+        spectrum = np.fft.rfft2(((a - a.mean()) / a.std()).astype(np.float32))
         for level in range(LEVELS):
             sigma = 0.45 * 2.0**level  # texels
-            out[i, level] = np.fft.ifft2(spectrum * np.exp(-2 * (np.pi * sigma) ** 2 * r2)).real
+            out[i, level] = np.fft.irfft2(spectrum * np.exp(np.float32(-2 * (np.pi * sigma) ** 2) * r2))
     return np.clip(0.5 + 0.22 * out, 0.0, 1.0).reshape(-1)
 
 
-def sample(layer: np.ndarray, s: np.ndarray, t: np.ndarray, footprint: np.ndarray) -> np.ndarray:
+def sample(texture: int, s: np.ndarray, t: np.ndarray, footprint: np.ndarray | float) -> np.ndarray:
     """Texture values.
 
-    layer: (N,) integer rows of NAMES. s, t: (N,) texel coordinates (wrap around). footprint: (N,) width of a pixel
-    in texels. Returns (N,) float32 in [0, 1].
+    texture: row of NAMES. s, t: (n,) texel coordinates (they wrap around). footprint: width of a pixel in texels,
+    (n,) or one number. Returns (n,) float32 in [0, 1].
     """
-    level = np.frexp(footprint * np.float32(1.1))[1]  # = floor(log2) + 1
-    np.clip(level, 0, LEVELS - 1, out=level)
-    index = layer * LEVELS + level
-    index *= SIZE
-    index += t.astype(np.int32) & (SIZE - 1)
-    index *= SIZE
-    index += s.astype(np.int32) & (SIZE - 1)
-    return library()[index]
+    level = np.frexp(np.float32(1.1) * footprint)[1]  # = floor(log2) + 1
+    index = np.minimum(np.maximum(level, 0), LEVELS - 1)
+    index = (index + texture * LEVELS) << 18
+    column = s.astype(np.int32)
+    column &= SIZE - 1
+    row = t.astype(np.int32)
+    row &= SIZE - 1
+    row <<= 9
+    row += column
+    row += index
+    return library().take(row)

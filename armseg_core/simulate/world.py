@@ -50,6 +50,7 @@ class World:
     anchors: list[np.ndarray] = field(default_factory=list)  # (3,) origin of the texture
     frames: list[np.ndarray] = field(default_factory=list)  # (2, 3) texture axes in the world
     casters: list[np.ndarray] = field(default_factory=list)  # (K, 3) hulls that throw a shadow on the ground
+    static_casters: int = 0  # so many of them never move
 
     def add(self, surface: Surface, anchor, frame) -> int:
         """Append a surface; returns its row."""
@@ -62,9 +63,6 @@ class World:
         return replace(self, shapes=list(self.shapes), surfaces=list(self.surfaces), anchors=list(self.anchors),
                        frames=list(self.frames), casters=list(self.casters))
 
-    def table(self) -> Table:
-        return Table(self)
-
 
 class Table:
     """The surface table as arrays, one row per surface."""
@@ -75,16 +73,6 @@ class Table:
         self.base = np.array([x.base for x in s], np.float32)
         self.mix = np.array([x.second for x in s], np.float32) - self.base
         self.layer = np.array([textures.LAYER[x.texture] for x in s], np.int32)
-        self.contrast = np.array([x.contrast for x in s], np.float32)
-        self.kind = np.array([x.kind for x in s], np.uint8)
-        self.celsius = np.array([x.celsius for x in s], np.float32)
-        self.spread = np.array([x.spread for x in s], np.float32)
-        self.emissivity = np.array([x.emissivity for x in s], np.float32)
-        self.index = np.array([x.index for x in s], np.float32)
-        self.mirror = np.array([x.mirror for x in s], np.float32)
-        self.behind = np.array([x.behind for x in s], np.float32)
-        self.object = np.array([x.object for x in s], np.int16)
-        self.texels = np.array([x.texels for x in s], np.float32)
         frames, anchors = np.stack(world.frames), np.stack(world.anchors)
         # texel coordinates = matrix @ (x, y, z) + shift
         self.matrix = frames

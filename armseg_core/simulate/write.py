@@ -11,11 +11,11 @@ import numpy as np
 from armseg_core.simulate.classes import CLASSES
 
 
-def png(path: Path, image: np.ndarray, compression: int = 4) -> None:
-    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3)."""
+def png(path: Path, image: np.ndarray) -> None:
+    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3). Noisy pictures: Huffman coding alone is smallest and fastest."""
     if image.ndim == 3:
         image = image[..., ::-1]
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY])
     assert ok
     path.write_bytes(data.tobytes())
 
