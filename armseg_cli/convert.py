@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
 
 from armseg_cli.console import print_next
 from armseg_cli.options import JsonOption, ModalityOption, OutputOption, WorkersOption
-from armseg_core.config.conversion import OPTIONS, Duration, Size
+from armseg_core.config.conversion import OPTIONS
 from armseg_core.modalities import MODALITIES
 
 if TYPE_CHECKING:
@@ -148,58 +150,62 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
 
 
 def sensor_flags() -> list[inspect.Parameter]:
-    """One flag for each name in the options groups, grouped by sensor in the help."""
+    """One flag for each name in the options groups, listed by sensor in the help."""
     owners: dict[str, list[str]] = {}
     for sensor, group in OPTIONS.items():
         for name in group.model_fields:
             owners.setdefault(name, []).append(sensor)
-    return [_flag(name, sensors) for name, sensors in owners.items()]
+    shared_first = sorted(owners.items(), key=lambda item: len(item[1]) == 1)
+    return [_flag(name, sensors) for name, sensors in shared_first]
 
 
 def _flag(name: str, sensors: list[str]) -> inspect.Parameter:
     field = OPTIONS[sensors[0]].model_fields[name]
-    kind, metavar = _kind(field.annotation, field.metadata)
-    text = "--" + name.replace("_", "-")
-    texts = {sensor: OPTIONS[sensor].model_fields[name].description or "" for sensor in sensors}
-    if len(set(texts.values())) == 1:
-        described = texts[sensors[0]]
-    else:
-        described = " ".join(f"{sensor}: {description}" for sensor, description in texts.items())
-    if field.default is not None and "default" not in described:
-        described += f" [{_as_text(name, field.default, kind)}]"
-    panel = MODALITIES[sensors[0]].title if len(sensors) == 1 else "Several sensors"
+    kind, metavar = _kind(field)
+    flag = "--" + name.replace("_", "-")
+    if kind is bool and field.default:
+        flag += f"/--no-{flag[2:]}"
+    panel = MODALITIES[sensors[0]].title if len(sensors) == 1 else "several sensors"
     option = typer.Option(
-        f"{text}/--no-{text[2:]}" if kind is bool else text,
+        flag,
         metavar=metavar,
-        help=described,
-        rich_help_panel=f"{panel[0].upper()}{panel[1:]}",
+        help=_described(name, sensors, metavar),
+        rich_help_panel=panel[0].upper() + panel[1:],
         show_default=False,
     )
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
+    annotation: Any = Annotated[kind | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(annotation: Any, metadata: list[Any]) -> tuple[type, str | None]:
-    """(type typer parses, name of the value in the help) of a field; the options group does the rest."""
-    parts = [part for part in typing.get_args(annotation) if part is not type(None)]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and len(parts) == 1:
-        annotation = parts[0]
-    if annotation in (Duration, Size) or typing.get_origin(annotation) is tuple:
-        return str, "WxH" if annotation != Duration else "TIME"
+def _kind(field: FieldInfo) -> tuple[type, str | None]:
+    """(type that typer parses, name of the value in the help); what is text here is parsed by the group."""
+    annotation, checks = field.annotation, [*field.metadata]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):  # X | None
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is Annotated:
+        annotation, *more = typing.get_args(annotation)
+        checks += more
+    if any(isinstance(check, BeforeValidator) for check in checks):
+        return str, "TIME" if annotation is int else "WxH"
     if typing.get_origin(annotation) is typing.Literal:
         return str, "|".join(typing.get_args(annotation))
-    if annotation is int and any(type(item).__name__ == "BeforeValidator" for item in metadata):
-        return str, "TIME"
-    return {bool: (bool, None), int: (int, "N"), float: (float, "X"), Path: (str, "FILE")}.get(
-        annotation, (str, "TEXT")
+    plain = {bool: (bool, None), int: (int, "N"), float: (float, "X"), Path: (str, "FILE")}
+    return plain.get(annotation, (str, "TEXT"))  # type: ignore[arg-type]
+
+
+def _described(name: str, sensors: list[str], metavar: str | None) -> str:
+    """The description of an option (by sensor where they differ), and its default."""
+    owners: dict[str, list[str]] = {}
+    for sensor in sensors:
+        owners.setdefault(OPTIONS[sensor].model_fields[name].description or "", []).append(sensor)
+    text = " ".join(
+        description if len(owners) == 1 else f"{', '.join(names)}: {description}"
+        for description, names in owners.items()
     )
-
-
-def _as_text(name: str, default: Any, kind: type) -> str:
-    if kind is bool:
-        return f"--{'' if default else 'no-'}{name.replace('_', '-')}"
-    return f"{default // 1000}ms" if kind is str and isinstance(default, int) else f"{default}"
+    default = OPTIONS[sensors[0]].model_fields[name].default
+    if default is None or isinstance(default, bool):
+        return text
+    return f"{text} [{f'{default // 1000}ms' if metavar == 'TIME' else default}]"
 
 
 def _with_flags(function: Any) -> None:

@@ -20,11 +20,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "event": ("prophesee", "davis"),
     "thermal": ("fir", "flir", "temperature"),
     "depth": ("disparity", "disp", "hha"),
-    "lidar": ("velodyne", "points", "cloud"),
+    "lidar": ("velodyne", "point", "cloud"),
     "polarization": ("polarized", "polarised", "mosaic", "dofp", "stokes", "dolp", "aolp", "poll"),
-    "light_field": ("views", "sai", "lenslet", "eslf"),
-    "rgb": ("label", "labels", "mask", "masks", "gt", "semantic", "annotation"),  # pictures of no sensor
+    "light_field": ("view", "sai", "lenslet", "eslf"),
+    "rgb": ("photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
 }
+# Any colour picture fits a format of these sensors, so that a name has to speak of them.
+NEEDS_NAME = ("light_field",)
 
 
 def named_modalities(text: str) -> set[str]:
@@ -36,7 +38,7 @@ def named_modalities(text: str) -> set[str]:
     found = set()
     for row in MODALITIES.values():
         words = (row.name, row.name.replace("_", ""), *row.aliases, *WORDS.get(row.name, ()))
-        if any(re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text) for word in words):
+        if any(re.search(rf"(?<![a-z]){re.escape(word)}s?(?![a-z])", text) for word in words):
             found.add(row.name)
     return found
 
@@ -70,6 +72,8 @@ def judge_by_name(path: Path, candidates: Sequence[str]) -> Verdict:
         if named and is_picture and depth < 2:
             sensors = " or ".join(sorted(named))
             return Verdict(other="an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}")
+    if is_picture and set(candidates) <= set(NEEDS_NAME):
+        return Verdict(other="nothing, so it is taken for an RGB picture")
     return Verdict(candidates[0] if len(candidates) == 1 else "")
 
 
