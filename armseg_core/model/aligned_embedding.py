@@ -1,8 +1,9 @@
-"""Modality-aligned embeddings: learned prompts that close the gap between sensor features and MA-CLIP's guidance.
+"""Modality-aligned embeddings: learned prompts that close the gap between a sensor and MA-CLIP's guidance.
 
-SegRGB-X (arXiv 2603.28023), second contribution; the abstract is all that is public, so the form is ours: at every
-tapped stage the tokens of the sensor map attend to a few prompts of the modality, which are shifted and scaled by the
-MA-CLIP embedding of the stream. The output projection starts at zero: at step 0 the map is the plain tower's.
+SegRGB-X (arXiv 2603.28023), second contribution; the abstract is all that is public, so the form is ours: at
+every tapped stage the tokens of the sensor map attend to a few prompts of the modality, which are shifted and
+scaled by the MA-CLIP embedding of the stream. The output projection starts at zero: at step 0 the map is the
+plain tower's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from armseg_core.model.layers import zero_init
 
 
 class AlignedEmbedding(nn.Module):
-    """One stage. channels: C of the stage's map. embed_dim: E. guidance: condition the prompts on the embedding."""
+    """One stage. channels: C of its map. embed_dim: E. guidance: condition the prompts on the embedding."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from torch import Tensor
 import armseg_core
 from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
-from armseg_core.errors import CheckpointError
+from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.model.clip_tower import ClipTower
@@ -72,7 +72,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return self.segmenter.stem_rgb.layers[0][0].weight.device
+        return next(self.segmenter.parameters()).device
 
     def domain_index(self, name: str | None) -> int:
         """Number of a data set by name; None means the only (or first) one.
@@ -91,7 +91,7 @@ class Model:
 
 
 def build(config: ModelConfig, modalities: tuple[str, ...], domains: tuple[Domain, ...]) -> Model:
-    """A new model on the CLIP that the configuration names; random parts come from torch's global generator."""
+    """A new model on the CLIP that is configured; random parts come from torch's global generator."""
     clip = load_clip(config)
     texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
     segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
@@ -113,17 +113,11 @@ def _write(model: Model, folder: Path) -> None:
     segmenter = model.segmenter
     if segmenter.ma_clip.adapters is not None:
         segmenter.ma_clip.adapters.save(folder / "adapters")
-        for name in (
-            segmenter.ma_clip.adapters.names
-        ):  # peft's card is an empty template; adapter 'default' nests alike
-            (folder / "adapters" / name / "README.md").unlink(missing_ok=True)
-        (folder / "adapters" / "README.md").unlink(missing_ok=True)
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
-    embeddings = {
-        f"domain.{i}": c.text.detach().cpu().contiguous() for i, c in enumerate(segmenter.classifiers)
-    }
-    embeddings |= {f"prompt.{n}": t.detach().cpu().contiguous() for n, t in model.prompts.items()}
+    named = {f"domain.{i}": text for i, text in enumerate(segmenter.texts)}
+    named |= {f"prompt.{n}": text for n, text in model.prompts.items()}
+    embeddings = {n: t.detach().cpu().contiguous() for n, t in named.items()}
     safetensors.torch.save_file(embeddings, folder / "class_embeddings.safetensors")
     meta = {
         "format_version": FORMAT_VERSION,
@@ -143,11 +137,11 @@ def _write(model: Model, folder: Path) -> None:
 
 def _card(model: Model) -> str:
     """The model card."""
+    sensors = ", ".join(get_modality(m).title for m in model.modalities)
     lines = [
         "# armseg model",
         "",
-        f"RGB-X semantic segmentation with {', '.join(get_modality(m).title for m in model.modalities) or 'RGB only'}, "
-        f"on CLIP {model.identity.name}"
+        f"RGB-X semantic segmentation with {sensors or 'RGB only'}, on CLIP {model.identity.name}"
         + (f" ({model.identity.pretrained})" if model.identity.pretrained else "")
         + ".",
         "",
@@ -171,65 +165,97 @@ def load(
 ) -> Model:
     """Read a model folder.
 
-    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights file,
-    when they are no longer where they were at training.
+    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights
+    file, when they are no longer where they were at training.
 
     Raises:
         CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
     """
     path = find_model(Path(folder))
-    try:
-        meta = json.loads((path / "armseg.json").read_text())
-        if meta["format_version"] > FORMAT_VERSION:
-            raise CheckpointError("written by a newer armseg", where=path, hint="pip install -U armseg")
-        values = meta["model"] | ({"weights": weights} if weights else {})
-        config = ModelConfig.parse(values, where=str(path / "armseg.json"))
-        recorded = ClipIdentity(**meta["clip"])
-        domains = tuple(
-            Domain(
-                d["name"],
-                tuple(ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]),
-            )
-            for d in meta["domains"]
-        )
-        modalities = tuple(get_modality(m).name for m in meta["modalities"])
-        own = safetensors.torch.load_file(path / "segmenter.safetensors")
-        embeddings = safetensors.torch.load_file(path / "class_embeddings.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"the model folder is damaged or incomplete ({error})",
-            where=path,
-            hint="train again or copy the whole folder",
-        ) from error
+    recorded = _read_description(path)
+    config = recorded.config.model_copy(update={"weights": weights}) if weights else recorded.config
+    own = _read_tensors(path / "segmenter.safetensors")
+    embeddings = _read_tensors(path / "class_embeddings.safetensors")
+    prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
+    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.domains))]
+    if [len(t) for t in texts] != [len(d.classes) for d in recorded.domains]:
+        raise _damaged(path / "class_embeddings.safetensors", "other classes than armseg.json lists")
     clip = load_clip(config)
-    if clip.identity.sha256 != recorded.sha256:
+    if clip.identity.sha256 != recorded.identity.sha256:
         raise CheckpointError(
-            f"the CLIP weights are not those the model was trained on ({recorded.name}, "
-            f"sha256 {recorded.sha256[:12]}...)",
+            f"the CLIP weights are not those the model was trained on ({recorded.identity.name}, "
+            f"sha256 {recorded.identity.sha256[:12]}...)",
             where=path,
             hint="--weights FILE with the right ones",
         )
-    texts = [embeddings[f"domain.{i}"] for i in range(len(domains))]
-    segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
-    missing, unexpected = segmenter.load_state_dict(own, strict=False)
-    missing = [n for n in missing if not n.startswith("ma_clip.tower.")]
-    if missing or unexpected:
-        raise CheckpointError(
-            f"segmenter.safetensors does not fit ({len(missing)} missing, {len(unexpected)} unknown)",
-            where=path,
-            hint="train again with this version of armseg",
-        )
+    segmenter = Segmenter(ClipTower(clip.visual), config, recorded.modalities, texts)
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in segmenter.own_state().items()}:
+        raise _damaged(path / "segmenter.safetensors", "other layers than armseg.json describes")
+    segmenter.load_state_dict(own, strict=False)
     if segmenter.ma_clip.adapters is not None:
         segmenter.ma_clip.adapters.load(path / "adapters")
-    prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
     segmenter.to(device).eval()
     return Model(
         segmenter,
         config,
-        domains,
-        recorded,
+        recorded.domains,
+        recorded.identity,
         {n: t.to(device) for n, t in prompts.items()},
-        metrics=meta.get("metrics", {}),
+        metrics=recorded.metrics,
+    )
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What armseg.json says."""
+
+    config: ModelConfig
+    identity: ClipIdentity
+    domains: tuple[Domain, ...]
+    modalities: tuple[str, ...]
+    metrics: dict[str, Any]
+
+
+def _read_description(path: Path) -> _Description:
+    file = path / "armseg.json"
+    try:
+        meta = json.loads(file.read_text())
+        if meta["format_version"] > FORMAT_VERSION:
+            raise CheckpointError("written by a newer armseg", where=file, hint="pip install -U armseg")
+        for name, row in meta["modalities"].items():
+            if tuple(row["channels"]) != get_modality(name).channels:
+                raise _damaged(file, f"other channels of {name} than this version of armseg")
+        return _Description(
+            config=ModelConfig.parse(meta["model"]),
+            identity=ClipIdentity(**meta["clip"]),
+            domains=tuple(
+                Domain(
+                    d["name"],
+                    tuple(
+                        ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
+                    ),
+                )
+                for d in meta["domains"]
+            ),
+            modalities=tuple(meta["modalities"]),
+            metrics=meta.get("metrics", {}),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _damaged(file: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"the model folder is damaged or incomplete ({why})",
+        where=file,
+        hint="copy the whole folder again, or armseg train",
     )
 
 

@@ -1,13 +1,16 @@
-"""Loading CLIP: the bundled armseg-tiny, any open_clip model and tag, a local weights file, or a config file."""
+"""Loading CLIP: the bundled armseg-tiny, an open_clip model by tag or weights file, or a config file."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import gzip
 import hashlib
 import json
+import logging
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ from armseg_core.errors import CheckpointError, InputError, UsageError
 
 TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
 TINY_NOTICE = (
-    "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real weights: "
-    "--clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
+    "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real "
+    "weights: --clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
 )
 TEMPLATES = (
     "a photo of a {}.",
@@ -42,30 +45,29 @@ class ClipIdentity:
     weights: str | None
     sha256: str  # over the visual tower's tensors, by name
     quick_gelu: bool
-    embed_dim: int
 
 
 class LoadedClip:
     """A CLIP with frozen weights: `visual` tower, text encoder and identity."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, identity: ClipIdentity) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: Any, tokenizer: Any, identity: ClipIdentity) -> None:
+        self.model: Any = model.eval().requires_grad_(False)
         self.visual: nn.Module = model.visual
         self.tokenizer = tokenizer
         self.identity = identity
-        self._texts: dict[str, Tensor] = {}
+        self._texts: dict[str, Tensor] = {}  # embeddings of the texts seen so far
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Unit-length embeddings (N, E) float32 of N texts; every distinct text is encoded once."""
-        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
+        """Unit-length embeddings (N, E) float32 of N texts, on the model's device; a text is encoded once."""
         device = next(self.model.parameters()).device
+        if len(self._texts) > 50_000 or any(t.device != device for t in list(self._texts.values())[:1]):
+            self._texts.clear()  # full, or the model has moved since
+        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
         for start in range(0, len(new), 256):
             part = new[start : start + 256]
             with torch.autocast(device.type, enabled=False):
                 features = self.model.encode_text(self.tokenizer(part).to(device), normalize=True).float()
-            if len(self._texts) > 50_000:
-                self._texts.clear()
             self._texts.update(zip(part, features, strict=True))
         return torch.stack([self._texts[t] for t in texts])
 
@@ -82,16 +84,16 @@ class LoadedClip:
 
 
 def small_tokenizer(vocab_size: int, context_length: int) -> Any:
-    """CLIP's byte-pair tokenizer with only its first merges, so that the vocabulary has `vocab_size` entries."""
+    """CLIP's byte-pair tokenizer with only its first merges: a vocabulary of `vocab_size` entries."""
     import open_clip
 
-    merges = list(open_clip.SimpleTokenizer().bpe_ranks)[: vocab_size - 514]
-    with tempfile.NamedTemporaryFile(suffix=".gz") as file:
-        file.write(gzip.compress("\n".join(["#version"] + [" ".join(m) for m in merges]).encode()))
-        file.flush()
-        tokenizer = open_clip.SimpleTokenizer(bpe_path=file.name, context_length=context_length)
+    merges = list(open_clip.SimpleTokenizer().bpe_ranks)[: max(0, vocab_size - 514)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "merges.gz"
+        path.write_bytes(gzip.compress("\n".join(["#version"] + [" ".join(m) for m in merges]).encode()))
+        tokenizer = open_clip.SimpleTokenizer(bpe_path=str(path), context_length=context_length)
     if tokenizer.vocab_size != vocab_size:
-        raise CheckpointError(f"vocabulary of {vocab_size} tokens", expected="514 to 49408")
+        raise InputError(f"CLIP config with a vocabulary of {vocab_size} tokens", expected="514 to 49408")
     return tokenizer
 
 
@@ -104,9 +106,10 @@ def tower_sha256(visual: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def build_from_config(path: Path) -> tuple[nn.Module, Any]:
-    """An untrained CLIP and its tokenizer from a config file in open_clip's own format
-    (`{"model_cfg": {...}, "preprocess_cfg": {"mean": [...], "std": [...]}}`).
+def build_from_config(path: Path) -> tuple[Any, Any]:
+    """An untrained CLIP and its tokenizer from a config file in open_clip's own format.
+
+    The file is `{"model_cfg": {...}, "preprocess_cfg": {"mean": [...], "std": [...]}}`.
 
     Raises:
         InputError: missing or invalid file.
@@ -116,21 +119,19 @@ def build_from_config(path: Path) -> tuple[nn.Module, Any]:
     try:
         config = json.loads(path.read_text())
         cfg = config["model_cfg"]
-        model = open_clip.CLIP(**cfg)
-        model.visual.preprocess_cfg = {
-            "mean": config["preprocess_cfg"]["mean"],
-            "std": config["preprocess_cfg"]["std"],
-        }
+        text = cfg["text_cfg"]
+        vocab_size, context_length = text.get("vocab_size", 49408), text.get("context_length", 77)
+        model: Any = open_clip.CLIP(**cfg)
+        model.visual.preprocess_cfg = {name: config["preprocess_cfg"][name] for name in ("mean", "std")}
     except OSError as error:
         raise InputError("CLIP config cannot be read", where=path, hint="armseg doctor") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"not a CLIP config ({error})",
+            f"not a CLIP config ({type(error).__name__}: {error})",
             where=path,
             expected="open_clip's JSON with model_cfg and preprocess_cfg",
         ) from error
-    text = cfg["text_cfg"]
-    return model, small_tokenizer(text.get("vocab_size", 49408), text.get("context_length", 77))
+    return model, small_tokenizer(vocab_size, context_length)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -139,33 +140,41 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: missing, unreadable, or of another architecture.
     """
+    if not path.is_file():
+        raise CheckpointError("no such file of CLIP weights", where=path, hint="--weights FILE")
+    state = _read_state(path)
+    own = model.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith(("attn_mask", "num_batches_tracked"))]
+    unknown = [k for k in state if k not in own]
+    reshaped = [k for k in state if k in own and state[k].shape != own[k].shape]
+    if missing or unknown or reshaped:
+        raise CheckpointError(
+            f"weights are of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(reshaped)} of another shape, first '{(missing or unknown or reshaped)[0]}')",
+            where=path,
+            hint="another --clip name",
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, as float32."""
     import safetensors.torch
 
-    if not path.is_file():
-        raise CheckpointError("no such weights file", where=path)
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
             state = loaded.get("state_dict", loaded)
-        state = {k.removeprefix("module."): v.float() for k, v in state.items()}
+        sizes = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own files
+        return {k.removeprefix("module."): v.float() for k, v in state.items() if k not in sizes}
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
         raise CheckpointError(
             "weights cannot be read (truncated, or not a weights file)",
             where=path,
             expected=".safetensors or a plain state dict",
         ) from error
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    missing = [k for k in missing if not k.endswith(("attn_mask", "num_batches_tracked"))]
-    if missing or unexpected:
-        first = (missing or unexpected)[0]
-        raise CheckpointError(
-            f"weights are of another architecture ({len(missing)} tensors missing, "
-            f"{len(unexpected)} unknown, first '{first}')",
-            where=path,
-            hint="another --clip name",
-        )
 
 
 def load_clip(config: ModelConfig) -> LoadedClip:
@@ -173,6 +182,7 @@ def load_clip(config: ModelConfig) -> LoadedClip:
 
     Raises:
         UsageError: unknown model or tag, weights not named, or an activation (QuickGELU) mismatch.
+        InputError: a config file that cannot be read.
         CheckpointError: weights that cannot be fetched or read.
     """
     if config.clip == TINY:
@@ -184,7 +194,7 @@ def load_clip(config: ModelConfig) -> LoadedClip:
             raise UsageError(f"--clip {config.clip} needs weights", hint="--weights FILE")
         model, tokenizer = build_from_config(Path(config.clip))
         load_weights(model, config.weights)
-        quick = False
+        quick = bool(json.loads(Path(config.clip).read_text())["model_cfg"].get("quick_gelu", False))
     else:
         model, tokenizer, quick = _named(config)
     identity = ClipIdentity(
@@ -193,21 +203,40 @@ def load_clip(config: ModelConfig) -> LoadedClip:
         weights=None if config.weights is None else str(config.weights),
         sha256=tower_sha256(model.visual),
         quick_gelu=quick,
-        embed_dim=int(_embed_dim(model)),
     )
     return LoadedClip(model, tokenizer, identity)
 
 
-def _embed_dim(model: nn.Module) -> int:
-    projection = getattr(model, "text_projection", None)
-    if projection is None and hasattr(model, "text"):
-        projection = getattr(model.text, "text_projection", None)
-    if isinstance(projection, nn.Linear):
-        return projection.out_features
-    return projection.shape[-1] if projection is not None else model.visual.output_dim
+def _named(config: ModelConfig) -> tuple[Any, Any, bool]:
+    """(model, tokenizer, QuickGELU) of an open_clip model, with weights from its tag or from a file."""
+    import open_clip
+
+    name = config.clip
+    quick = _check_name_and_tag(config)
+    with _quiet():
+        try:
+            model: Any = open_clip.create_model(
+                name,
+                pretrained=config.pretrained if config.weights is None else None,
+                pretrained_text=False,
+                force_preprocess_cfg=_preprocessing(config),
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:  # hub, network and file errors of many kinds
+            raise CheckpointError(
+                f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
+                hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)",
+            ) from error
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    return model, tokenizer, quick
 
 
-def _named(config: ModelConfig) -> tuple[nn.Module, Any, bool]:
+def _check_name_and_tag(config: ModelConfig) -> bool:
+    """Whether the named model has QuickGELU, after checking that its weights fit, before any download.
+
+    With both a tag and a file the tag says which weights the file holds.
+    """
     import open_clip
 
     name = config.clip
@@ -217,41 +246,49 @@ def _named(config: ModelConfig) -> tuple[nn.Module, Any, bool]:
         raise UsageError(
             f"unknown CLIP model '{name}'", hint=", ".join(near) or "armseg-tiny, ViT-B-16-quickgelu"
         )
-    quick = bool(open_clip.get_model_config(name).get("quick_gelu", False))
-    if config.weights is None:
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        if config.pretrained is None:
+    quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if config.pretrained is None:
+        if config.weights is None:
+            shown = ", ".join(tags[:6]) or "none known"
             raise UsageError(
-                f"--clip {name} needs weights",
-                hint=f"--pretrained TAG ({', '.join(tags[:6]) or 'none known'}) or --weights FILE",
+                f"--clip {name} needs weights", hint=f"--pretrained TAG ({shown}) or --weights FILE"
             )
-        if config.pretrained not in tags:
-            raise UsageError(
-                f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags)
-            )
-        tag_quick = bool(open_clip.get_pretrained_cfg(name, config.pretrained).get("quick_gelu", False))
-        if tag_quick != quick:
-            other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
-            raise UsageError(
-                f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
-                f"{name} is {'with' if quick else 'without'}",
-                hint=f"--clip {other}",
-            )
-    try:
-        model = open_clip.create_model(
-            name, pretrained=config.pretrained if config.weights is None else None, pretrained_text=False
+        return quick
+    if config.pretrained not in tags:
+        raise UsageError(
+            f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags)
         )
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # hub, network and file errors of many kinds
-        raise CheckpointError(
-            f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
-            hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)",
-        ) from error
-    if config.weights is not None:
-        load_weights(model, config.weights)
-    return model, tokenizer, quick
+    tag_quick = bool(open_clip.get_pretrained_cfg(name, config.pretrained).get("quick_gelu", False))
+    if tag_quick != quick:
+        other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
+        raise UsageError(
+            f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
+            f"{name} is {'with' if quick else 'without'}",
+            hint=f"--clip {other}",
+        )
+    return quick
 
 
-def identity_dict(identity: ClipIdentity) -> dict[str, Any]:
-    """For armseg.json."""
-    return asdict(identity)
+def _preprocessing(config: ModelConfig) -> dict[str, Any]:
+    """Mean and deviation of the images a weights file was trained with: the tag's, else those that all tags
+    of the model share (SigLIP's differ from OpenAI's). Empty where open_clip knows by itself."""
+    import open_clip
+
+    if config.weights is None:
+        return {}
+    tags = [config.pretrained] if config.pretrained else open_clip.list_pretrained_tags_by_model(config.clip)
+    found = [open_clip.get_pretrained_cfg(config.clip, tag) for tag in tags]
+    shared = {key: {tuple(cfg.get(key) or ()) for cfg in found} for key in ("mean", "std")}
+    return {key: values.pop() for key, values in shared.items() if len(values) == 1 and () not in values}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip from announcing random weights where a file is loaded right after."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)

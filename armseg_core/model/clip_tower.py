@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,14 @@ class TowerOutput:
     embedding: Tensor
 
 
+def tapped_blocks(depth: int) -> list[int]:
+    """Numbers of the blocks after which the four maps are taken, evenly spaced and the last one among them.
+
+    12 -> [2, 5, 8, 11]. With fewer than four blocks some are tapped more than once.
+    """
+    return [math.ceil((stage + 1) * depth / STAGES) - 1 for stage in range(STAGES)]
+
+
 def split_attention(visual: nn.Module) -> int:
     """Replace every fused attention of a native open_clip tower by SplitMHA; returns how many were replaced.
 
@@ -30,10 +40,38 @@ def split_attention(visual: nn.Module) -> int:
     count = 0
     for module in list(visual.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.MultiheadAttention):
+            if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None:
                 setattr(module, name, SplitMHA.from_fused(child))
                 count += 1
     return count
+
+
+def tower_kind(visual: Any) -> str:
+    """ "native" (open_clip's own ViT), "timm_vit" or "pyramid".
+
+    Raises:
+        CheckpointError: a tower without feature maps that we know how to tap.
+    """
+    if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
+        return "native"
+    trunk = getattr(visual, "trunk", None)
+    if not hasattr(trunk, "forward_intermediates"):
+        raise CheckpointError(
+            f"tower {type(visual).__name__} has no intermediate features",
+            expected="a ViT, ConvNeXt or FastViT tower of open_clip",
+        )
+    return "timm_vit" if hasattr(trunk, "pos_embed") and hasattr(trunk, "patch_embed") else "pyramid"
+
+
+def _take_any_size(trunk: Any) -> None:
+    """Switch a timm ViT to positions that follow the size of the image."""
+    trunk.dynamic_img_size = True
+    trunk.patch_embed.strict_img_size = False
+    if getattr(trunk.patch_embed, "flatten", False):
+        trunk.patch_embed.flatten = False
+        trunk.patch_embed.output_fmt = type(trunk.patch_embed.output_fmt)("NHWC")
+    if getattr(getattr(trunk, "rope", None), "_use_cached_embed", False):
+        trunk.rope._use_cached_embed = False
 
 
 class ClipTower(nn.Module):
@@ -46,29 +84,16 @@ class ClipTower(nn.Module):
     The input must be a multiple of `stride` in height and width (the segmenter pads).
     """
 
-    def __init__(self, visual: nn.Module) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, visual: Any) -> None:
         super().__init__()
         split_attention(visual)
         self.visual = visual.requires_grad_(False)
-        trunk = getattr(visual, "trunk", None)
-        self.kind = (
-            "native"
-            if hasattr(visual, "transformer") and hasattr(visual, "conv1")
-            else ("timm_vit" if hasattr(trunk, "pos_embed") and hasattr(trunk, "patch_embed") else "pyramid")
-        )
-        if self.kind != "native" and not hasattr(trunk, "forward_intermediates"):
-            raise CheckpointError(
-                f"tower {type(visual).__name__} has no intermediate features",
-                expected="a ViT, ConvNeXt or FastViT tower of open_clip",
-            )
+        self.kind = tower_kind(visual)
         if self.kind == "timm_vit":
-            trunk.dynamic_img_size = True
-            trunk.patch_embed.strict_img_size = False
-            if getattr(trunk.patch_embed, "flatten", False):
-                trunk.patch_embed.flatten = False
-                trunk.patch_embed.output_fmt = type(trunk.patch_embed.output_fmt)("NHWC")
-            if getattr(getattr(trunk, "rope", None), "_use_cached_embed", False):
-                trunk.rope._use_cached_embed = False  # rotary positions follow the actual grid
+            _take_any_size(visual.trunk)
         preprocess = getattr(visual, "preprocess_cfg", {})
         mean = preprocess.get("mean", (0.48145466, 0.4578275, 0.40821073))
         std = preprocess.get("std", (0.26862954, 0.26130258, 0.27577711))
@@ -113,14 +138,14 @@ class ClipTower(nn.Module):
         x = torch.cat([v.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         x = v.ln_pre(v.patch_dropout(x + self._position(h, w).to(x.dtype)))
         blocks = v.transformer.resblocks
-        taps = {round((s + 1) * len(blocks) / STAGES) - 1 for s in range(STAGES)}
-        maps = []
+        taps = tapped_blocks(len(blocks))
+        tapped = {}
         for i, block in enumerate(blocks):
             x = block(x)
             if i in taps:
-                maps.append(x[:, 1:].transpose(1, 2).unflatten(2, (h, w)))
+                tapped[i] = x[:, 1:].transpose(1, 2).unflatten(2, (h, w))
         pooled, _ = v._pool(x)
-        return maps, pooled if v.proj is None else pooled @ v.proj
+        return [tapped[i] for i in taps], pooled if v.proj is None else pooled @ v.proj
 
     def _position(self, h: int, w: int) -> Tensor:
         """Positional embedding (1 + h w, C) for a patch grid, interpolated from the trained grid."""
@@ -141,8 +166,7 @@ class ClipTower(nn.Module):
     def _timm(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         visual, trunk = self.visual, self.visual.trunk
         if self.kind == "timm_vit":
-            depth = len(trunk.blocks)
-            indices: list[int] | int = [round((s + 1) * depth / STAGES) - 1 for s in range(STAGES)]
+            indices: list[int] | int = tapped_blocks(len(trunk.blocks))
         else:
             indices = min(STAGES, len(trunk.stages))
         final, maps = trunk.forward_intermediates(
@@ -152,8 +176,8 @@ class ClipTower(nn.Module):
         return maps, visual.head(trunk.forward_head(final))
 
     def train(self, mode: bool = True) -> ClipTower:
-        """The frozen tower always runs in evaluation mode (no drop path, fixed batch-norm statistics), except for
-        the dropout inside LoRA layers."""
+        """The frozen tower always runs in evaluation mode (no drop path, fixed batch-norm statistics), except
+        for the dropout inside LoRA layers."""
         super().train(mode)
         for name, module in self.visual.named_modules():
             if "lora_dropout" not in name:

@@ -26,7 +26,8 @@ class Stem(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four fused maps of width D, top down, then joined with the stem at stride 4: -> (B, E, H / 4, W / 4)."""
+    """Four fused maps of width D, top down, then joined with the stem at stride 4: -> (B, E, H / 4, W /
+    4)."""
 
     def __init__(self, width: int, stem_width: int, embed_dim: int) -> None:
         super().__init__()

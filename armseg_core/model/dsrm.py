@@ -1,4 +1,5 @@
-"""DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; the form is ours).
+"""DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; the form is
+ours).
 
 The MA-CLIP embedding and the domain (data set) choose, per image, channel weights and a mixture of low-rank
 depth-wise experts. Both branches end in zeros at the start, so the module begins as the identity.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from armseg_core.model.layers import zero_init
+
 
 class GatedFusion(nn.Module):
     """rgb + gate(rgb, sensor) * sensor, with a gate per place and channel.
@@ -14,9 +16,9 @@ class GatedFusion(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.gate = nn.Conv2d(2 * width, width, 1)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, 1.0)
+        self.gate = zero_init(nn.Conv2d(2 * width, width, 1))
+        assert self.gate.bias is not None
+        nn.init.constant_(self.gate.bias, 1.0)  # sigmoid 0.73: the sensor counts from the start
 
     def forward(self, rgb: Tensor | None, sensor: Tensor | None) -> Tensor:
         """rgb, sensor: (B, D, h, w) or None (not both) -> (B, D, h, w)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,9 +12,9 @@ from torch import Tensor, nn
 class SplitMHA(nn.Module):
     """Multi-head attention with separate q, k, v, out projections, equal to `nn.MultiheadAttention`.
 
-    peft cannot adapt the fused projection of `nn.MultiheadAttention` soundly (its delta is applied twice and the
-    frozen weights drift), so the attention of native open_clip towers is replaced by this module right after the
-    weights are loaded. Call signature and return value are those open_clip's blocks use.
+    peft cannot adapt the fused projection of `nn.MultiheadAttention` soundly (its delta is applied twice and
+    the frozen weights drift), so the attention of native open_clip towers is replaced by this module right
+    after the weights are loaded. Call signature and return value are those open_clip's blocks use.
     """
 
     def __init__(self, dim: int, heads: int, bias: bool = True) -> None:
@@ -25,7 +27,8 @@ class SplitMHA(nn.Module):
 
     @classmethod
     def from_fused(cls, fused: nn.MultiheadAttention) -> SplitMHA:
-        """A SplitMHA with the weights (and dtype, device) of a fused attention whose q, k, v sizes are equal."""
+        """A SplitMHA with the weights (and dtype, device) of a fused attention whose q, k, v sizes are
+        equal."""
         if fused.in_proj_weight is None or fused.bias_k is not None or not fused.batch_first:
             raise ValueError("expected batch-first attention with one fused projection and no bias_k")
         split = cls(fused.embed_dim, fused.num_heads, bias=fused.in_proj_bias is not None)
@@ -46,7 +49,8 @@ class SplitMHA(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask is added to the logits (or True where allowed)."""
+        """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask is added to the logits (or True where
+        allowed)."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in zip(self.qkv(), (q, k, v), strict=True)
@@ -80,8 +84,8 @@ def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     return layer
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear resize of a (B, C, h, w) map to `size`; the same tensor when it already fits."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from armseg_core.errors import CheckpointError
 from armseg_core.model.clip_tower import ClipTower
 
 # Layers inside transformer / convolution blocks: attention projections and MLPs of every supported tower
-# (native: q/k/v/out_proj, c_fc, c_proj; timm ViT: qkv, proj, fc1, fc2; EVA02: fc1_g, fc1_x; ViTamin: w0..w2; FastViT: fc).
+# (native: q/k/v/out_proj, c_fc, c_proj; timm ViT: qkv, proj, fc1, fc2; EVA02: fc1_g, fc1_x; ViTamin: w0..w2).
 _BLOCK = re.compile(r"(resblocks|blocks|stages)\.")
 _LEAF = re.compile(r"\.(q_proj|k_proj|v_proj|out_proj|c_fc|c_proj|qkv|proj|fc1|fc2|fc1_g|fc1_x|w0|w1|w2)$")
 
@@ -34,8 +33,8 @@ def lora_targets(visual: nn.Module) -> list[str]:
 class LoraAdapters:
     """The adapters of a tower. Not a module: the weights live inside the tower's layers.
 
-    Every stream names its adapter with `using(name)` for the length of its forward pass. No gradient
-    checkpointing may span a switch (peft#2832), and none is used.
+    Every stream activates its adapter before its forward pass. No gradient checkpointing may span a switch
+    (peft#2832), and none is used.
     """
 
     def __init__(
@@ -47,46 +46,55 @@ class LoraAdapters:
         if not targets:
             raise CheckpointError(
                 f"no layer of {type(tower.visual).__name__} can take LoRA",
-                hint="--lora-rank 0 to keep the tower frozen",
+                hint="--set model.lora_rank=0 to keep the tower frozen",
             )
         config = peft.LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, use_rslora=True
+            r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )
-        self.model = peft.get_peft_model(tower.visual, config, adapter_name=names[0])
+        self.model: Any = peft.get_peft_model(tower.visual, config, adapter_name=names[0])
         for name in names[1:]:
             self.model.add_adapter(name, config)
         self.names = names
-        self._layers = [m for m in tower.visual.modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
+        self._layers: list[Any] = [
+            m for m in tower.visual.modules() if isinstance(m, peft.tuners.lora.LoraLayer)
+        ]
         self._active = ""
+        self._merged = ""
+        self._unmerged_weights: list[Tensor] = []
         self._require_grad()
 
     def _require_grad(self) -> None:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)
 
-    @contextlib.contextmanager
-    def using(self, name: str) -> Iterator[None]:
-        """Run the tower with one adapter."""
-        if name != self._active:
-            for layer in self._layers:
-                layer._active_adapter = [
-                    name
-                ]  # peft's setter also flips requires_grad, which would stop training
-            self._active = name
-        yield
+    def activate(self, name: str) -> None:
+        """Let the tower run with one adapter from now on."""
+        if self._merged and name != self._merged:
+            raise ValueError(
+                f"adapter '{self._merged}' is merged into the weights: unmerge() before using '{name}'"
+            )
+        if name == self._active:
+            return
+        for layer in self._layers:
+            # peft's setter would also switch requires_grad off for the others, which would stop their
+            # training
+            layer._active_adapter = [name]
+        self._active = name
 
     def save(self, folder: Path) -> None:
         """Write `<folder>/<adapter>/adapter_model.safetensors` and its config, in peft's format."""
-        self.model.save_pretrained(folder, selected_adapters=list(self.names))
+        self.model.save_pretrained(str(folder), selected_adapters=list(self.names))
+        for card in folder.rglob("README.md"):  # an empty template of peft
+            card.unlink()
 
     def load(self, folder: Path) -> None:
         """Read the adapters back.
 
         Raises:
-            CheckpointError: a file is missing, or its layers are not those of this tower.
+            CheckpointError: a file is missing or damaged, or its layers are not those of this tower.
         """
-        import peft
         import safetensors.torch
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         for name in self.names:
             path = folder / name / "adapter_model.safetensors"
@@ -96,24 +104,34 @@ class LoraAdapters:
                 raise CheckpointError(
                     "adapter cannot be read", where=path, hint="train again or copy the whole folder"
                 ) from error
-            result = peft.set_peft_model_state_dict(self.model, state, adapter_name=name)
-            missing = [k for k in result.missing_keys if "lora_" in k and f".{name}." in k]
-            if result.unexpected_keys or missing:
+            own = get_peft_model_state_dict(self.model, adapter_name=name)
+            if {k: t.shape for k, t in state.items()} != {k: t.shape for k, t in own.items()}:
+                missing, unknown = len(own.keys() - state.keys()), len(state.keys() - own.keys())
                 raise CheckpointError(
-                    "adapter does not fit this CLIP tower",
+                    f"the adapter does not fit this CLIP tower ({missing} layers missing, {unknown} unknown, "
+                    "the others of another rank or size)",
                     where=path,
-                    expected=f"{len(missing)} missing and {len(result.unexpected_keys)} unknown layers less",
+                    hint="copy the whole model folder again",
                 )
+            set_peft_model_state_dict(self.model, state, adapter_name=name)
         self._require_grad()
 
     @torch.no_grad()
     def merge(self, name: str) -> None:
         """Add one adapter to the frozen weights, for inference with a single modality."""
+        if self._merged:
+            raise ValueError(f"adapter '{self._merged}' is merged already: unmerge() first")
+        self._unmerged_weights = [layer.get_base_layer().weight.detach().clone() for layer in self._layers]
         for layer in self._layers:
             layer.merge(safe_merge=True, adapter_names=[name])
+        self._merged = name
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Take the merged adapter out again."""
-        for layer in self._layers:
+        """Take the merged adapter out again. The frozen weights are what they were, bit for bit."""
+        for layer, weight in zip(self._layers, self._unmerged_weights, strict=True):
             layer.unmerge()
+            layer.get_base_layer().weight.copy_(
+                weight
+            )  # subtracting the adapter again leaves rounding errors
+        self._merged, self._unmerged_weights = "", []

@@ -55,10 +55,11 @@ def lovasz(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def contrastive(image: Tensor, text: Tensor, same: Tensor, scale: float = 1 / 0.07) -> Tensor:
-    """Cross-entropy of images against candidate texts with several right answers (InfoNCE, Radford et al. 2021).
+    """Cross-entropy of images against candidate texts with several right answers (InfoNCE, Radford et al.
+    2021).
 
-    image (B, E), text (T, E): unit length. same: (B, T) bool, True where the text describes the image; every row has
-    at least one. The right answers share the target evenly.
+    image (B, E), text (T, E): unit length. same: (B, T) bool, True where the text describes the image; every
+    row has at least one. The right answers share the target evenly.
     """
     target = same.float() / same.float().sum(1, keepdim=True)
     return F.cross_entropy(scale * image @ text.T, target)
@@ -67,8 +68,8 @@ def contrastive(image: Tensor, text: Tensor, same: Tensor, scale: float = 1 / 0.
 def alignment(rgb: list[Tensor], sensor: list[Tensor], places: int = 64, scale: float = 10.0) -> Tensor:
     """Pulls the sensor feature of a place to the RGB feature of the same place and away from other places.
 
-    rgb, sensor: per stage (B, D, h, w). `places` of each image are compared with one another, on an even grid. The
-    RGB side is not moved (its gradient is cut).
+    rgb, sensor: per stage (B, D, h, w). `places` of each image are compared with one another, on an even
+    grid. The RGB side is not moved (its gradient is cut).
     """
     total = rgb[0].new_zeros(())
     for a, b in zip(rgb, sensor, strict=True):

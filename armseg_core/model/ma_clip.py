@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor, nn
 
@@ -13,11 +11,13 @@ from armseg_core.model.lora import LoraAdapters
 
 
 def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:
-    """1x1 convolution from the model tensor (C channels) to three channels, set to the modality's pseudo-RGB map."""
+    """1x1 convolution from the model tensor (C channels) to three, set to the modality's pseudo-RGB map."""
     layer = nn.Conv2d(modality.num_channels, 3, 1)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(modality.pseudo_rgb).T[:, :, None, None])
-        layer.bias.copy_(torch.tensor(modality.pseudo_rgb_bias))
+    state = {
+        "weight": torch.tensor(modality.pseudo_rgb).T[:, :, None, None],
+        "bias": torch.tensor(modality.pseudo_rgb_bias),
+    }
+    layer.load_state_dict(state)
     return layer
 
 
@@ -28,7 +28,7 @@ def modality_prompt(name: str) -> str:
 
 
 def scene_prompt(name: str, class_names: list[str]) -> str:
-    """('thermal', ['person', 'parked_car']) -> 'a thermal infrared image of a scene with person, parked car.'"""
+    """('thermal', ['person', 'tree']) -> 'a thermal infrared image of a scene with person, tree.'"""
     if not class_names:
         return modality_prompt(name)
     content = ", ".join(c.replace("_", " ") for c in class_names)
@@ -36,9 +36,10 @@ def scene_prompt(name: str, class_names: list[str]) -> str:
 
 
 class MAClip(nn.Module):
-    """The tower with an adapter per modality, and the projection of each sensor's channels to the tower's three.
+    """The tower with an adapter per modality, and the projection of a sensor's channels to the tower's three.
 
-    The RGB stream uses adapter 'rgb' and no projection. With rank 0 there are no adapters: the tower is CLIP itself.
+    The RGB stream uses adapter 'rgb' and no projection. With rank 0 there are no adapters: the tower is CLIP
+    itself.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class MAClip(nn.Module):
         self.adapters = LoraAdapters(tower, ("rgb", *modalities), rank, alpha, dropout) if rank else None
 
     def forward(self, x: Tensor, modality: str) -> TowerOutput:
-        """x: model tensor (B, C, H, W) of the modality (RGB in [0, 1]); H, W multiples of the tower's stride."""
+        """x: model tensor (B, C, H, W) of the modality, RGB in [0, 1]; H, W multiples of the tower's
+        stride."""
         if modality != "rgb":
             x = self.project[modality](x).clamp(-1.0, 2.0)
-        with self.adapters.using(modality) if self.adapters else contextlib.nullcontext():
-            return self.tower(self.tower.normalize(x))
+        if self.adapters is not None:
+            self.adapters.activate(modality)
+        return self.tower(self.tower.normalize(x))

@@ -1,8 +1,11 @@
-"""The whole network: RGB and one extra sensor in, class logits out. The parts are composed here and nowhere else."""
+"""The whole network: RGB and one extra sensor in, class logits out. The parts are composed here and nowhere
+else."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +24,13 @@ from armseg_core.model.ma_clip import MAClip
 
 @dataclass(frozen=True)
 class SegmenterOutput:
-    """logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor name).
-    aligned: per stage the projected (RGB, sensor) maps when both streams ran, for the alignment loss."""
+    """logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
+    name). aligned: per stage the projected (RGB, sensor) maps when both streams ran, for the alignment
+    loss."""
 
     logits: Tensor
     embeddings: dict[str, Tensor]
-    aligned: tuple[list[Tensor], list[Tensor]] | None = field(default=None)
+    aligned: tuple[list[Tensor], list[Tensor]] | None = None
 
 
 class Standardize(nn.Module):
@@ -46,6 +50,11 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).clamp(-5.0, 5.0)
+
+
+def _laterals(channels: list[int], width: int) -> nn.ModuleList:
+    """For every stage: (B, C, h, w) -> (B, D, h, w)."""
+    return nn.ModuleList(nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in channels)
 
 
 class Segmenter(nn.Module):
@@ -76,9 +85,7 @@ class Segmenter(nn.Module):
             if config.aligned and self.modalities
             else None
         )
-        self.lateral_rgb = nn.ModuleList(
-            nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels
-        )
+        self.lateral_rgb = _laterals(tower.channels, width)
         self.standardize = nn.ModuleDict(
             {m: Standardize(get_modality(m).num_channels) for m in self.modalities}
         )
@@ -94,28 +101,29 @@ class Segmenter(nn.Module):
             {m: Stem(get_modality(m).num_channels, config.stem_width) for m in self.modalities}
         )
         if self.modalities:
-            self.lateral_sensor = nn.ModuleList(
-                nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in tower.channels
-            )
+            self.lateral_sensor = _laterals(tower.channels, width)
             self.fuse = nn.ModuleList(GatedFusion(width) for _ in range(STAGES))
             self.fuse_stem = GatedFusion(config.stem_width)
 
     @property
     def stride(self) -> int:
         """Height and width are padded to a multiple of this inside `forward`."""
-        return max(self.ma_clip.tower.stride, 4)
+        return math.lcm(self.ma_clip.tower.stride, 4)
 
     def forward(
         self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None, domain: int = 0
     ) -> SegmenterOutput:
         """Segment a batch.
 
-        rgb: (B, 3, H, W) in [0, 1] or None. sensor: model tensor (B, C, H, W) of `modality` (see modalities.py) or None.
-        domain: index of the data set whose classes are wanted. Any H, W; not both inputs None.
+        rgb: (B, 3, H, W) in [0, 1] or None. sensor: model tensor (B, C, H, W) of `modality` (see
+        modalities.py) or None. domain: index of the data set whose classes are wanted. Any H, W; not both
+        inputs None.
         """
         given = rgb if rgb is not None else sensor
         if given is None or (sensor is None) != (modality is None):
             raise ValueError("give rgb, or sensor with its modality, or all three")
+        if rgb is not None and sensor is not None and rgb.shape[-2:] != sensor.shape[-2:]:
+            raise ValueError(f"rgb is {tuple(rgb.shape)} and sensor {tuple(sensor.shape)}: sizes differ")
         h, w = given.shape[-2:]
         rgb, sensor = (None if x is None else self._pad(x) for x in (rgb, sensor))
         embeddings: dict[str, Tensor] = {}
@@ -164,8 +172,13 @@ class Segmenter(nn.Module):
         return x if (ph, pw) == (h, w) else F.pad(x, (0, pw - w, 0, ph - h), mode="replicate")
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Every parameter that training may change, by name: LoRA adapters and all parts outside the tower."""
+        """Every parameter that training may change, by name: LoRA and all parts outside the tower."""
         return {n: p for n, p in self.named_parameters() if p.requires_grad}
+
+    @property
+    def texts(self) -> list[Tensor]:
+        """The class matrix (K, E) of every data set."""
+        return [cast(TextClassifier, c).text for c in self.classifiers]
 
     def own_state(self) -> dict[str, Tensor]:
         """Weights and statistics outside the tower (what segmenter.safetensors holds)."""
