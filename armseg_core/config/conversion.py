@@ -61,7 +61,7 @@ class EventOptions(Options):
     size: Size | None = Field(
         None, description="Size of the frames; coordinates are scaled (default: the sensor's own).")
     tau: Duration = Field(30_000, description="Decay time of time_surface.")
-    depth: int = Field(3, ge=1, le=64, description="Most recent events per pixel and polarity kept by tore.")
+    depth: int = Field(4, ge=1, le=64, description="Most recent events per pixel and polarity kept by tore.")
     clip: int = Field(255, ge=1, le=65535, description="Largest count of a stacked_histogram cell.")
     # reading
     sensor_size: Size | None = Field(

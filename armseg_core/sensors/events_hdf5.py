@@ -186,12 +186,12 @@ class Hdf5Stream(EventStream):
         if self._layout.unit:
             return self._layout.unit
         last = len(self.bounds) - 2
-        sample = np.concatenate([self._raw(k)["t"] for k in sorted({0, last})])
+        sample = np.concatenate([self._stored(k)["t"] for k in sorted({0, last})])
         unit, why = guess_unit(sample)
         self.note("unit", f"times are taken as {unit} because {why} (--time-unit to change)")
         return unit
 
-    def _raw(self, block: int, wanted: str = "xytp") -> dict[str, np.ndarray]:
+    def _stored(self, block: int, wanted: str = "xytp") -> dict[str, np.ndarray]:
         """The columns of a block, as stored."""
         i0, i1 = int(self.bounds[block]), int(self.bounds[block + 1])
         try:
@@ -214,14 +214,14 @@ class Hdf5Stream(EventStream):
 
     def _load_times(self, block: int) -> np.ndarray:
         if self._layout.kind != "columns":
-            return self._block(block).t
-        return self._in_us(self._raw(block, "t")["t"])[0]
+            return self._raw_block(block).t
+        return self._in_us(self._stored(block, "t")["t"])[0]
 
     def _load(self, block: int) -> Columns:
         if self._layout.kind == "columns" and self._data["t"].dtype.kind in "iu":
-            raw, t, bad = self._raw(block, "xyp"), self._block_times(block), None
+            raw, t, bad = self._stored(block, "xyp"), self._block_times(block), None
         else:
-            raw = self._raw(block)
+            raw = self._stored(block)
             t, bad = self._in_us(raw["t"])
         p = raw.get("p")
         return Columns(raw["x"], raw["y"], t, np.ones(len(t), np.uint8) if p is None else p, bad)

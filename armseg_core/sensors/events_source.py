@@ -14,7 +14,9 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,13 +59,15 @@ class EventStream:
         self.bounds = np.asarray(bounds, np.int64)
         self.order: Order | None = None
         self._held: Columns | None = None
+        self._raw: tuple[int, Columns] | None = None
         self._held_times: np.ndarray | None = None
-        self._blocks: OrderedDict[int, Columns] = OrderedDict()
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
         self._last: dict[int, int] = {}
         self._messages: dict[str, str] = dict(geometry.notes)
         self._dropped: dict[str, int] = {}
-        self._seen = self._seen_to = 0
+        self._seen: set[int] = set()
+        self._seen_events = 0
         if not self.count:
             raise FormatError("holds no events", where=path, expected="at least one event")
 
@@ -74,7 +78,7 @@ class EventStream:
 
     def _load_times(self, block: int) -> np.ndarray:
         """(N,) int64 microseconds of a block."""
-        return self._block(block).t
+        return self._raw_block(block).t
 
     def _guess_range(self, t_us: int) -> tuple[int, int] | None:
         """Event numbers between which the first event at or after t_us should lie, from an index."""
@@ -139,16 +143,29 @@ class EventStream:
             return self._read_time(t0_us, t1_us)
 
     def read_index(self, i0: int, i1: int) -> Events:
-        """Events number i0 (included) to i1 (excluded).
+        """Events number i0 (included) to i1 (excluded), less those that had to be dropped.
 
         Of a recording that is not `in_order` these are in stored order, sorted within the piece.
         """
-        i0, i1 = max(0, i0), min(i1, self.count)
-        try:
-            return self._clean(self._rows(i0, i1), i0)
-        except _Disorder:
+        parts = list(self.pieces(i0, i1))
+        if self.order is None and any(a.t[-1] > b.t[0] for a, b in pairwise(filter(len, parts))):
             self.check_order()
-            return self._clean(self._rows(i0, i1), i0)
+            parts = list(self.pieces(i0, i1))
+        return _joined(parts, self.size)
+
+    def pieces(self, i0: int, i1: int) -> Iterator[Events]:
+        """Like `read_index`, one piece per block and without a copy: the fast way through a recording."""
+        i0, i1 = max(0, i0), min(i1, self.count)
+        while i0 < i1:
+            try:
+                k = int(np.searchsorted(self.bounds, i0, "right")) - 1
+                start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
+                piece = self._block(k).cut(i0 - start, min(i1, stop) - start)
+            except _Disorder:
+                self.check_order()
+                continue
+            yield piece if self.in_order else _joined([piece], self.size)
+            i0 = stop
 
     def index_at(self, t_us: int) -> int:
         """Number of events with t < t_us."""
@@ -167,6 +184,11 @@ class EventStream:
         """The whole recording in pieces of at most max_events."""
         for i0 in range(0, self.count, max_events):
             yield self.read_index(i0, i0 + max_events)
+
+    def time_of(self, i: int) -> int:
+        """Time of the stored event number i."""
+        k = int(np.searchsorted(self.bounds, i, "right")) - 1
+        return int(self._block_times(k)[i - self.bounds[k]])
 
     # --- order -------------------------------------------------------------------------------------------
 
@@ -197,7 +219,7 @@ class EventStream:
         for k in range(blocks):
             t = self._block_times(k)
             low[k], high[k] = t[0], t[-1]
-            if len(t) > 1 and (t[1:] < t[:-1]).any():
+            if _falls(t):
                 step = t[:-1] - t[1:]
                 backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
                 low[k], high[k] = t.min(), t.max()
@@ -214,24 +236,32 @@ class EventStream:
     def _sort_in_memory(self) -> None:
         if self.count > KEEP_EVENTS:
             return
-        columns = join([self._block(k) for k in range(len(self.bounds) - 1)])
+        columns = join([self._raw_block(k) for k in range(len(self.bounds) - 1)])
         self.hold(columns.take(np.argsort(columns.t, kind="stable")))
         self.order = Order(self._held.t[:1], self._held.t[-1:], 0, 0)  # type: ignore[union-attr]
 
     def hold(self, columns: Columns) -> None:
         """Keep the whole recording in memory as one block."""
-        self._held, self._held_times = columns, columns.t
+        self._held, self._held_times, self._raw = columns, columns.t, None
         self.bounds = np.array([0, len(columns.t)], np.int64)
         self._blocks.clear()
         self._times.clear()
+        self._dropped.clear()
+        self._seen.clear()
+        self._seen_events = 0
 
     # --- blocks ------------------------------------------------------------------------------------------
 
-    def _block(self, k: int) -> Columns:
+    def _raw_block(self, k: int) -> Columns:
         if self._held is not None:
             return self._held
+        if self._raw is None or self._raw[0] != k:
+            self._raw = (k, self._load(k))
+        return self._raw[1]
+
+    def _block(self, k: int) -> _Block:
         if k not in self._blocks:
-            self._blocks[k] = self._load(k)
+            self._blocks[k] = self._clean(k, self._raw_block(k))
             while len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[k]
@@ -244,18 +274,6 @@ class EventStream:
             while len(self._times) > 3:
                 self._times.popitem(last=False)
         return self._times[k]
-
-    def _rows(self, i0: int, i1: int) -> Columns:
-        """Raw columns of the events number i0 to i1."""
-        if i1 <= i0:
-            return self._block(0).cut(0, 0)
-        first = int(np.searchsorted(self.bounds, i0, "right")) - 1
-        parts = []
-        while i0 < i1:
-            start, stop = int(self.bounds[first]), int(self.bounds[first + 1])
-            parts.append(self._block(first).cut(i0 - start, min(i1, stop) - start))
-            i0, first = stop, first + 1
-        return join(parts)
 
     # --- search ------------------------------------------------------------------------------------------
 
@@ -294,67 +312,58 @@ class EventStream:
                 high = start + a
             else:
                 low = start + b
-        if (low == 0 or self._time_of(low - 1) < t_us) and (low == self.count or self._time_of(low) >= t_us):
+        if (low == 0 or self.time_of(low - 1) < t_us) and (low == self.count or self.time_of(low) >= t_us):
             return low
         self.note("index", "the time index of the file does not agree with its times; not used", warn=True)
         return self._search(t_us)
 
-    def _time_of(self, i: int) -> int:
-        k = int(np.searchsorted(self.bounds, i, "right")) - 1
-        return int(self._block_times(k)[i - self.bounds[k]])
-
     def _read_time(self, t0_us: int, t1_us: int) -> Events:
         if self.in_order:
             i0 = self.index_at(t0_us)
-            return self._clean(self._rows(i0, max(i0, self.index_at(t1_us))), i0)
+            return self.read_index(i0, self.index_at(t1_us))
         assert self.order is not None
-        parts = []
+        parts: list[Events] = []
         for k in np.flatnonzero((self.order.low < t1_us) & (self.order.high >= t0_us)):
-            columns = self._block(int(k))
-            rows = np.flatnonzero((columns.t >= t0_us) & (columns.t < t1_us))
-            parts.append(columns.take(rows))
-            if sum(len(part.t) for part in parts) > 4 * KEEP_EVENTS:
+            events = self._block(int(k)).events
+            parts.append(_take(events, np.flatnonzero((events.t >= t0_us) & (events.t < t1_us))))
+            if sum(map(len, parts)) > 4 * KEEP_EVENTS:
                 raise InputError(
                     f"not in time order and more than {4 * KEEP_EVENTS:,} events in one window",
                     where=self.path,
                     hint="a shorter --window, or sort the recording first",
                 )
-        return self._clean(join(parts) if parts else self._block(0).cut(0, 0), None)
+        return _joined(parts, self.size)
 
     # --- cleaning ----------------------------------------------------------------------------------------
 
-    def _clean(self, c: Columns, i0: int | None) -> Events:
-        """Checked events of raw columns; i0 is the number of the first (None: not counted as seen)."""
-        t = c.t
-        if len(t) > 1 and (t[1:] < t[:-1]).any():
-            if self.order is None:
-                raise _Disorder
-            c = c.take(np.argsort(t, kind="stable"))
-            t = c.t
-        x, y = whole_numbers(c.x), whole_numbers(c.y)
+    def _clean(self, k: int, c: Columns) -> _Block:
+        """Checked events of a block; what is dropped is counted once per block."""
+        if self.order is None and _falls(c.t):
+            raise _Disorder
+        x, y, t = whole_numbers(c.x), whole_numbers(c.y), c.t
         p, bad = polarity_bits(c.p, c.bad, self.path)
         height, width = self.size
-        outside = None
+        outside, rows = None, None
         if len(t) and not (inside(x, width) and inside(y, height)):
             outside = ~((x > -1) & (x < width) & (y > -1) & (y < height))  # NaN is outside too
-        fresh = i0 is not None and i0 >= self._seen_to
         if outside is not None or bad is not None:
             bad = np.zeros(len(t), bool) if bad is None else bad
             outside = np.zeros(len(t), bool) if outside is None else outside & ~bad
-            if fresh:
-                self.drop("no usable time or polarity", int(bad.sum()))
-                self.drop(f"outside the sensor of {width}x{height}", int(outside.sum()))
-            keep = ~(bad | outside)
-            x, y, t, p = whole_numbers(x[keep]), whole_numbers(y[keep]), t[keep], p[keep]
-        if fresh and i0 is not None:
-            self._seen, self._seen_to = self._seen + len(c.t), i0 + len(c.t)
+            if k not in self._seen:
+                self.drop("no usable time or polarity", int(np.count_nonzero(bad)))
+                self.drop(f"outside the sensor of {width}x{height}", int(np.count_nonzero(outside)))
+            rows = np.flatnonzero(~(bad | outside))
+            x, y, t, p = whole_numbers(x[rows]), whole_numbers(y[rows]), t[rows], p[rows]
+        if k not in self._seen:
+            self._seen.add(k)
+            self._seen_events += len(c.t)
             self._check_share()
-        return self._finish(x, y, t, p)
+        return _Block(self._finish(x, y, t, p), rows)
 
     def _finish(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> Events:
         if x.dtype.kind == "f" or y.dtype.kind == "f":
             if self.rectify is not None:
-                self.note("fractional", "coordinates are already fractional; not rectified again", warn=True)
+                self.note("fractional", "coordinates are fractional already; not rectified", warn=True)
             return Events(x.astype(np.float32), y.astype(np.float32), t, p, self.size)
         x, y = x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False)
         if self.rectify is not None:
@@ -363,11 +372,45 @@ class EventStream:
 
     def _check_share(self) -> None:
         lost = sum(self._dropped.values())
-        if lost * 2 > self._seen and (self._seen >= 1000 or self._seen >= self.count):
+        if lost * 2 > self._seen_events and (self._seen_events >= 1000 or self._seen_events >= self.count):
             why, number = max(self._dropped.items(), key=lambda item: item[1])
             raise FormatError(
-                f"{number:,} of {self._seen:,} events have to be dropped: {why}",
+                f"{number:,} of {self._seen_events:,} events have to be dropped: {why}",
                 where=self.path,
                 expected="most events within the sensor, with a time and a polarity",
                 hint="--sensor-size WIDTHxHEIGHT of the camera, or --columns for another order",
             )
+
+
+class _Block(NamedTuple):
+    """Clean events of a block; rows: which of the stored events they are (None: all)."""
+
+    events: Events
+    rows: np.ndarray | None
+
+    def cut(self, i0: int, i1: int) -> Events:
+        """Those of the stored events i0 to i1 of this block."""
+        if self.rows is not None:
+            i0, i1 = (int(i) for i in np.searchsorted(self.rows, (i0, i1)))
+        return _take(self.events, slice(i0, i1))
+
+
+def _take(events: Events, rows: slice | np.ndarray) -> Events:
+    return Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
+
+
+def _joined(parts: list[Events], size: tuple[int, int]) -> Events:
+    """Several pieces as one, in time order."""
+    if not parts:
+        none = np.zeros(0, np.uint16)
+        return Events(none, none, np.zeros(0, np.int64), np.zeros(0, np.uint8), size)
+    if len(parts) == 1:
+        events = parts[0]
+    else:
+        x, y, t, p = (np.concatenate([getattr(part, name) for part in parts]) for name in "xytp")
+        events = Events(x, y, t, p, size)
+    return _take(events, np.argsort(events.t, kind="stable")) if _falls(events.t) else events
+
+
+def _falls(t: np.ndarray) -> bool:
+    return len(t) > 1 and bool((t[1:] < t[:-1]).any())
