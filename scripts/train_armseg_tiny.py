@@ -24,9 +24,11 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from armseg_core.data import open_dataset
+from armseg_core.data.dataset import DataSet
 from armseg_core.evaluation import autocast
 from armseg_core.modalities import MODALITIES
 from armseg_core.model import losses
@@ -37,6 +39,23 @@ from armseg_core.training import content_of
 NAMES = tuple(MODALITIES)
 
 
+class Scenes(Dataset):
+    """A scene as the images (modalities, 3, H, W) float16 of all its sensors, and its label (H, W) uint8."""
+
+    def __init__(self, dataset: DataSet) -> None:
+        self.dataset = dataset
+        self.maps = {m: pseudo_rgb_layer(MODALITIES[m]).requires_grad_(False) for m in NAMES}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        sample = self.dataset.load(i)
+        tensors = {"rgb": sample.rgb, **sample.sensors}
+        images = [self.maps[m](torch.from_numpy(tensors[m])[None])[0].clamp(-1, 2).half() for m in NAMES]
+        return torch.stack(images), torch.from_numpy(sample.label).to(torch.uint8)
+
+
 def load_split(folder: Path, cache: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """All scenes of a simulated folder as images (N, modalities, 3, H, W) float16 and labels (N, H, W) uint8."""
     stored = cache / f"{folder.name}.pt"
@@ -44,19 +63,14 @@ def load_split(folder: Path, cache: Path) -> tuple[Tensor, Tensor, tuple[str, ..
     if stored.exists():
         images, labels = torch.load(stored, weights_only=True)
         return images, labels, names
-    maps = {m: pseudo_rgb_layer(MODALITIES[m]).requires_grad_(False) for m in NAMES}
     images, labels = [], []
     for split in ("train", "val", "test"):
-        dataset = open_dataset(folder, split)
-        for i in tqdm(range(len(dataset)), desc=f"{folder.name}/{split}", disable=None):
-            sample = dataset.load(i)
-            tensors = {"rgb": sample.rgb, **sample.sensors}
-            images.append(
-                torch.stack(
-                    [maps[m](torch.from_numpy(tensors[m])[None])[0].clamp(-1, 2) for m in NAMES]
-                ).half()
-            )
-            labels.append(torch.from_numpy(sample.label).to(torch.uint8))
+        scenes = Scenes(open_dataset(folder, split))
+        for image, label in tqdm(
+            DataLoader(scenes, batch_size=None, num_workers=2), desc=f"{folder.name}/{split}"
+        ):
+            images.append(image)
+            labels.append(label)
     result = torch.stack(images), torch.stack(labels)
     torch.save(result, stored)
     return *result, names
@@ -90,9 +104,9 @@ def patch_labels(labels: Tensor, patch: int) -> Tensor:
 
 
 def train_step(
-    model, clip: LoadedClip, images, labels, names, text_names, rng, size, device, precision
+    model, tokenizer, images, labels, names, text_names, rng, size, device, precision
 ) -> tuple[Tensor, float, float]:
-    """Loss of one batch of `batch` scenes shown by two or more modalities."""
+    """Loss of one batch of scenes, each shown by one of two modalities."""
     mean = torch.tensor(model.visual.preprocess_cfg["mean"], device=device).view(1, 3, 1, 1)
     std = torch.tensor(model.visual.preprocess_cfg["std"], device=device).view(1, 3, 1, 1)
     picked = [NAMES[i] for i in rng.choice(len(NAMES), 2, replace=False)]
@@ -112,7 +126,7 @@ def train_step(
         v = model.visual
         tokens = v.transformer(v._embeds((x - mean) / std))
         features = v.ln_post(tokens) @ v.proj
-        text = model.encode_text(clip.tokenizer(texts + extra + text_names).to(device))
+        text = model.encode_text(tokenizer(texts + extra + text_names).to(device))
     features, text = F.normalize(features.float(), dim=-1), F.normalize(text.float(), dim=-1)
     captions, classes = text[: len(texts) + len(extra)], text[len(texts) + len(extra) :]
     scale = model.logit_scale.exp().clamp(max=100)
@@ -233,8 +247,6 @@ def main() -> None:
     images, labels, names = load_split(args.work / "train", args.work)
     model, tokenizer = build_from_config(TINY_FOLDER / "open_clip_config.json")
     model.to(device).train()
-    clip = LoadedClip.__new__(LoadedClip)
-    clip.model, clip.visual, clip.tokenizer, clip._texts = model, model.visual, tokenizer, {}
     text_names = [f"a {n.replace('_', ' ')}." for n in names]
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
@@ -260,7 +272,7 @@ def main() -> None:
             rng.choice(len(images), args.batch_size, replace=len(images) < args.batch_size)
         )
         loss, contrast, patch = train_step(
-            model, clip, images[pick], labels[pick], names, text_names, rng, size, device, args.precision
+            model, tokenizer, images[pick], labels[pick], names, text_names, rng, size, device, args.precision
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
