@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,15 +27,31 @@ class Options(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            if first["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(first["loc"][-1]), cls.model_fields, n=1)
-                raise UsageError(f"unknown option '{name}'", where=where,
-                                 hint=f"did you mean '{near[0]}'?" if near else
-                                 "one of " + ", ".join(cls.model_fields)) from error
-            raise UsageError(f"option '{name}' is {first['input']!r}", where=where,
-                             expected=first["msg"].removeprefix("Value error, ")) from error
+            raise cls._usage_error(error.errors()[0], where) from error
+
+    @classmethod
+    def _usage_error(cls, problem: Any, where: str | None) -> UsageError:
+        *groups, last = problem["loc"] or ("",)
+        name = ".".join(str(part) for part in problem["loc"])
+        expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if problem["type"] == "extra_forbidden":
+            fields = cls._fields_of(groups)
+            near = difflib.get_close_matches(str(last), fields, n=1)
+            full = ".".join([*groups, *near])
+            hint = f"did you mean '{full}'?" if near else "one of " + ", ".join(fields)
+            return UsageError(f"unknown option '{name}'", where=where, hint=hint)
+        if not name or isinstance(problem["input"], dict):  # options that contradict each other
+            return UsageError(f"the options {f'of {name} ' if name else ''}do not fit together", where=where,
+                              expected=expected)
+        return UsageError(f"option '{name}' is {problem['input']!r}", where=where, expected=expected)
+
+    @classmethod
+    def _fields_of(cls, groups: Sequence[Any]) -> list[str]:
+        """Names of the options of a nested group."""
+        fields: Any = cls.model_fields
+        for group in groups:
+            fields = getattr(fields[group].annotation, "model_fields", {}) if group in fields else {}
+        return list(fields)
 
 
 _TIME = {"us": 1, "ms": 1_000, "s": 1_000_000}

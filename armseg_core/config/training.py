@@ -1,16 +1,20 @@
-"""Options of the model, of training and of evaluation."""
+"""Options of the model and of training. Paths are kept absolute: what is recorded holds from any folder."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from armseg_core.config.base import Options
 from armseg_core.modalities import SENSORS, get_modality
 
 TINY = "armseg-tiny"  # the bundled demonstration CLIP
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class ModelConfig(Options):
@@ -22,7 +26,9 @@ class ModelConfig(Options):
     pretrained: str | None = Field(
         None, description="open_clip tag of the pretrained weights (downloaded once)"
     )
-    weights: Path | None = Field(None, description="local file with CLIP weights, instead of a tag")
+    weights: AbsolutePath | None = Field(
+        None, description="local file with CLIP weights; a tag beside it says which weights they are"
+    )
     lora_rank: int = Field(
         8, ge=0, le=256, description="rank of the LoRA adapters; 0 leaves the tower frozen"
     )
@@ -41,6 +47,11 @@ class ModelConfig(Options):
     experts: int = Field(4, ge=1, le=32, description="low-rank depth-wise experts in DSRM")
     expert_rank: int = Field(16, ge=1, le=256, description="channels inside a DSRM expert")
 
+    @field_validator("clip")
+    @classmethod
+    def _absolute_config(cls, name: str) -> str:
+        return str(Path(name).absolute()) if name.endswith(".json") else name
+
 
 class LossConfig(Options):
     """Weights of the loss terms; zero switches a term off and removes its cost."""
@@ -58,7 +69,7 @@ class LossConfig(Options):
 class TrainConfig(Options):
     """One training run. `config.json` in the run folder holds the resolved values."""
 
-    data: tuple[Path, ...] = Field((), description="data set folders; none = the sample data")
+    data: tuple[AbsolutePath, ...] = Field((), description="data set folders; none = the sample data")
     modalities: tuple[str, ...] = Field(SENSORS, description="extra sensors to train with; empty = RGB only")
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -93,18 +104,23 @@ class TrainConfig(Options):
     save_every: int = Field(200, ge=1, description="save the resume state every N steps")
     workers: int = Field(0, ge=0, description="processes that prepare batches")
     cache_mb: int = Field(2048, ge=0, description="memory for prepared samples, per data set and worker")
-    cache_dir: Path | None = Field(None, description="folder for sensor tensors converted on the fly")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA when there is one")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto is bf16 autocast on CUDA, fp32 on CPU"
-    )
+    cache_dir: AbsolutePath | None = Field(None, description="folder for sensor tensors converted on the fly")
+    device: str = Field("auto", description="auto takes CUDA when there is one; cpu, cuda or cuda:N")
+    precision: Precision = Field("auto", description="auto is bf16 autocast on CUDA, fp32 on CPU")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's choice")
     seed: int = Field(0, ge=0, description="seed of weights, sampling and augmentation")
 
     @field_validator("modalities")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(get_modality(name).name for name in names)
+        return tuple(dict.fromkeys(get_modality(name).name for name in names))
+
+    @field_validator("name")
+    @classmethod
+    def _folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError("a name of letters, digits, '-', '_' and '.'")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
