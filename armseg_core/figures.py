@@ -31,8 +31,10 @@ from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.metrics import ConfusionMatrix
 from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.representations import get_representation, model_tensor
+from armseg_core.representations.event_windows import count_windows, window_ending_at
 from armseg_core.sensors import sniff
 from armseg_core.tensorfile import TensorFile, TensorInfo, is_tensor_file
+from armseg_core.visualization.frames import frame_note
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 CURVES, CONFUSION, MODEL_FILE = "metrics.jsonl", "metrics/confusion.json", "armseg.json"
@@ -188,8 +190,7 @@ def _title(info: TensorInfo) -> str:
 
 
 def _frame_figure(frame: np.ndarray, info: TensorInfo, t_us: int, index: int, count: int) -> np.ndarray:
-    note = f"frame {index} of 0 to {count - 1}" if count > 1 else ""
-    pages = [vis.render_frame(frame, info, t_us, note)]
+    pages = [vis.render_frame(frame, info, t_us, frame_note(index, count))]
     if info.modality == "light_field" and tuple(info.channels) != MODALITIES["light_field"].channels:
         derived = model_tensor("light_field", frame, info.channels)
         if derived is not None:
@@ -212,7 +213,7 @@ def _tensor_figure(path: Path, frame: int | None) -> Figure:
     with TensorFile(path) as file:
         index = _choose_frame(frame, len(file), path)
         picture = _frame_figure(file.frame(index), file.info, int(file.t_us[index]), index, len(file))
-        what = _title(file.info) + (f", frame {index} of {len(file)}" if len(file) > 1 else "")
+        what = ", ".join(filter(None, (_title(file.info), frame_note(index, len(file)))))
         return Figure(picture, what, f"{path.stem}.view", f"armseg predict img.png {path}")
 
 
@@ -225,13 +226,12 @@ def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figu
     recording = reader.read(path, options)
     t_us, index, count = 0, 0, 1
     if isinstance(recording, EventSource):
-        from armseg_core.representations.event_windows import count_windows, window_number
-
         with recording as source:
             count = count_windows(source, options)
             index = _choose_frame(frame, count, path)
-            events, t0_us, t_us = window_number(source, options, index)
-            made = row.make(events, options, t0_us, t_us)
+            window, t0_us, t_us = window_ending_at(
+                source, options, source.t_first_us + (index + 1) * options.window)
+            made = row.make(window, options, t0_us, t_us)
     else:
         index = _choose_frame(frame, 1, path)
         made = row.make(recording, options)
@@ -239,7 +239,7 @@ def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figu
     name = path.absolute().name
     info = TensorInfo(reader.modality, row.name, channels, units, value_range, source_name=name)
     picture = _frame_figure(values, info, t_us, index, count)
-    what = f"{reader.title}: {_title(info)}" + (f", window {index} of {count}" if count > 1 else "")
+    what = ", ".join(filter(None, (f"{reader.title}: {_title(info)}", frame_note(index, count))))
     stem = path.absolute().name if path.is_dir() else path.stem
     return Figure(picture, what, f"{stem}.view", f"armseg convert {path}")
 

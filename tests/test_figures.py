@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import CLASSES, write_folder_dataset
+from dataset_writer import CLASSES, write_folder_dataset
 from PIL import Image
 
 from armseg_core.errors import FormatError, InputError, UsageError
@@ -62,7 +62,7 @@ def test_tensor_file_shows_the_frame_that_is_asked_for(event_file: Path, tmp_pat
     assert count[0][1] == count[2][1]
     assert count[1][1] > count[2][1]
     assert (pages[2].picture == pages[-1].picture).all()
-    assert "frame 1 of 3" in make_figure(event_file).what
+    assert "frame 1 (of 0 to 2)" in make_figure(event_file).what
     with pytest.raises(UsageError, match=r"no frame 3.*0 to 2"):
         make_figure(event_file, frame=3)
 
@@ -72,7 +72,7 @@ def test_command_writes_one_file_and_says_what_comes_next(
     done = armseg("visualize", event_file, cwd=tmp_path)
     assert done.exit_code == 0, done.stderr
     assert "night.view.png" in done.stdout
-    assert "event camera, voxel grid, frame 1 of 3" in done.stdout
+    assert "event camera, voxel grid, frame 1 (of 0 to 2)" in done.stdout
     assert "Next: armseg " in done.stdout
     assert read(tmp_path / "night.view.png").shape[1] >= 480
     done = armseg("visualize", event_file, "-o", tmp_path / "a" / "b.png", "--frame", "0")

@@ -22,7 +22,7 @@ from armseg_core.visualization import (
 )
 from armseg_core.visualization.canvas import fit_width, format_number, log_ticks, nice_ticks
 from armseg_core.visualization.colours import COLOUR_MAPS, colour_table
-from armseg_core.visualization.frames import contact_sheet, view_names
+from armseg_core.visualization.panels import contact_sheet, picture_names, view_names
 from armseg_core.visualization.sensors import render_polarities
 
 SIZE = (24, 31)
@@ -246,12 +246,13 @@ def test_small_pictures_grow_by_whole_factors_and_large_ones_shrink() -> None:
 
 
 @pytest.mark.parametrize(("representation", "channels"), [
-    ("histogram", ("negative", "positive")),
+    ("histogram", ("neg", "pos")),
     ("stacked_histogram", ("neg0", "neg1", "pos0", "pos1")),
+    ("event_frame", ("polarity",)),
     ("voxel_grid", ("bin0",)),
     ("voxel_grid", tuple(f"bin{i}" for i in range(20))),
-    ("voxel_grid_polarity", ("neg0", "neg1", "pos0", "pos1")),
-    ("time_surface", ("negative", "positive")),
+    ("voxel_grid_split", ("neg0", "neg1", "pos0", "pos1")),
+    ("time_surface", ("neg", "pos")),
     ("tore", tuple(f"{p}{k}" for p in ("neg", "pos") for k in range(3))),
     ("mdes", tuple(f"frame{i}" for i in range(10))),
     ("anything_new", tuple("abcdefghijklmnopqrstuvwxyz" * 2)),
@@ -267,7 +268,10 @@ def test_event_representations_render(representation: str, channels: tuple[str, 
     ("depth", "normals", ("nx", "ny", "nz"), "float32"),
     ("thermal", "celsius", ("temperature",), "float32"),
     ("polarization", "raw", ("s0", "s1", "s2"), "float32"),
-    ("light_field", "epi", tuple(f"row{i}" for i in range(6)), "uint8"),
+    ("polarization", "aolp_dolp", ("aolp", "dolp", "valid"), "float32"),
+    ("depth", "inverse", ("inverse_depth",), "float32"),
+    ("light_field", "focal_stack", tuple(f"focus{i}_{c}" for i in range(4) for c in "rgb"), "float32"),
+    ("light_field", "macropixel", ("red", "green", "blue"), "uint16"),
     ("made_up_sensor", "made_up", ("a", "b"), "uint16"),
 ])
 def test_other_representations_render(
@@ -281,6 +285,9 @@ def test_contact_sheet_puts_each_view_in_its_row_and_column() -> None:
     channels = tuple(f"u{u}v{v}{c}" for u, v in views for c in "rgb")
     assert view_names(channels) == views
     assert view_names(("u0v0r", "u0v0b", "u0v0g")) is None
+    assert picture_names(("near_r", "near_g", "near_b", "far_r", "far_g", "far_b")) == ["near", "far"]
+    assert picture_names(("a", "b", "c")) is None
+    assert picture_names(("bin0", "bin1", "bin2", "bin3")) is None
     frame = np.stack([np.full((10, 40), 10 * i, np.uint8) for i in range(18)])
     sheet = contact_sheet(frame, views, width=3 * 40 + 8)
     assert sheet.shape == (24, 128, 3)
@@ -292,7 +299,8 @@ def test_contact_sheet_puts_each_view_in_its_row_and_column() -> None:
 
 def test_sixteen_bit_views_keep_their_brightness() -> None:
     frame = np.full((3, 8, 8), 0x8000, np.uint16)
-    assert contact_sheet(frame, [(0, 0)])[4, 4].tolist() == [128, 128, 128]
+    assert contact_sheet(frame, [(0, 0)], (0, 65535))[4, 4].tolist() == [128, 128, 128]
+    assert contact_sheet(frame >> 4, [(0, 0)], (0, 4095))[4, 4].tolist() == [128, 128, 128]  # 12 bit
 
 
 def test_tensor_file_frames_by_number(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from armseg_core.visualization.colours import (
     distinct_palette,
     robust_range,
 )
-from armseg_core.visualization.frames import contact_sheet, render_frame, render_tensor_file
+from armseg_core.visualization.frames import render_frame, render_tensor_file
 from armseg_core.visualization.masks import (
     label_to_colour,
     legend,
@@ -21,6 +21,7 @@ from armseg_core.visualization.masks import (
     save_png,
     with_legend,
 )
+from armseg_core.visualization.panels import contact_sheet
 from armseg_core.visualization.samples import sample_figure
 from armseg_core.visualization.sensors import hue_wheel, render_aolp, render_model_tensor
 
