@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -118,8 +117,8 @@ class TrainConfig(Options):
     @field_validator("name")
     @classmethod
     def _folder_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[\w.-]+", name):
-            raise ValueError("a name of letters, digits, '-', '_' and '.'")
+        if not name.strip(".") or set(name) & set("/\\*?["):
+            raise ValueError("a folder name without / \\ * ? [")
         return name
 
     @model_validator(mode="after")
