@@ -128,6 +128,18 @@ class DataSet:
 
     # -- what everybody uses
 
+    @classmethod
+    def splits_of(cls, root: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Names of the splits of a folder, without opening one of them.
+
+        Raises:
+            InputError, DataSetError: as on opening.
+        """
+        probe = cls.__new__(cls)
+        probe.root = Path(root)
+        probe._open()
+        return probe.splits
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -27,6 +27,7 @@ In a path `{id}` is the whole id, `{parent}` what stands before its last '/', `{
 
 from __future__ import annotations
 
+import copy
 import difflib
 import string
 import tomllib
@@ -217,6 +218,18 @@ def parse_dataset_file(path: Path) -> DataSetFile:
 def problems(error: ValidationError) -> list[str]:
     """Every problem of a dataset.toml in one line each, unknown names with the nearest known one."""
     return [_problem(item) for item in error.errors()]
+
+
+def drop_unknown_names(values: dict[str, Any], error: ValidationError) -> dict[str, Any]:
+    """A copy of the file's content without the names that `error` calls unknown."""
+    kept = copy.deepcopy(values)
+    for item in error.errors():
+        if item["type"] == "extra_forbidden":
+            place: Any = kept
+            for part in item["loc"][:-1]:
+                place = place[part]
+            del place[item["loc"][-1]]
+    return kept
 
 
 def _problem(item: Any) -> str:

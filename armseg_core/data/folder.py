@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from armseg_core.data.dataset import DataSet
-from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file, path_options
+from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, parse_dataset_file, path_options
 from armseg_core.data.images import read_color_label, read_label
 from armseg_core.errors import DataSetError, InputError
 
@@ -23,11 +24,20 @@ class FolderDataset(DataSet):
         return (root / FILE_NAME).is_file()
 
     def _open(self) -> None:
-        self._file = parse_dataset_file(self.root / FILE_NAME)
+        self._file = self.read_file()
         self.name, self.classes = self._file.name, self._file.class_infos
         self.ignore_index = self._file.ignore_index
         self.modalities, self.splits = tuple(self._file.modalities), tuple(self._file.splits)
         self._times = read_times(self.root / self._file.times.path) if self._file.times else {}
+
+    def read_file(self) -> DataSetFile:
+        """dataset.toml, validated."""
+        return parse_dataset_file(self.root / FILE_NAME)
+
+    @property
+    def file(self) -> DataSetFile:
+        """What dataset.toml says."""
+        return self._file
 
     def list_ids(self, split: str) -> list[str]:
         return read_ids(self.root / self._file.splits[split])
@@ -83,6 +93,29 @@ def fill(template: str, sample_id: str) -> str:
     """The path of a sample: {id}, {parent} and {stem} replaced."""
     path = PurePosixPath(sample_id)
     return template.format(id=sample_id, parent=path.parent, stem=path.name)
+
+
+def ids_on_disk(root: Path, template: str) -> set[str]:
+    """The ids of all files that fit a path template.
+
+    A template without {id} must name {parent} before {stem}; the two make the id.
+    """
+    pattern = re.sub(r"\{(id|parent)\}", "**/*", template).replace("{stem}", "*")
+    expression = re.escape(template)
+    for name, part in (("id", "(?P<id>.+)"), ("parent", "(?P<parent>.+)"), ("stem", "(?P<stem>[^/]+)")):
+        expression = expression.replace(re.escape(f"{{{name}}}"), part, 1)
+        expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P={name})")
+    found = set()
+    for path in root.glob(pattern):
+        relative = path.relative_to(root).as_posix()
+        match = re.fullmatch(expression, relative)
+        if match:
+            names = match.groupdict()
+            stem = names.get("stem", "")
+            sample_id = names.get("id") or (f"{names['parent']}/{stem}" if names.get("parent") else stem)
+            if fill(template, sample_id) == relative:
+                found.add(sample_id)
+    return found
 
 
 def read_ids(path: Path) -> list[str]:

@@ -59,6 +59,19 @@ def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def picture_format(path: str | os.PathLike[str]) -> tuple[str, tuple[int, int]] | None:
+    """("16 bit, 1 channel", (H, W)) of an image file as it is stored; None when it cannot be read."""
+    try:
+        image = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, InputError):
+        return None
+    if image is None:
+        return None
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    text = f"{8 * image.itemsize} bit, {channels} channel{'s' * (channels > 1)}"
+    return text, (image.shape[0], image.shape[1])
+
+
 def to_unit(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 or uint16 -> float32 (3, H, W) in [0, 1]; the full range of the dtype maps to 1."""
     scaled = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)

@@ -1,0 +1,90 @@
+"""`armseg check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from armseg_cli.console import print_next, print_table
+from armseg_cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from armseg_core.data.check_report import Report
+
+
+def command(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the data set.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Do not read and convert the sensor files.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List every problem of a data set: missing and damaged files, sizes, label values, splits, classes.
+
+    Reads every file. Exit code 0: no errors (there may be warnings). 2: there are errors.
+
+    Example:
+        armseg check sample_data
+    """
+    from armseg_core.data.checking import check_dataset
+
+    with _Progress() as progress:
+        report = check_dataset(data, sensors=not fast, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        _print(report)
+        if report.ok and "train" in report.splits:
+            print_next(f"armseg train {data}")
+        elif not report.ok:
+            print_next(f"armseg check {data}", "after correcting the errors")
+    raise typer.Exit(0 if report.ok else 2)
+
+
+def _print(report: Report) -> None:
+    sensors = list(dict.fromkeys(name for counts in report.sensors.values() for name in counts))
+    rows = [(split, count, *(report.sensors[split].get(name, 0) for name in sensors))
+            for split, count in report.splits.items()]
+    if rows:
+        print_table(("split", "samples", *sensors), rows, title=f"{report.name}: {report.root}",
+                    numeric=range(1, len(sensors) + 2))
+    labelled = {split: shares for split, shares in report.labels.items() if shares}
+    if labelled:
+        columns = [{**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]}
+                   for shares in labelled.values()]
+        print_table(("class", *labelled),
+                    [(name, *(_percent(column[name]) for column in columns)) for name in columns[0]],
+                    title="share of the pixels", numeric=range(1, len(labelled) + 1))
+    if report.problems:
+        print_table(("", "count", "problem", "for example", "what to do"),
+                    [("error" if p.error else "warning", p.count, p.what, ", ".join(p.examples[:3]), p.hint)
+                     for p in report.problems], numeric=(1,))
+    errors, warnings = len(report.errors), len(report.warnings)
+    typer.echo(f"{errors} kind{'s' * (errors != 1)} of error, {warnings} of warning." if report.problems
+               else "No problems found.")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %" if share else "-"
+
+
+class _Progress:
+    """A progress bar on stderr, where that is a terminal; called with (samples done, samples in all)."""
+
+    def __enter__(self) -> _Progress:
+        self._bar: Any = None
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc="check", unit="sample", file=sys.stderr, leave=False,
+                             disable=not sys.stderr.isatty())
+        self._bar.update(1)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,298 @@
+"""Find every problem of a data set at once: what `armseg check` prints.
+
+Errors stop training or make its result wrong; warnings are worth a look and do not fail the check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from armseg_core.data.check_report import Findings, Report
+from armseg_core.data.dataset import DataSet, ToTensor
+from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, drop_unknown_names, problems, read_toml
+from armseg_core.data.folder import FolderDataset, ids_on_disk
+from armseg_core.data.images import picture_format, read_rgb
+from armseg_core.data.registry import dataset_class
+from armseg_core.errors import ArmsegError
+
+UNLABELLED_SPLITS = ("test",)  # labels of these are often withheld
+PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+MAX_VALUES = 8  # unknown label values listed one by one
+Progress = Callable[[int, int], None]  # (samples done, samples in all)
+
+
+def check_dataset(root: str | os.PathLike[str], *, sensors: bool = True, progress: Progress | None = None,
+                  to_tensor: ToTensor | None = None) -> Report:
+    """Read every file of a data set and say what is wrong with it.
+
+    Args:
+        root: folder of the data set. sensors: also read and convert every sensor file (slow for long
+        recordings); False only sees that they exist. progress: called after each sample. to_tensor: the
+        converter, as in `DataSet`.
+
+    Raises:
+        InputError, DataSetError: the folder does not exist or is no data set at all. Everything else is
+        reported.
+    """
+    folder = Path(root)
+    kind = dataset_class(folder)
+    findings = Findings(folder)
+    if issubclass(kind, FolderDataset):
+        file = _read_file(folder, findings)
+        if file is None:
+            return findings.report(folder.name, {}, {}, {})
+        kind = type("CheckedFolder", (FolderDataset,), {"read_file": lambda self: file})
+        _check_classes(file, findings)
+    splits = _open_splits(kind, folder, findings, to_tensor)
+    _check_ids(splits, findings)
+    check = _SampleCheck(findings, sensors)
+    total, done = sum(len(dataset) for dataset in splits.values()), 0
+    for dataset in splits.values():
+        for index in range(len(dataset)):
+            check(dataset, index)
+            done += 1
+            if progress:
+                progress(done, total)
+    check.finish(splits)
+    name = next((dataset.name for dataset in splits.values()), folder.name)
+    return findings.report(
+        name, {split: len(dataset) for split, dataset in splits.items()},
+        {split: {name: len(dataset.indices_with(name)) for name in dataset.modalities}
+         for split, dataset in splits.items()},
+        {split: check.shares(dataset) for split, dataset in splits.items()})
+
+
+def _read_file(folder: Path, findings: Findings) -> DataSetFile | None:
+    """dataset.toml with every problem noted; without unknown names, so that the rest can be checked."""
+    path = folder / FILE_NAME
+    try:
+        values = read_toml(path)
+    except ArmsegError as error:
+        findings.add("dataset_file", error.what, path)
+        return None
+    try:
+        return DataSetFile.model_validate(values)
+    except ValidationError as error:
+        for text in problems(error):
+            findings.add("dataset_file", text, path)
+        try:
+            return DataSetFile.model_validate(drop_unknown_names(values, error))
+        except ValidationError:
+            return None
+
+
+def _check_classes(file: DataSetFile, findings: Findings) -> None:
+    by_color: dict[tuple[int, int, int], list[str]] = {}
+    for info in file.class_infos:
+        by_color.setdefault(info.color, []).append(info.name)
+    painted = file.label is not None and file.label.encoding == "color"
+    for color, names in by_color.items():
+        if len(names) > 1:
+            findings.add("label_colors" if painted else "same_color",
+                         f"classes {', '.join(names)} have the same colour {list(color)}", FILE_NAME)
+    if file.ignore_index < len(file.classes):
+        findings.add("ignore_is_class", f"ignore_index {file.ignore_index} is also the index of class "
+                     f"'{file.classes[file.ignore_index].name}', which is therefore never learned", FILE_NAME)
+    if file.label is None:
+        findings.add("no_labels", "dataset.toml has no [label]: good for prediction only", FILE_NAME)
+
+
+def _open_splits(kind: type[DataSet], folder: Path, findings: Findings,
+                 to_tensor: ToTensor | None) -> dict[str, DataSet]:
+    splits = {}
+    for split in kind.splits_of(folder):
+        try:
+            splits[split] = kind(folder, split, to_tensor=to_tensor)
+        except ArmsegError as error:
+            findings.add("split", f"split '{split}' cannot be used: {error.what}", error.where or folder)
+    if splits and "train" not in splits:
+        findings.add("no_train", f"there is no split 'train' (only {', '.join(splits)})", folder)
+    return splits
+
+
+def _check_ids(splits: dict[str, DataSet], findings: Findings) -> None:
+    """Ids given twice, in two splits or in none."""
+    for split, dataset in splits.items():
+        for sample_id, count in Counter(dataset.ids).items():
+            if count > 1:
+                findings.add("id_twice", f"ids given more than once in split '{split}'", sample_id)
+    names = list(splits)
+    for n, first in enumerate(names):
+        for second in names[n + 1:]:
+            what = f"ids in both '{first}' and '{second}': the score would be wrong"
+            for sample_id in sorted(set(splits[first].ids) & set(splits[second].ids)):
+                findings.add("leak", what, sample_id)
+    listed = {sample_id for dataset in splits.values() for sample_id in dataset.ids}
+    for dataset in list(splits.values())[:1]:
+        if isinstance(dataset, FolderDataset):
+            _check_unlisted(dataset, listed, findings)
+
+
+def _check_unlisted(dataset: FolderDataset, listed: set[str], findings: Findings) -> None:
+    """Files of samples that are in no split, and labels without an image."""
+    images = ids_on_disk(dataset.root, dataset.file.rgb.path)
+    for sample_id in sorted(images - listed):
+        findings.add("unlisted", "images that are in no split", dataset.rgb_path(sample_id))
+    if dataset.file.label is not None:
+        for sample_id in sorted(ids_on_disk(dataset.root, dataset.file.label.path) - images):
+            findings.add("label_without_rgb", "labels without an RGB image", dataset.label_path(sample_id))
+
+
+class _SampleCheck:
+    """Checks samples one by one and keeps what can only be judged over all of them."""
+
+    def __init__(self, findings: Findings, sensors: bool) -> None:
+        self.findings, self.sensors = findings, sensors
+        self.pixels: dict[str, Counter[int]] = {}  # split -> label value -> pixels
+        self.stored: set[int] = set()
+        self.unknown: dict[int, list[Path]] = {}  # label value that names no class -> files
+        self.formats: dict[str, dict[str, list[Path]]] = {}  # kind of file -> format -> files
+        self.images: dict[bytes, tuple[str, Path]] = {}  # hash of an image -> first split and file
+
+    def __call__(self, dataset: DataSet, index: int) -> None:
+        sample_id = dataset.ids[index]
+        rgb, label = dataset.rgb_path(sample_id), dataset.label_path(sample_id)
+        sensors = {name: dataset.sensor_path(sample_id, name) for name in dataset.modalities}
+        if not rgb.exists():
+            absent = not any(path is not None and path.exists() for path in (label, *sensors.values()))
+            self.findings.add("absent" if absent else "missing_rgb",
+                              f"ids in split '{dataset.split}' without any file" if absent else
+                              "samples without an RGB image", sample_id if absent else rgb)
+            return
+        size = self._image(dataset, rgb)
+        if label is not None:
+            self._label(dataset, index, label, size)
+        for name, path in sensors.items():
+            if not path.exists():
+                self.findings.add("missing_sensor", f"samples without {name}", path)
+            elif self.sensors:
+                self._sensor(dataset, sample_id, name, path, size)
+
+    def _image(self, dataset: DataSet, path: Path) -> tuple[int, int] | None:
+        try:
+            image = read_rgb(path)
+        except ArmsegError as error:
+            self.findings.add("unreadable_rgb", f"RGB images: {error.what}", path)
+            return None
+        self.formats.setdefault("RGB images", {}).setdefault(f"{8 * image.itemsize} bit", []).append(path)
+        split, first = self.images.setdefault(hashlib.sha256(image.tobytes()).digest(), (dataset.split, path))
+        if first != path:
+            kind = "same_image" if split == dataset.split else "leak"
+            self.findings.add(kind, "the same picture under two names" if kind == "same_image" else
+                              f"the same picture in '{split}' and '{dataset.split}'", path)
+        cropped = dataset.crop(image.transpose(2, 0, 1))
+        return cropped.shape[1], cropped.shape[2]
+
+    def _label(self, dataset: DataSet, index: int, path: Path, size: tuple[int, int] | None) -> None:
+        if not path.exists():
+            withheld = dataset.split in UNLABELLED_SPLITS
+            self.findings.add("withheld_label" if withheld else "missing_label",
+                              f"images without a label in split '{dataset.split}'", path)
+            return
+        try:
+            stored = dataset.crop(dataset.read_stored_label(path))
+            label = dataset.map_label(stored).astype(np.int64)
+        except ArmsegError as error:
+            self.findings.add("unreadable_label", f"labels: {error.what}", path, hint=error.hint)
+            return
+        if size is not None and label.shape != size:
+            self.findings.add("size", "labels of another size than the RGB image", path)
+        self.stored |= set(np.unique(stored).tolist())
+        values, counts = (array.tolist() for array in np.unique(label, return_counts=True))
+        self.pixels.setdefault(dataset.split, Counter()).update(dict(zip(values, counts, strict=True)))
+        for value in values:
+            if value != dataset.ignore_index and not 0 <= value < len(dataset.classes):
+                self.unknown.setdefault(value, []).append(path)
+        if (label == dataset.ignore_index).all():
+            self.findings.add("all_ignored", "labels in which every pixel is ignored", path)
+
+    def _sensor(self, dataset: DataSet, sample_id: str, name: str, path: Path,
+                size: tuple[int, int] | None) -> None:
+        if path.suffix.lower() in PICTURES and (found := picture_format(path)):
+            text, (height, width) = found
+            self.formats.setdefault(f"{name} pictures", {}).setdefault(text, []).append(path)
+            if size and abs(width / height / (size[1] / size[0]) - 1) > 0.02:
+                what = f"{name} pictures of another aspect ratio than the RGB image"
+                self.findings.add("aspect", what, path)
+        try:
+            with warnings.catch_warnings(record=True) as notes:
+                warnings.simplefilter("always")
+                tensor = dataset.make_sensor(path, name, size or (32, 32), dataset.time_us(sample_id),
+                                             dataset.sensor_options(sample_id, name)).frames[0]
+        except ArmsegError as error:
+            self.findings.add("unreadable_sensor", f"{name}: {error.what}", path, hint=error.hint)
+            return
+        for note in notes:
+            self.findings.add("sensor_note", f"{name}: notes of the reader", f"{sample_id}: {note.message}")
+        if not np.isfinite(tensor).all():
+            self.findings.add("not_finite", f"{name} frames with NaN or infinite values", path)
+        elif tensor.min() == tensor.max():
+            self.findings.add("empty_sensor", f"{name} frames with one value all over", path)
+
+    def finish(self, splits: dict[str, DataSet]) -> None:
+        """What is judged over all samples."""
+        for what, formats in self.formats.items():
+            usual = max(formats, key=lambda text: len(formats[text]))
+            for text, paths in formats.items():
+                for path in paths if text != usual else ():
+                    self.findings.add("format", f"{what} of {text}, where most are {usual}", path)
+        for dataset in list(splits.values())[:1]:
+            self._sensors_at_all(dataset, splits)
+            self._label_values(dataset)
+        for split, pixels in self.pixels.items():
+            absent = [info.name for i, info in enumerate(splits[split].classes) if not pixels[i]]
+            if absent:
+                self.findings.add("empty_class", f"classes without a pixel in split '{split}'", *absent)
+
+    def _sensors_at_all(self, dataset: DataSet, splits: dict[str, DataSet]) -> None:
+        for name in dataset.modalities:
+            if not any(each.indices_with(name) for each in splits.values()):
+                path = dataset.sensor_path(dataset.ids[0], name)
+                self.findings.add("no_sensor", f"not one sample has {name}", path)
+
+    def _label_values(self, dataset: DataSet) -> None:
+        """Values that name no class, and masks of 0 and 255 that were meant as classes 0 and 1."""
+        last = len(dataset.classes) - 1
+        known = f"0 to {last}, {dataset.ignore_index} = ignore"
+        mapped = dataset.file.label.map if isinstance(dataset, FolderDataset) and dataset.file.label else {}
+        if self.stored == {0, 255} and last > 0 and isinstance(dataset, FolderDataset) and 255 not in mapped:
+            role = "is ignored" if dataset.ignore_index == 255 else "names no class"
+            first = dataset.classes[1].name
+            what = f"labels hold only 0 and 255; 255 {role}: class 1 ('{first}') never occurs"
+            self.findings.add("trap_0_255", what, dataset.label_path(dataset.ids[0]))
+        elif len(self.unknown) > MAX_VALUES:
+            files = sorted({path for paths in self.unknown.values() for path in paths})
+            span = f"{min(self.unknown)} to {max(self.unknown)}"
+            what = f"{len(self.unknown)} label values, {span}, name no class ({known})"
+            self.findings.add("label_value", what, *files)
+        else:
+            for value, paths in sorted(self.unknown.items()):
+                what = f"label value {value} names no class ({known})"
+                self.findings.add("label_value", what, *paths, hint=_value_hint(value, last + 1))
+
+    def shares(self, dataset: DataSet) -> dict[str, Any]:
+        """Label histogram of a split: share of each class, of ignored and of unknown pixels."""
+        pixels = self.pixels.get(dataset.split, Counter())
+        total = sum(pixels.values())
+        if not total:
+            return {}
+        names = {i: info.name for i, info in enumerate(dataset.classes)}
+        known = {name: pixels[i] / total for i, name in names.items() if i != dataset.ignore_index}
+        ignored = pixels[dataset.ignore_index] / total
+        return {"pixels": total, "classes": known, "ignored": ignored,
+                "unknown": max(0.0, 1 - ignored - sum(known.values()))}
+
+
+def _value_hint(value: int, classes: int) -> str:
+    if value == classes:
+        return "if labels count from 1: map = { 0 = 255, 1 = 0, 2 = 1, ... } under [label] in dataset.toml"
+    return f"map = {{ {value} = 255 }} under [label] in dataset.toml ignores the value"
