@@ -58,6 +58,7 @@ class EventStream:
         self.path, self.size, self.rectify = Path(path), geometry.size, geometry.rectify
         self.bounds = np.asarray(bounds, np.int64)
         self.order: Order | None = None
+        self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
         self._held_times: np.ndarray | None = None
@@ -201,6 +202,7 @@ class EventStream:
         """
         if self.order is None:
             self.order = self._scan_order()
+            self.steps_back = self.order.backward
             if not self.order.sorted:
                 self.note(
                     "unsorted",
