@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,7 +191,7 @@ def _outcomes(tasks: list[_Task], engine: str, workers: int, progress: bool) -> 
 
     jobs = [(task, task.job) for task in tasks if task.job is not None]
     arguments = [job for _, job in jobs]
-    results: Iterator[Result] = (
+    results: Generator[Result] = (
         run_ray(convert_recording, arguments)
         if engine == "ray"
         else run_local(convert_recording, arguments, workers)

@@ -12,7 +12,6 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,19 @@ from typing import Any
 import numpy as np
 
 from armseg_core.arrays import EventSource
-from armseg_core.config.base import Options
 from armseg_core.conversion_plan import Plan, parse_options, plan_conversion
-from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
+from armseg_core.errors import (
+    ArmsegError,
+    ArmsegWarning,
+    FormatError,
+    InputError,
+    UsageError,
+    collected_warnings,
+)
 from armseg_core.modalities import Modality, get_modality
 from armseg_core.provenance import BackgroundHash, is_current
-from armseg_core.representations import get_representation, model_tensor
+from armseg_core.representations import Representation, get_representation, model_tensor
+from armseg_core.representations.representation import Made
 from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors import sniff
 from armseg_core.tensorfile import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
@@ -90,7 +96,7 @@ def convert_file(
         ArmsegError: one line for the user; nothing new is left at the output.
     """
     started = time.perf_counter()
-    with _collected_warnings() as notes:
+    with collected_warnings() as notes:
         plan = plan_conversion(
             path, output, modality=modality, representation=representation, options=options, dtype=dtype
         )
@@ -186,7 +192,7 @@ def _convert(plan: Plan, progress: bool) -> _Made:
             notes, duration = tuple(source.notes), (source.t_last_us - source.t_first_us) / 1e6
             made = replace(made, events=source.count, duration_s=duration, notes=notes)
     else:
-        frame = _Frame(*_order(plan.row.make(recording, plan.options)))
+        frame = _framed(plan.row.make(recording, plan.options))
         made = _write(plan, iter([frame]), digest, plan.dtype or _lossless_dtype(frame.values))
     after = plan.source.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -196,9 +202,9 @@ def _convert(plan: Plan, progress: bool) -> _Made:
     return made
 
 
-def _order(made: tuple, t_us: int = 0) -> tuple:
+def _framed(made: Made, t_us: int = 0) -> _Frame:
     frame, channels, units, value_range = made
-    return frame, t_us, tuple(channels), tuple(units), tuple(value_range)
+    return _Frame(frame, t_us, tuple(channels), tuple(units), value_range)
 
 
 def _lossless_dtype(frame: np.ndarray) -> str:
@@ -238,15 +244,11 @@ def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[_
 
     from armseg_core.representations.event_windows import count_windows, iterate_windows
 
-    with tqdm(
-        total=count_windows(source, plan.options),
-        unit="window",
-        desc=plan.source.name,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
-        for events, t0_us, t1_us in iterate_windows(source, plan.options):
-            yield _Frame(*_order(plan.row.make(events, plan.options, t0_us, t1_us), t1_us))
+    options: Any = plan.options  # of the event group
+    total, silent = count_windows(source, options), None if progress else True  # None: on a terminal only
+    with tqdm(total=total, unit="window", desc=plan.source.name, leave=False, disable=silent) as bar:
+        for events, t0_us, t1_us in iterate_windows(source, options):
+            yield _framed(plan.row.make(events, options, t0_us, t1_us), t1_us)
             bar.update()
 
 
@@ -341,7 +343,7 @@ def _raw_tensor(
     path: Path, modality: str | None, size: tuple[int, int] | None, at_us: int | None, values: dict[str, Any]
 ) -> tuple[np.ndarray, int, TensorInfo]:
     reader = sniff(path, modality)
-    options = parse_options(reader.modality, values)
+    options: Any = parse_options(reader.modality, values)
     row = get_representation(reader.modality)
     recording = reader.read(path, options)
     t_us = 0
@@ -355,27 +357,18 @@ def _raw_tensor(
         made = row.make(recording, options)
     frame, channels, units, value_range = made
     sensor = get_modality(reader.modality)
-    info = TensorInfo(
-        sensor.name,
-        row.name,
-        channels,
-        units,
-        value_range,
-        {"reader": reader.name},
-        source_name=path.absolute().name,
-    )
+    info = TensorInfo(sensor.name, row.name, channels, units, value_range, {"reader": reader.name},
+                      source_name=path.absolute().name)  # fmt: skip
     return _as_model_tensor(frame, channels, sensor, str(path)), t_us, info
 
 
-def _window_ending_at(source: EventSource, row: Any, options: Options, t1_us: int, path: Path) -> tuple:
+def _window_ending_at(source: EventSource, row: Representation, options: Any, t1_us: int, path: Path) -> Made:
     from armseg_core.representations.event_windows import window_ending_at
 
-    if not source.t_first_us < t1_us <= source.t_last_us + 1:
-        raise InputError(
-            f"time {t1_us} us is outside the recording",
-            where=path,
-            expected=f"{source.t_first_us + 1} to {source.t_last_us + 1} us",
-        )
+    first, last = source.t_first_us + 1, source.t_last_us + options.window
+    if not first <= t1_us <= last:
+        raise InputError(f"time {t1_us} us is outside the recording", where=path,
+                         expected=f"{first} to {last} us")  # fmt: skip
     events, t0_us, t1_us = window_ending_at(source, options, t1_us)
     return row.make(events, options, t0_us, t1_us)
 
@@ -403,17 +396,3 @@ def guess_modality(path: str | os.PathLike[str]) -> str | None:
         return sniff(path).modality
     except ArmsegError:
         return None
-
-
-@contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Collect what readers warn about as notes; other warnings go their usual way."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ArmsegWarning)
-        yield notes
-    for warning in caught:
-        if issubclass(warning.category, ArmsegWarning):
-            notes.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -7,7 +7,8 @@
      |   |- DataSetError            a data set with problems (see `armseg check`)
      |   `- CheckpointError         a model folder that cannot be loaded
      |- OutputError                 a result that cannot be written
-     `- MissingExtraError           an optional package is needed and not installed
+     |- MissingExtraError           an optional package is needed and not installed
+     `- TrainingError               a training that cannot go on (exit code 1)
 
 A message says what is wrong, where, what was expected, and what to do next. `armseg_cli.main` is the one
 place that turns an `ArmsegError` into that line and exit code 2.
@@ -15,7 +16,10 @@ place that turns an `ArmsegError` into that line and exit code 2.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import warnings
+from collections.abc import Iterator
 from types import ModuleType
 
 
@@ -78,8 +82,28 @@ class MissingExtraError(ArmsegError):
     """An optional package is needed and not installed."""
 
 
+class TrainingError(ArmsegError):
+    """A training cannot go on."""
+
+    exit_code = 1
+
+
 class ArmsegWarning(UserWarning):
     """Something the user should know that does not stop the work (dropped events, a guessed unit, ...)."""
+
+
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the ArmsegWarnings of a block as notes (filled when it ends); others go their usual way."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ArmsegWarning)
+        yield notes
+    for warning in caught:
+        if issubclass(warning.category, ArmsegWarning):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def require_extra(module: str, extra: str, purpose: str) -> ModuleType:

@@ -22,7 +22,8 @@ from armseg_core.arrays import (
     Thermal,
 )
 from armseg_core.conversion_plan import parse_options
-from armseg_core.sensors import Reader, recognise
+from armseg_core.errors import collected_warnings
+from armseg_core.sensors import recognise
 from armseg_core.tensorfile import TensorFile, is_tensor_file
 
 Report = dict[str, Any]  # plain JSON values, in the order in which they are shown
@@ -63,16 +64,22 @@ def inspect_file(
     }
     if reader.refuse:
         return report | {"advice": reader.refuse}
-    recording = reader.read(path, parse_options(reader.modality, options or {}))
+    with collected_warnings() as notes:
+        report |= _recording(reader.read(path, parse_options(reader.modality, options or {})))
+    return report | {"notes": list(dict.fromkeys([*report.get("notes", ()), *notes]))}
+
+
+def _recording(recording: Any) -> Report:
     if isinstance(recording, EventSource):
         with recording as source:
-            return report | _events(source)
+            return _events(source)
+    report: Report = {}
     for part in recording if isinstance(recording, tuple) else (recording,):
-        report |= _describe(part, reader)
+        report |= _describe(part)
     return report
 
 
-def _describe(part: Any, reader: Reader) -> Report:
+def _describe(part: Any) -> Report:
     for kind, describe in _DESCRIBE.items():
         if isinstance(part, kind):
             return describe(part)
@@ -149,7 +156,7 @@ def _events(source: EventSource) -> Report:
         rates.add(events.t)
     duration = (source.t_last_us - source.t_first_us) / 1e6
     hottest = int(per_pixel.argmax())
-    backward = getattr(getattr(source, "order", None), "backward", None)
+    backward = getattr(source, "steps_back", None)
     return {
         "size": f"{width}x{height}",
         "events": source.count,

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection
 from typing import Any
 
@@ -22,7 +22,7 @@ Function = Callable[..., dict[str, Any]]
 Result = tuple[int, dict[str, Any]]  # number of the job, its outcome
 
 
-def run_local(function: Function, jobs: Sequence[dict[str, Any]], workers: int) -> Iterator[Result]:
+def run_local(function: Function, jobs: Sequence[dict[str, Any]], workers: int) -> Generator[Result]:
     """Run jobs in `workers` processes of their own (in this process for one worker).
 
     A worker that dies (out of memory, crash of a native library) fails only the job it had. When this
@@ -128,7 +128,7 @@ def _limit_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
-def run_ray(function: Function, jobs: Sequence[dict[str, Any]]) -> Iterator[Result]:
+def run_ray(function: Function, jobs: Sequence[dict[str, Any]]) -> Generator[Result]:
     """Run jobs on an existing Ray cluster (RAY_ADDRESS, or the one this machine belongs to).
 
     Every node needs armseg and the same paths (a shared file system). A job of a lost node is started again.

@@ -53,7 +53,9 @@ class BackgroundHash:
     """`source_hash` in a thread of its own, beside the conversion (hashing releases the GIL)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path, self._value, self._error = path, ("", ""), None
+        self._path = path
+        self._value: tuple[str, str] = ("", "")
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -61,7 +63,7 @@ class BackgroundHash:
         try:
             self._value = source_hash(self._path)
         except BaseException as error:
-            self._error: BaseException | None = error
+            self._error = error
 
     def result(self) -> tuple[str, str]:
         """(hex digest, rule). Raises what `source_hash` raised."""

@@ -14,15 +14,24 @@ SIZE = (24, 32)  # (H, W)
 SENSORS = ("event", "thermal", "depth", "lidar", "polarization", "light_field")
 
 
-def events(path: Path, count: int = 2000, seed: int = 0, span_us: int = 200_000, t_offset: int = 1_000_000,
-           size: tuple[int, int] = (480, 640)) -> Path:
+def events(
+    path: Path,
+    count: int = 2000,
+    seed: int = 0,
+    span_us: int = 200_000,
+    t_offset: int = 1_000_000,
+    size: tuple[int, int] = (480, 640),
+) -> Path:
     """A DSEC events.h5: blosc, ms_to_idx, t_offset; times fill [0, span_us)."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, span_us, count)).astype(np.uint32)
     t[0], t[-1] = 0, span_us - 1
-    columns = {"x": rng.integers(0, size[1], count).astype(np.uint16),
-               "y": rng.integers(0, size[0], count).astype(np.uint16),
-               "p": rng.integers(0, 2, count).astype(np.uint8), "t": t}
+    columns = {
+        "x": rng.integers(0, size[1], count).astype(np.uint16),
+        "y": rng.integers(0, size[0], count).astype(np.uint16),
+        "p": rng.integers(0, 2, count).astype(np.uint8),
+        "t": t,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as f:
         for name, values in columns.items():
@@ -61,14 +70,22 @@ def light_field(path: Path, seed: int = 0, grid: int = 3) -> Path:
 def lidar(path: Path, seed: int = 0) -> Path:
     """A KITTI .bin with calib.json beside it: points in front of the camera."""
     rng = np.random.default_rng(seed)
-    points = np.stack([rng.uniform(-2, 2, 300), rng.uniform(-1, 1, 300), rng.uniform(4, 30, 300),
-                       rng.uniform(0, 1, 300)], axis=1).astype("<f4")
+    points = np.stack(
+        [rng.uniform(-2, 2, 300), rng.uniform(-1, 1, 300), rng.uniform(4, 30, 300), rng.uniform(0, 1, 300)],
+        axis=1,
+    ).astype("<f4")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(points.tobytes())
     h, w = SIZE
-    (path.parent / "calib.json").write_text(json.dumps({
-        "intrinsics": [[30, 0, w / 2], [0, 30, h / 2], [0, 0, 1]], "lidar_to_camera": np.eye(4).tolist(),
-        "size": [h, w]}))
+    (path.parent / "calib.json").write_text(
+        json.dumps(
+            {
+                "intrinsics": [[30, 0, w / 2], [0, 30, h / 2], [0, 0, 1]],
+                "lidar_to_camera": np.eye(4).tolist(),
+                "size": [h, w],
+            }
+        )
+    )
     return path
 
 
@@ -83,8 +100,10 @@ def scene(folder: Path, seed: int = 0) -> dict[str, Path]:
     (folder / "caption.txt").write_text("a street\n")
     (folder / "scene.json").write_text("{}")
     return {
-        "event": events(folder / "events.h5", seed=seed), "thermal": thermal(folder / "thermal.tiff", seed),
-        "depth": depth(folder / "depth.png", seed), "lidar": lidar(folder / "lidar.bin", seed),
+        "event": events(folder / "events.h5", seed=seed),
+        "thermal": thermal(folder / "thermal.tiff", seed),
+        "depth": depth(folder / "depth.png", seed),
+        "lidar": lidar(folder / "lidar.bin", seed),
         "polarization": polarization(folder / "polarization.png", seed),
         "light_field": light_field(folder / "light_field", seed),
     }

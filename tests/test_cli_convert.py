@@ -27,16 +27,31 @@ def test_flags_and_options_are_the_same(armseg) -> None:
     flags = {p.name for p in module.sensor_flags()}
     assert flags == fields
     fixed = {name for name, p in inspect.signature(module.command).parameters.items()} - flags
-    assert fixed == {"paths", "modality", "representation", "output", "dtype", "workers", "shard", "engine",
-                     "force", "as_json"}
+    assert fixed == {
+        "paths",
+        "modality",
+        "representation",
+        "output",
+        "dtype",
+        "workers",
+        "shard",
+        "engine",
+        "force",
+        "as_json",
+    }
     shown = armseg("convert", "--help").stdout
     for name in fields:
         assert f"--{name.replace('_', '-')}" in shown
 
 
 SAMPLE = {  # a value that differs from the default, for every kind of field
-    "window": ("30ms", 30_000), "bins": ("3", 3), "norm": ("none", "none"), "size": ("64x48", (48, 64)),
-    "rectify": ("--no-rectify", False), "hot_pixels": ("9.5", 9.5), "columns": ("xytp", "xytp"),
+    "window": ("30ms", 30_000),
+    "bins": ("3", 3),
+    "norm": ("none", "none"),
+    "size": ("64x48", (48, 64)),
+    "rectify": ("--no-rectify", False),
+    "hot_pixels": ("9.5", 9.5),
+    "columns": ("xytp", "xytp"),
 }
 
 
@@ -95,7 +110,9 @@ def test_a_pattern_is_expanded(tmp_path: Path, armseg) -> None:
     result = armseg("convert", "s[01]/depth.png", "-o", "out", "--workers", 1, cwd=tmp_path)
     assert result.exit_code == 0, result.stderr
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.h5")) == [
-        "s0/depth.metric.h5", "s1/depth.metric.h5"]
+        "s0/depth.metric.h5",
+        "s1/depth.metric.h5",
+    ]
     assert "Next: armseg visualize out/s0/depth.metric.h5" in result.stdout
 
 
@@ -164,7 +181,9 @@ def missing_codec(folder: Path) -> tuple[list, str]:
             plist.set_chunk((4,))
             plist.set_filter(31_999, h5py.h5z.FLAG_OPTIONAL)
             group = f.require_group("events")
-            data = h5py.h5d.create(group.id, name.encode(), h5py.h5t.STD_U32LE, h5py.h5s.create_simple((4,)), plist)
+            data = h5py.h5d.create(
+                group.id, name.encode(), h5py.h5t.STD_U32LE, h5py.h5s.create_simple((4,)), plist
+            )
             data.write_direct_chunk((0,), b"\0" * 16)
         f["t_offset"] = np.int64(0)
         f["ms_to_idx"] = np.zeros(1, np.uint64)
@@ -182,7 +201,11 @@ def unknown_modality(folder: Path) -> tuple[list, str]:
 
 
 def other_sensor(folder: Path) -> tuple[list, str]:
-    return [raw_files.depth(folder / "depth.png"), "--modality", "event"], "not an event camera recording"
+    return [
+        raw_files.depth(folder / "depth.png"),
+        "--modality",
+        "event",
+    ], "not a recording of the event camera in a known format"
 
 
 def several_sensors(folder: Path) -> tuple[list, str]:
@@ -194,7 +217,11 @@ def rgb_picture(folder: Path) -> tuple[list, str]:
 
 
 def option_typo(folder: Path) -> tuple[list, str]:
-    return [raw_files.events(folder / "events.h5"), "--windov", "50ms"], "no such option: --windov. Try: --window"
+    return [
+        raw_files.events(folder / "events.h5"),
+        "--windov",
+        "50ms",
+    ], "no such option: --windov. Try: --window"
 
 
 def bad_value(folder: Path) -> tuple[list, str]:
@@ -233,7 +260,7 @@ def already_converted(folder: Path) -> tuple[list, str]:
 def wrong_rectify_map(folder: Path) -> tuple[list, str]:
     with h5py.File(folder / "map.h5", "w") as f:
         f["rectify_map"] = np.zeros((10, 10, 2), np.float32)
-    return [raw_files.events(folder / "events.h5"), "--rectify-map", folder / "map.h5"], "map.h5: "
+    return [raw_files.events(folder / "events.h5"), "--rectify-map", folder / "map.h5"], "events.h5: "
 
 
 def bad_share(folder: Path) -> tuple[list, str]:
@@ -249,10 +276,32 @@ def no_path(folder: Path) -> tuple[list, str]:
     return [], "missing argument"
 
 
-BAD = [missing_file, wrong_type, wrong_content, empty_file, truncated_hdf5, damaged_chunk, missing_codec,
-       truncated_png, unknown_modality, other_sensor, several_sensors, rgb_picture, option_typo, bad_value,
-       bad_number, flag_of_another_sensor, wrong_representation, output_below_a_file, output_is_the_input,
-       already_converted, wrong_rectify_map, bad_share, empty_folder, no_path]
+BAD = [
+    missing_file,
+    wrong_type,
+    wrong_content,
+    empty_file,
+    truncated_hdf5,
+    damaged_chunk,
+    missing_codec,
+    truncated_png,
+    unknown_modality,
+    other_sensor,
+    several_sensors,
+    rgb_picture,
+    option_typo,
+    bad_value,
+    bad_number,
+    flag_of_another_sensor,
+    wrong_representation,
+    output_below_a_file,
+    output_is_the_input,
+    already_converted,
+    wrong_rectify_map,
+    bad_share,
+    empty_folder,
+    no_path,
+]
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -269,8 +318,20 @@ def test_bad_input_ends_with_one_line(bad, tmp_path: Path, armseg) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "something was written"
 
 
-FOR_INSPECT = [missing_file, wrong_type, wrong_content, empty_file, truncated_hdf5, damaged_chunk, missing_codec,
-               truncated_png, several_sensors, rgb_picture, unknown_modality, no_path]
+FOR_INSPECT = [
+    missing_file,
+    wrong_type,
+    wrong_content,
+    empty_file,
+    truncated_hdf5,
+    damaged_chunk,
+    missing_codec,
+    truncated_png,
+    several_sensors,
+    rgb_picture,
+    unknown_modality,
+    no_path,
+]
 
 
 @pytest.mark.parametrize("bad", FOR_INSPECT)
@@ -327,9 +388,18 @@ def test_readers_are_named_once_and_their_tests_never_raise(tmp_path: Path) -> N
 
 def test_words_in_names() -> None:
     for text, expected in {
-        "scene_3_depth": {"depth"}, "polL_dolp": {"polarization"}, "lightField": {"light_field"},
-        "light-field": {"light_field"}, "images": {"rgb"}, "image_02": {"rgb"}, "gt": {"rgb"}, "DVS": {"event"},
-        "velodyne_points": {"lidar"}, "firmware": set(), "eventual": set(), "0001": set(),
+        "scene_3_depth": {"depth"},
+        "polL_dolp": {"polarization"},
+        "lightField": {"light_field"},
+        "light-field": {"light_field"},
+        "images": {"rgb"},
+        "image_02": {"rgb"},
+        "gt": {"rgb"},
+        "DVS": {"event"},
+        "velodyne_points": {"lidar"},
+        "firmware": set(),
+        "eventual": set(),
+        "0001": set(),
     }.items():
         assert named_modalities(text) == expected, text
 

@@ -31,6 +31,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return raw_files.scene(tmp_path_factory.mktemp("scene"))
 
 
+# what the files do not say, so that nothing has to be assumed
+READ = {"depth": {"depth_unit": "mm"}, "polarization": {"bits": 12}}
+
+
 def listing(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -59,15 +63,18 @@ def test_every_sensor_converts_without_options(scene: dict[str, Path], sensor: s
 
 @pytest.mark.parametrize("sensor", raw_files.SENSORS)
 def test_raw_and_converted_give_the_same_model_tensor(scene, sensor: str, tmp_path: Path) -> None:
-    raw = to_tensor(scene[sensor])
-    stored = to_tensor(convert_file(scene[sensor], tmp_path, dtype=None if sensor == "light_field" else "float32").output)
+    raw = to_tensor(scene[sensor], options=READ.get(sensor))
+    dtype = None if sensor == "light_field" else "float32"
+    stored = to_tensor(convert_file(scene[sensor], tmp_path, dtype=dtype).output)
     channels = MODALITIES[sensor].num_channels
     for tensor in (raw, stored):
         assert tensor.frames.dtype == np.float32
         assert tensor.frames.shape[:2] == (1, channels)
         assert tensor.info.channels == MODALITIES[sensor].channels
     assert raw.frames.shape == stored.frames.shape
-    if sensor != "event":  # the last stored window is on the grid of windows, the raw one ends with the recording
+    if (
+        sensor != "event"
+    ):  # the last stored window is on the grid of windows, the raw one ends with the recording
         np.testing.assert_array_equal(raw.frames, stored.frames)
 
 
@@ -126,7 +133,7 @@ def test_event_tensor_ends_with_the_recording_by_default(scene) -> None:
 
 
 def test_event_tensor_outside_the_recording(scene) -> None:
-    for at in (0, 1_000_000, 1_200_001):
+    for at in (0, 1_000_000, 1_250_000):
         with pytest.raises(InputError, match="outside the recording"):
             to_tensor(scene["event"], at_us=at)
 
@@ -154,8 +161,8 @@ def test_nearest_stored_frame(tmp_path: Path) -> None:
 
 
 def test_depth_is_never_interpolated(scene) -> None:
-    full = to_tensor(scene["depth"]).frames[0]
-    small = to_tensor(scene["depth"], size=(7, 9)).frames[0]
+    full = to_tensor(scene["depth"], options=READ["depth"]).frames[0]
+    small = to_tensor(scene["depth"], size=(7, 9), options=READ["depth"]).frames[0]
     assert set(np.unique(small[0])) <= set(np.unique(full[0]))
     assert set(np.unique(small[1])) <= {0.0, 1.0}
     assert (small[0][small[1] == 0] == 0).all()
@@ -178,7 +185,7 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "thermal.tiff"), ramp)
     with TensorFile(convert_file(tmp_path / "depth.png").output) as file:
         assert len(np.unique(file.frame(0)[0])) == ramp.size
-    assert len(np.unique(to_tensor(tmp_path / "depth.png").frames[0, 0])) == ramp.size
+    assert len(np.unique(to_tensor(tmp_path / "depth.png", options=READ["depth"]).frames[0, 0])) == ramp.size
     with TensorFile(convert_file(tmp_path / "thermal.tiff").output) as file:
         assert len(np.unique(file.frame(0))) > 0.97 * ramp.size  # the outer 1 % are clipped to 0 and 1
 
@@ -195,7 +202,7 @@ def test_light_field_views_are_stored_as_they_are(scene, tmp_path: Path) -> None
 
 
 def test_values_that_do_not_fit_a_dtype_are_refused() -> None:
-    with pytest.raises(UsageError, match="do not fit float16.*float32"):
+    with pytest.raises(UsageError, match=r"do not fit float16.*float32"):
         cast_frame(np.array([[[70_000.0]]], np.float32), "float16")
     with pytest.raises(UsageError, match="do not fit uint8"):
         cast_frame(np.array([[[0.5]]], np.float32), "uint8")
@@ -215,10 +222,15 @@ def test_output_goes_beside_the_recording(tmp_path: Path) -> None:
     assert convert_file(raw).output == str(tmp_path / "a" / "depth.metric.h5")
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    ("out.h5", "out.h5"), ("new/deep/out.h5", "new/deep/out.h5"), ("folder", "folder/depth.metric.h5"),
-    ("fresh/", "fresh/depth.metric.h5"),
-])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("out.h5", "out.h5"),
+        ("new/deep/out.h5", "new/deep/out.h5"),
+        ("folder", "folder/depth.metric.h5"),
+        ("fresh/", "fresh/depth.metric.h5"),
+    ],
+)
 def test_output_file_or_folder(tmp_path: Path, monkeypatch, given: str, expected: str) -> None:
     monkeypatch.chdir(tmp_path)
     raw_files.depth(Path("depth.png"))
@@ -321,7 +333,9 @@ def damage_output(raw: Path, output: Path) -> dict:
     return {}
 
 
-@pytest.mark.parametrize("change", [change_source, change_option, change_dtype, change_version, damage_output])
+@pytest.mark.parametrize(
+    "change", [change_source, change_option, change_dtype, change_version, damage_output]
+)
 def test_converted_again_when_anything_changed(tmp_path: Path, change) -> None:
     raw = raw_files.depth(tmp_path / "depth.png")
     output = Path(convert_file(raw).output)
@@ -390,28 +404,28 @@ def test_an_option_of_another_sensor_names_its_owners(scene) -> None:
 
 
 def test_a_misspelt_option_gets_a_suggestion(scene) -> None:
-    with pytest.raises(UsageError, match="windov.*window"):
+    with pytest.raises(UsageError, match=r"windov.*window"):
         convert_file(scene["event"], options={"windov": "50ms"})
 
 
 def test_a_missing_option_file(scene, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--end-times.*none.txt: no such file"):
+    with pytest.raises(InputError, match=r"--end-times.*none.txt: no such file"):
         convert_file(scene["event"], tmp_path, options={"end_times": tmp_path / "none.txt"})
 
 
 def test_unknown_names_are_refused_with_the_known_ones(scene) -> None:
-    with pytest.raises(UsageError, match="unknown modality 'evnt'.*event"):
+    with pytest.raises(UsageError, match=r"unknown modality 'evnt'.*event"):
         convert_file(scene["event"], modality="evnt")
-    with pytest.raises(UsageError, match="unknown representation 'voxel'.*voxel_grid"):
+    with pytest.raises(UsageError, match=r"unknown representation 'voxel'.*voxel_grid"):
         convert_file(scene["event"], representation="voxel")
-    with pytest.raises(UsageError, match="unknown dtype 'float64'.*float32"):
+    with pytest.raises(UsageError, match=r"unknown dtype 'float64'.*float32"):
         convert_file(scene["event"], dtype="float64")
     with pytest.raises(UsageError, match="'rgb' is not a sensor"):
         convert_file(scene["depth"].parent / "rgb.png", modality="rgb")
 
 
 def test_the_wrong_sensor_is_refused(scene, tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="not a event camera recording"):
+    with pytest.raises(FormatError, match="not a recording of the event camera"):
         convert_file(scene["lidar"], modality="event")
     stored = convert_file(scene["depth"], tmp_path).output
     with pytest.raises(UsageError, match="holds frames of the sensor 'depth'"):
@@ -442,8 +456,8 @@ def test_a_new_sensor_is_one_row_in_each_table(sonar, tmp_path: Path, armseg) ->
     assert "sonar dump" in shown.stdout
     with pytest.raises(UsageError, match="--bins: does not apply to a recording of the sonar"):
         convert_file(raw, options={"bins": 3})
+    raw.write_bytes(raw.read_bytes()[:-1])
     with pytest.raises(FormatError, match="truncated"):
-        raw.write_bytes(raw.read_bytes()[:-1])
         convert_file(raw, tmp_path / "y.h5")
     assert listing(tmp_path) == {"ping.sonar", "ping.echo.h5"}
 
@@ -462,8 +476,11 @@ def test_every_sensor_has_options_and_a_default_representation() -> None:
 def test_conversion_errors_are_one_line(scene, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for call in (lambda: convert_file(tmp_path / "none.h5"), lambda: to_tensor(tmp_path / "none.h5"),
-                     lambda: convert_file(scene["depth"], scene["thermal"] / "below.h5")):
+        for call in (
+            lambda: convert_file(tmp_path / "none.h5"),
+            lambda: to_tensor(tmp_path / "none.h5"),
+            lambda: convert_file(scene["depth"], scene["thermal"] / "below.h5"),
+        ):
             with pytest.raises(ArmsegError) as error:
                 call()
             assert "\n" not in str(error.value)

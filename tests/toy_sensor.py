@@ -31,7 +31,7 @@ def write(path: Path, values: np.ndarray) -> Path:
 
 
 def read(path: Path, options: SonarOptions) -> np.ndarray:
-    data = path.read_bytes()[len(MAGIC):]
+    data = path.read_bytes()[len(MAGIC) :]
     h, w = (int(n) for n in np.frombuffer(data[:8], "<u4"))
     if len(data) != 8 + 4 * h * w:
         raise FormatError("the sonar file is truncated", where=path, expected=f"{8 + 4 * h * w} bytes")
@@ -42,10 +42,24 @@ def echo(values: np.ndarray, options: SonarOptions):
     return values[None].astype(np.float32), ("echo",), ("dB",), (0.0, 1.0)
 
 
-SENSOR = Modality(name="sonar", title="sonar", prompt="sonar image", channels=("echo",), value_range=(0.0, 1.0),
-                  representation="echo", pseudo_rgb=((1.0, 1.0, 1.0),))
-READER = Reader("sonar1", "sonar", "sonar dump", ("*.sonar",),
-                lambda path: path.is_file() and path.read_bytes().startswith(MAGIC), read, notes="a toy")
+SENSOR = Modality(
+    name="sonar",
+    title="sonar",
+    prompt="sonar image",
+    channels=("echo",),
+    value_range=(0.0, 1.0),
+    representation="echo",
+    pseudo_rgb=((1.0, 1.0, 1.0),),
+)
+READER = Reader(
+    "sonar1",
+    "sonar",
+    "sonar dump",
+    ("*.sonar",),
+    lambda path: path.is_file() and path.read_bytes().startswith(MAGIC),
+    read,
+    notes="a toy",
+)
 
 
 @pytest.fixture

@@ -6,29 +6,31 @@ Adding a representation = one pure function and one row in the module of its sen
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 
 import numpy as np
 
 from armseg_core.errors import UsageError
 from armseg_core.modalities import get_modality
+from armseg_core.representations import light_field
+from armseg_core.representations.depth import DEPTH_REPRESENTATIONS
+from armseg_core.representations.events import EVENT_REPRESENTATIONS
+from armseg_core.representations.lidar import LIDAR_REPRESENTATIONS
+from armseg_core.representations.light_field import LIGHT_FIELD_REPRESENTATIONS
+from armseg_core.representations.polarization import POLARIZATION_REPRESENTATIONS
 from armseg_core.representations.representation import Representation
+from armseg_core.representations.thermal import THERMAL_REPRESENTATIONS
 
 __all__ = ["REPRESENTATIONS", "Representation", "get_representation", "model_tensor", "representations_for"]
 
 
-def _rows() -> tuple[Representation, ...]:
-    rows: list[Representation] = []
-    for module in ("events", "light_field", "polarization", "thermal", "depth", "lidar"):
-        if importlib.util.find_spec(f"armseg_core.representations.{module}"):
-            name = {"events": "EVENT"}.get(module, module.upper())
-            loaded = importlib.import_module(f"armseg_core.representations.{module}")
-            rows += getattr(loaded, f"{name}_REPRESENTATIONS")
-    return tuple(rows)
-
-
-REPRESENTATIONS: tuple[Representation, ...] = _rows()
+REPRESENTATIONS: tuple[Representation, ...] = (
+    *EVENT_REPRESENTATIONS,
+    *THERMAL_REPRESENTATIONS,
+    *DEPTH_REPRESENTATIONS,
+    *LIDAR_REPRESENTATIONS,
+    *POLARIZATION_REPRESENTATIONS,
+    *LIGHT_FIELD_REPRESENTATIONS,
+)
 
 
 def representations_for(modality: str) -> tuple[Representation, ...]:
@@ -71,7 +73,5 @@ def model_tensor(modality: str, frame: np.ndarray, channels: tuple[str, ...]) ->
     if tuple(channels) == sensor.channels:
         return frame.astype(np.float32, copy=False)
     if sensor.name == "light_field":
-        from armseg_core.representations.light_field import model_tensor as from_views
-
-        return from_views(frame, channels)
+        return light_field.model_tensor(frame, channels)
     return None

@@ -7,30 +7,31 @@ Adding a format = one function and one row in the module of its sensor; help tex
 from __future__ import annotations
 
 import fnmatch
-import importlib
-import importlib.util
 import os
 from pathlib import Path
 
 from armseg_core.errors import FormatError
 from armseg_core.modalities import MODALITIES, get_modality
+from armseg_core.sensors.depth import DEPTH_READERS
+from armseg_core.sensors.events import EVENT_READERS
+from armseg_core.sensors.lidar import LIDAR_READERS
+from armseg_core.sensors.light_field import LIGHT_FIELD_READERS
+from armseg_core.sensors.polarization import POLARIZATION_READERS
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.sniffing import judge_by_name, must_be_readable
+from armseg_core.sensors.thermal import THERMAL_READERS
 
 __all__ = ["READERS", "Reader", "format_table", "readers_for", "sniff"]
 
 
-def _rows() -> tuple[Reader, ...]:
-    rows: list[Reader] = []
-    for module in ("events", "light_field", "polarization", "thermal", "depth", "lidar"):
-        if importlib.util.find_spec(f"armseg_core.sensors.{module}"):
-            name = {"events": "EVENT"}.get(module, module.upper())
-            loaded = importlib.import_module(f"armseg_core.sensors.{module}")
-            rows += getattr(loaded, f"{name}_READERS")
-    return tuple(rows)
-
-
-READERS: tuple[Reader, ...] = _rows()
+READERS: tuple[Reader, ...] = (
+    *EVENT_READERS,
+    *THERMAL_READERS,
+    *DEPTH_READERS,
+    *LIDAR_READERS,
+    *POLARIZATION_READERS,
+    *LIGHT_FIELD_READERS,
+)
 
 
 def readers_for(modality: str) -> tuple[Reader, ...]:
@@ -108,9 +109,9 @@ def fits_pattern(path: Path, modality: str | None = None) -> bool:
 def _not_recognised(path: Path, rows: tuple[Reader, ...], modality: str | None) -> FormatError:
     named = [row for row in rows if any(fnmatch.fnmatch(path.name.lower(), p.lower()) for p in row.patterns)]
     expected = "; ".join(row.title for row in (named or rows) if not row.refuse)
-    sensor = f"{get_modality(modality).title} recording" if modality else "recording of any sensor"
+    sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
     return FormatError(
-        f"not a {sensor} in a known format",
+        f"not a recording of {sensor} in a known format",
         where=path,
         expected=expected if named or modality else None,
         hint=None if named or modality else "see the table of formats in the README",
