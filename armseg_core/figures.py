@@ -254,7 +254,7 @@ def _picture_figure(path: Path) -> Figure:
         rgb = (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else rgb
         page = vis.figure(path.name, f"{rgb.shape[1]} x {rgb.shape[0]}", [vis.Panel(rgb)])
         return Figure(page, "RGB picture", f"{path.stem}.view", f"armseg predict {path}")
-    names, palette = _classes_near(path, label)
+    folder, names, palette = _classes_near(path, label)
     seen = [int(i) for i in np.unique(label) if i < len(palette)]
     shares = [float((label == i).mean()) for i in seen]
     panels = [vis.Panel(vis.label_to_colour(label, palette))]
@@ -265,7 +265,7 @@ def _picture_figure(path: Path) -> Figure:
     note = f"{label.shape[1]} x {label.shape[0]}, {len(seen)} classes"
     note += f", {100 * ignored:.1f}% without a class" if ignored else ""
     return Figure(vis.figure(path.name, note, panels), f"label map, {len(seen)} classes", f"{path.stem}.view",
-                  "armseg check DATA")
+                  f"armseg check {folder}" if folder else "armseg check DATA_SET")
 
 
 def _as_label(path: Path) -> np.ndarray | None:
@@ -283,8 +283,9 @@ def _as_label(path: Path) -> np.ndarray | None:
     return label if mode != "L" or named or (classes.size and classes.max() < 64) else None
 
 
-def _classes_near(path: Path, label: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Class names and colours of a label: of the data set it lies in, else its own palette, else made up."""
+def _classes_near(path: Path, label: np.ndarray) -> tuple[Path | None, list[str], np.ndarray]:
+    """(data set folder, class names, colours) of a label: of the data set it lies in, else its own palette,
+    else made up."""
     for folder in list(path.absolute().parents)[:4]:
         if (folder / FILE_NAME).is_file():
             try:
@@ -294,11 +295,10 @@ def _classes_near(path: Path, label: np.ndarray) -> tuple[list[str], np.ndarray]
             if described.label is None or described.label.map:
                 break  # the stored values are not the class indices
             classes = described.class_infos
-            return [c.name for c in classes], np.array([c.color for c in classes], np.uint8)
+            return folder, [c.name for c in classes], np.array([c.color for c in classes], np.uint8)
     known = label[label < 255]
     count = int(known.max()) + 1 if known.size else 1
-    names = [f"class {i}" for i in range(count)]
-    return names, _own_palette(path, count)
+    return None, [f"class {i}" for i in range(count)], _own_palette(path, count)
 
 
 def _own_palette(path: Path, count: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from armseg_core.visualization import (
 )
 from armseg_core.visualization.canvas import fit_width, format_number, log_ticks, nice_ticks
 from armseg_core.visualization.colours import COLOUR_MAPS, colour_table
-from armseg_core.visualization.panels import contact_sheet, picture_names, view_names
+from armseg_core.visualization.panels import contact_sheet, epi, picture_names, view_names
 from armseg_core.visualization.sensors import render_polarities
 
 SIZE = (24, 31)
@@ -295,6 +295,20 @@ def test_contact_sheet_puts_each_view_in_its_row_and_column() -> None:
         assert sheet[14 * u + 5, 44 * v + 20].tolist() == [30 * number, 30 * number + 10, 30 * number + 20]
     page = render_frame(frame, info_of("light_field", "views", channels, (0, 255)))
     assert page.shape[1] >= 480
+
+
+def test_epipolar_pictures_are_rows_and_columns_of_the_views() -> None:
+    across = [f"horizontal_u1v{v}{c}" for v in range(3) for c in "rgb"]
+    down = [f"vertical_u{u}v1{c}" for u in range(3) for c in "rgb"]
+    frame = np.zeros((18, 4, 5), np.uint8)
+    frame[0:9:3, 2] = np.array([10, 20, 30])[:, None]  # red of the middle row, one value a view
+    frame[9::3, :, 2] = np.array([40, 50, 60])[:, None]  # red of the middle column
+    info = info_of("light_field", "epi", (*across, *down), (0, 255))
+    view, row, column = epi(frame, info)
+    assert view.picture[2, 0, 0] == 20
+    assert row.picture[::8, :, 0].tolist() == [[10] * 5, [20] * 5, [30] * 5]
+    assert column.picture[:, ::8, 0].tolist() == [[40, 50, 60]] * 4
+    assert render_frame(frame, info).shape[1] >= 480
 
 
 def test_sixteen_bit_views_keep_their_brightness() -> None:

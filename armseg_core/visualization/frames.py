@@ -40,6 +40,8 @@ def choose(frame: np.ndarray, info: TensorInfo) -> MakePanels:
     modality, names = info.modality, info.channels
     if panels.view_names(names):
         return panels.views
+    if info.representation == "epi" and panels.picture_names(names):
+        return panels.epi
     if panels.picture_names(names) or names == ("red", "green", "blue"):
         return panels.pictures
     if modality in _MODEL_TENSORS and names == MODALITIES[modality].channels:
@@ -89,7 +91,7 @@ def render_frame(frame: np.ndarray, info: TensorInfo, t_us: int = 0, note: str =
     if info.modality == "event":
         values = np.nan_to_num(frame.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     make = choose(values, info)
-    if make not in (panels.views, panels.pictures):
+    if make not in (panels.views, panels.pictures, panels.epi):
         values = values.astype(np.float32)
     title, subtitle = describe(frame, info, t_us, note)
     drawn = make(values, info)

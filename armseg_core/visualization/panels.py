@@ -236,6 +236,22 @@ def pictures(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
             for i, name in enumerate(names[:MAX_CHANNELS])]
 
 
+def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
+    """Epipolar plane images of the middle row and column, each view drawn 8 pixels thick, beside a view."""
+    names = picture_names(info.channels) or []
+    shown = [to_uint8(frame[3 * i:3 * i + 3], info.value_range) for i in range(len(names))]
+    across = [p for p, name in zip(shown, names, strict=True) if name.startswith("horizontal")]
+    down = [p for p, name in zip(shown, names, strict=True) if name.startswith("vertical")]
+    if not across or not down:
+        return pictures(frame, info)
+    h, w = frame.shape[1:]
+    row = np.stack([p[h // 2] for p in across]).repeat(8, axis=0)
+    column = np.stack([p[:, w // 2] for p in down], axis=1).repeat(8, axis=1)
+    return [Panel(across[len(across) // 2], "middle view"),
+            Panel(row, f"row {h // 2}, views from top to bottom"),
+            Panel(column, f"column {w // 2}, views from left to right")]
+
+
 def three_as_colours(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Three channels that make an image together (HHA, normals): the image, then the channels."""
     caption = ", ".join(info.channels) + " as red, green, blue"
@@ -246,12 +262,11 @@ def three_as_colours(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 
 def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
-    """Each channel with its own colour bar; an event channel with both signs is red and blue."""
-    name = "magma" if info.modality == "event" else "cividis"
+    """Each channel with its own colour bar; event channels that can be negative are red and blue."""
+    name = {"event": "magma", "polarization": "gray"}.get(info.modality, "cividis")
     panels = []
     for i, (plane, channel) in enumerate(zip(frame[:MAX_CHANNELS], info.channels, strict=False)):
-        low, high = robust_range(plane, percent=0.5)
-        both = info.modality == "event" and low < 0 < high
+        both = info.modality == "event" and (info.value_range[0] < 0 or plane.min() < 0)
         panels.append(signed(plane, channel, unit_of(info, i)) if both
                       else mapped(plane, name, unit_of(info, i), channel))
     return panels

@@ -58,7 +58,7 @@ def sample_figure(sample: SampleLike, names: Sequence[str] | None = None, palett
             shares = [float((label == i).mean()) for i in seen]
             key = legend([labels[i] for i in seen], colours[seen], shares)
             panels.append(Panel(key, "classes", fixed=True))
-    columns = 2 if len(panels) in (2, 4) else 3
+    columns = 2 if len(panels) in (2, 4) else 3 if len(panels) < 10 else 4
     return figure(title or f"Sample {sample.id}", note, panels, columns)
 
 
