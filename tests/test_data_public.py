@@ -116,7 +116,9 @@ def test_nyu_depth_v2(tmp_path: Path) -> None:
         image(tmp_path / f"RGB/{name}.jpg")
         gray(tmp_path / f"Label/{name}.png", [0, 1, 40, 255])
     image(tmp_path / "Depth/1.png", channels=1, dtype=np.uint16)
-    image(tmp_path / "HHA/2.jpg")
+    hha = np.full((H, W, 3), (124, 60, 90), np.uint8)  # 31000 / 124 = 250 cm
+    (tmp_path / "HHA").mkdir()
+    Image.fromarray(hha).save(tmp_path / "HHA/2.jpg", quality=100)
     text(tmp_path / "train.txt", "1", "2")
     text(tmp_path / "test.txt", "2")
     converter = Converter()
@@ -125,9 +127,11 @@ def test_nyu_depth_v2(tmp_path: Path) -> None:
     assert len(dataset.classes) == 40
     assert (names(dataset)[0], names(dataset)[4], names(dataset)[39]) == ("wall", "chair", "other prop")
     assert column(dataset)[:4] == [255, 0, 39, 255]
-    dataset.load(1)
-    assert [(call[0].parent.name, call[4]) for call in converter.calls] == [
-        ("Depth", {"depth_unit": "mm"}), ("HHA", {"depth_unit": "hha"})]
+    assert converter.calls == [(tmp_path / "Depth/1.png", "depth", (H, W), None, {"depth_unit": "mm"})]
+    depth, valid, inverse = dataset.load(1).sensors["depth"]
+    np.testing.assert_allclose(depth, 2.5, atol=0.05)
+    np.testing.assert_allclose(inverse, 0.4, atol=0.01)
+    assert (valid == 1).all()
 
 
 def mcubes(root: Path, angle: np.ndarray, doubled: bool) -> None:

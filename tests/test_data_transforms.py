@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from armseg_core.conversion import to_tensor
 from armseg_core.data.sample import Sample
 from armseg_core.data.transforms import Augment, flip, flip_tensor, jitter, random_crop
 from armseg_core.errors import UsageError
@@ -70,6 +74,21 @@ def test_flip_of_stokes_is_the_stokes_of_the_mirrored_scene() -> None:
     mirrored_scene = stokes_tensor(np.pi - angle[:, ::-1], degree[:, ::-1], s0[:, ::-1])
     flipped = flip_tensor(stokes_tensor(angle, degree, s0), "polarization")
     np.testing.assert_allclose(flipped, mirrored_scene, atol=1e-5)
+
+
+def test_flip_of_a_mosaic_before_conversion_is_the_flip_of_the_stokes_tensor_after_it(tmp_path: Path) -> None:
+    """Mirroring the raw mosaic swaps its columns, and a polarizer at 45 degrees becomes one at 135."""
+    mosaic = np.random.default_rng(2).integers(200, 3800, (H, W)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "plain.png"), mosaic)
+    cv2.imwrite(str(tmp_path / "mirrored.png"), mosaic[:, ::-1])
+
+    def convert(name: str, pattern: str) -> np.ndarray:
+        options = {"pattern": pattern, "bits": 12}
+        return to_tensor(tmp_path / name, modality="polarization", options=options).frames[0]
+
+    after = flip_tensor(convert("plain.png", "90,45,135,0"), "polarization")
+    before = convert("mirrored.png", "135,90,0,45")
+    np.testing.assert_allclose(before, after, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(12))

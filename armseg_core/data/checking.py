@@ -113,7 +113,8 @@ def _open_splits(kind: type[DataSet], folder: Path, findings: Findings,
         try:
             splits[split] = kind(folder, split, to_tensor=to_tensor)
         except ArmsegError as error:
-            findings.add("split", f"split '{split}' cannot be used: {error.what}", error.where or folder)
+            what = error.what if f"'{split}'" in error.what else f"split '{split}': {error.what}"
+            findings.add("split", what, error.where or folder)
     if splits and "train" not in splits:
         findings.add("no_train", f"there is no split 'train' (only {', '.join(splits)})", folder)
     return splits

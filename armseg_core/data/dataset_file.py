@@ -48,13 +48,20 @@ PLACEHOLDERS = ("id", "parent", "stem")
 
 def _check_template(text: str) -> str:
     """A path template that names the sample; relative, so that a data set can be moved as a whole."""
-    try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    except ValueError as error:
-        raise ValueError("a path with balanced { }") from error
-    if any(name not in PLACEHOLDERS for name in fields) or not {"id", "stem"} & set(fields):
+    if not {"id", "stem"} & _check_fields(text, "path"):
         raise ValueError("a path with {id}, such as rgb/{id}.png")
     return _check_inside(text)
+
+
+def _check_fields(text: str, where: str) -> set[str]:
+    """The names in braces in a path, all of them known."""
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"{where} with balanced {{ }}") from error
+    if not fields <= set(PLACEHOLDERS):
+        raise ValueError(f"{where} with no other braces than {{id}}, {{parent}} and {{stem}}")
+    return fields
 
 
 def _check_inside(text: str) -> str:
@@ -152,6 +159,8 @@ class DataSetFile(Options):
                              f"{self.ignore_index}, got {wrong}")
         for name, row in self.modalities.items():
             _parse_options(name, row.options)
+            for option in path_options(name) & set(row.options):
+                _check_fields(str(row.options[option]), f"modalities.{name}.options.{option}")
         return self
 
     @property

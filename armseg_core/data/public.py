@@ -17,7 +17,12 @@ from armseg_core.data import public_classes as classes_of
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.folder import fill, read_ids, read_lines
 from armseg_core.data.images import read_color_label, read_label
-from armseg_core.data.public_sensors import aolp_pair_tensor, event_moments_tensor, event_picture_tensor
+from armseg_core.data.public_sensors import (
+    aolp_pair_tensor,
+    event_moments_tensor,
+    event_picture_tensor,
+    hha_depth_tensor,
+)
 from armseg_core.errors import DataSetError
 from armseg_core.tensorfile import SensorTensor
 
@@ -154,10 +159,14 @@ class NYUDepthV2(PublicDataSet):
         markers=(("RGB", "Label", "Depth", "train.txt"), ("RGB", "Label", "HHA", "train.txt")),
         lists={"train": "train.txt", "val": "val.txt", "test": "test.txt"},
         rgb=("RGB/{id}.jpg", "RGB/{id}.png"), label=("Label/{id}.png",), zero_is_ignored=True,
-        sensors={"depth": ("Depth/{id}.png", "HHA/{id}.jpg", "HHA/{id}.png")})
+        sensors={"depth": ("Depth/{id}.png", "HHA/{id}.jpg", "HHA/{id}.png")},
+        options={"depth": {"depth_unit": "mm"}})
 
-    def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
-        return {"depth_unit": "hha" if self.sensor_path(sample_id, modality).parent.name == "HHA" else "mm"}
+    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
+                    options: dict[str, Any]) -> SensorTensor:
+        if path.parent.name == "HHA":
+            return hha_depth_tensor(path, size)
+        return super().make_sensor(path, modality, size, time_us, options)
 
 
 class MCubeS(PublicDataSet):

@@ -50,6 +50,18 @@ def aolp_pair_tensor(root: Path, sample_id: str, cut_columns: int, size: tuple[i
     return model_sensor("polarization", frame, size, "DoLP and AoLP")
 
 
+def hha_depth_tensor(path: Path, size: tuple[int, int]) -> SensorTensor:
+    """HHA image -> (depth m, valid, inverse depth 1/m).
+
+    Its first channel is 31000 / depth in cm (Gupta ECCV 2014). 8 bits: the step is 0.08 m at 5 m and 0.3 m at
+    10 m, and everything below 1.22 m is 1.22 m.
+    """
+    disparity = read_rgb(path)[..., 0].astype(np.float32)
+    valid = disparity > 0
+    depth = np.where(valid, 310 / np.maximum(disparity, 1), 0)
+    return model_sensor("depth", np.stack([depth, valid, disparity / 310]), size, "HHA")
+
+
 def event_moments_tensor(path: Path, size: tuple[int, int]) -> SensorTensor:
     """Ev-SegNet's 6 channels (H, W, 6) -> approximate signed voxel grid with DSEC normalisation.
 
