@@ -11,12 +11,18 @@ import typer
 def command(
     out: Annotated[Path, typer.Argument(help="Folder to write the data set to.", metavar="OUT")],
     scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 20,
-    seed: Annotated[int, typer.Option(help="Scene i depends only on (seed, i), the size and the version.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Scene i depends only on (seed, i), the size and the version.")
+    ] = 0,
     size: Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT, both even.")] = "160x128",
     workers: Annotated[int, typer.Option(help="Processes that render at the same time.")] = 1,
     sensors: Annotated[str, typer.Option(help="Comma-separated sensors to write, or 'all'.")] = "all",
-    light_field_every: Annotated[int, typer.Option(
-        help="Keep every k-th row and column of the 9x9 light-field views: 1, 2 (5x5) or 4 (3x3).")] = 1,
+    light_field_every: Annotated[
+        int,
+        typer.Option(
+            help="Keep every k-th row and column of the 9x9 light-field views: 1, 2 (5x5) or 4 (3x3)."
+        ),
+    ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Write simulated street scenes: RGB, labels and raw files of all sensors, as a folder data set.
@@ -32,8 +38,16 @@ def command(
     from armseg_core.simulate import simulate
 
     start = time.perf_counter()
-    simulate(out, scenes, seed=seed, size=parse_size(size), sensors=parse_modalities(sensors), workers=workers,
-             progress=not quiet, light_field_every=light_field_every)
+    simulate(
+        out,
+        scenes,
+        seed=seed,
+        size=parse_size(size),
+        sensors=parse_modalities(sensors),
+        workers=workers,
+        progress=not quiet,
+        light_field_every=light_field_every,
+    )
     seconds = time.perf_counter() - start
     typer.echo(f"{scenes} scenes in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
     typer.echo(f"Next: armseg check {out}")

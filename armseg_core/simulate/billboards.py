@@ -1,9 +1,9 @@
 """Cut-out standees: a flat panel that carries the perspective picture of a car or a person.
 
-The picture is what the reference camera would see of the real thing at its place further back, shading and the shadow
-on the road included (a trompe-l'oeil: the shadow is painted on the road). From the reference camera the panel
-therefore looks exactly like the real thing; a sensor that measures distance, parallax, polarization or heat sees
-a nearer flat sheet of paper.
+The picture is what the reference camera would see of the real thing at its place further back, shading and
+the shadow on the road included (a trompe-l'oeil: the shadow is painted on the road). From the reference
+camera the panel therefore looks exactly like the real thing; a sensor that measures distance, parallax,
+polarization or heat sees a nearer flat sheet of paper.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from armseg_core.simulate import classes as C
-from armseg_core.simulate.raycast import Camera, Cutout
+from armseg_core.simulate.camera import Camera
+from armseg_core.simulate.raycast import Cutout
 from armseg_core.simulate.scene import Mover, Scene
 from armseg_core.simulate.shading import Hits, Stage
 from armseg_core.simulate.world import PRINT, Surface, World
@@ -22,7 +23,7 @@ SAMPLES = 3  # print resolution: samples per camera pixel, per axis
 def add_billboards(scene: Scene, world: World) -> None:
     """Add the panels of all billboards of the scene to a world (and the painted shadows to its casters)."""
     for mover in scene.movers:
-        if mover.label == C.BILLBOARD:
+        if mover.is_painted:
             _add_billboard(scene, world, mover)
 
 
@@ -47,16 +48,18 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
     normal = r @ np.array([np.sin(mover.turn), 0.0, -np.cos(mover.turn)])
     u = r @ np.array([np.cos(mover.turn), 0.0, np.sin(mover.turn)])
     v = r[:, 1]
-    slopes = np.array([[(x - camera.cx) / camera.focal, (y - camera.cy) / camera.focal, 1.0]
-                       for x in (x0 - 1, x1) for y in (y0 - 1, y1)]) @ r.T
-    points = camera.position + slopes * ((foot - camera.position) @ normal / (slopes @ normal))[:, None]
+    edges = [[(x - camera.cx) / camera.focal, (y - camera.cy) / camera.focal, 1.0]
+             for x in (x0 - 1, x1) for y in (y0 - 1, y1)]
+    rays = np.array(edges) @ r.T
+    points = camera.position + rays * ((foot - camera.position) @ normal / (rays @ normal))[:, None]
     a, b = (points - foot) @ u, (points - foot) @ v
     centre = foot + u * (a.max() + a.min()) / 2 + v * (b.max() + b.min()) / 2
-    row = world.add(Surface(C.BILLBOARD, (0.5, 0.5, 0.5), contrast=0.0, celsius=mover.celsius["side" if mover.is_car
-                            else "cloth"], spread=0.1, emissivity=0.93, kind=PRINT, object=mover.number),
-                    centre, [u, v])
-    world.shapes.append(Cutout((row,), centre, u * (a.max() - a.min()) / 2, v * (b.max() - b.min()) / 2, mask=mask,
-                               image=image, corner=(int(y0), int(x0)), reference=camera))
+    paper = Surface(C.BILLBOARD, (0.5, 0.5, 0.5), contrast=0.0, emissivity=0.93, kind=PRINT,
+                    object=mover.number,
+                    celsius=mover.celsius["side" if mover.is_car else "cloth"], spread=0.1)
+    row = world.add(paper, centre, [u, v])
+    world.shapes.append(Cutout((row,), centre, u * (a.max() - a.min()) / 2, v * (b.max() - b.min()) / 2,
+                               mask=mask, image=image, corner=(int(y0), int(x0)), reference=camera))
     world.casters.extend(ghost.casters)
 
 
@@ -68,5 +71,3 @@ class _Window(Camera):
         self.dirs = np.ascontiguousarray(self.dirs[:, y0:y1, x0:x1])
         self.size = (y1 - y0, x1 - x0)
         self.cx, self.cy = self.cx - x0, self.cy - y0
-
-

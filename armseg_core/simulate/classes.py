@@ -41,8 +41,10 @@ CLASSES: tuple[SimulatedClass, ...] = (
     SimulatedClass("dark_patch", (60, 30, 90), ("asphalt repair", "dark asphalt"), "a dark asphalt patch"),
 )
 NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
-(GROUND, BUILDING, SKY, VEGETATION, PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING, WATER,
- DARK_PATCH) = range(len(CLASSES))
+(GROUND, BUILDING, SKY, VEGETATION, PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING,
+ WATER, DARK_PATCH) = range(len(CLASSES))
+_CAPTION_ORDER = (PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING, WATER, DARK_PATCH,
+                  VEGETATION, BUILDING)
 
 
 def caption_of(shares, night: bool, minimum: float = 0.004) -> str:
@@ -50,7 +52,6 @@ def caption_of(shares, night: bool, minimum: float = 0.004) -> str:
 
     shares: (13,) fraction of the pixels per class. Classes below `minimum` are left out.
     """
-    things = [CLASSES[i].phrase for i in (PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING,
-                                          WATER, DARK_PATCH, VEGETATION, BUILDING) if shares[i] >= minimum]
-    listed = things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1] if things else "nothing"
+    things = [CLASSES[i].phrase for i in _CAPTION_ORDER if shares[i] >= minimum] or ["nothing"]
+    listed = " and ".join(filter(None, [", ".join(things[:-1]), things[-1]]))
     return f"a street {'at night' if night else 'by day'} with {listed}"

@@ -5,12 +5,15 @@ Object axes: forward (heading), down, lateral; the object stands at (x, z) on th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from armseg_core.simulate.raycast import Capsule, Ellipsoid, Polyhedron, Shape
-from armseg_core.simulate.world import Surface, World
+from armseg_core.simulate.world import Color, Surface, World, times
+
+Plane = tuple[Sequence[float], Sequence[float]]  # outward normal, point on the face; object axes
 
 _DIRECTIONS = np.array([v for v in np.ndindex(3, 3, 3) if v != (1, 1, 1)], np.float64) - 1
 _DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)  # 26 directions of a cube
@@ -38,21 +41,16 @@ def add_shape(world: World, shape: Shape) -> None:
     cast_shadow(world, shape)
 
 
-def polyhedron(surfaces: tuple[int, ...], planes: list[tuple[tuple[float, float, float], tuple[float, float, float]]],
-               axes: np.ndarray, position: np.ndarray) -> Polyhedron:
-    """A convex body from (outward normal, point on the face) pairs in object axes."""
+def polyhedron(surfaces: tuple[int, ...], planes: Sequence[Plane], axes: np.ndarray,
+               position: np.ndarray) -> Polyhedron:
+    """A convex body with six faces: +forward, -forward, top, bottom, +lateral, -lateral."""
     normals = np.array([p[0] for p in planes], float)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     offsets = np.einsum("fk,fk->f", normals, np.array([p[1] for p in planes], float))
-    # faces come in the order +forward, -forward, -down (top), +down (bottom), +lateral, -lateral
-    vertices = []
-    for f in (0, 1):
-        for d in (2, 3):
-            for s in (4, 5):
-                rows = [f, d, s]
-                vertices.append(np.linalg.solve(normals[rows], offsets[rows]))
-    world_normals = normals @ axes
-    return Polyhedron(surfaces, world_normals, offsets + world_normals @ position, np.array(vertices) @ axes + position)
+    trios = [[f, d, s] for f in (0, 1) for d in (2, 3) for s in (4, 5)]
+    vertices = np.array([np.linalg.solve(normals[trio], offsets[trio]) for trio in trios])
+    turned = normals @ axes
+    return Polyhedron(surfaces, turned, offsets + turned @ position, vertices @ axes + position)
 
 
 @dataclass(frozen=True)
@@ -64,70 +62,70 @@ class CarLook:
     belt: float  # height of the hood line
     roof: float
     cabin: tuple[float, float, float, float]  # rear base, rear top, front top, front base along the length
-    paint: tuple[float, float, float]
-    accent: tuple[float, float, float]
+    paint: Color
+    accent: Color
     texture: str
     contrast: float
-    offset: tuple[float, float, float]  # texture origin
+    offset: np.ndarray  # texture origin, object axes
 
 
 def draw_car(rng: np.random.Generator) -> CarLook:
-    length = rng.uniform(3.7, 4.7)
-    belt, kind = rng.uniform(0.82, 0.95), rng.integers(3)
-    half = length / 2
-    cabin = [(-0.80 * half, -0.55 * half, 0.02 * half, 0.42 * half),
-             (-0.96 * half, -0.88 * half, 0.05 * half, 0.45 * half),
-             (-0.98 * half, -0.92 * half, 0.45 * half, 0.78 * half)][kind]
-    hue = rng.uniform(0, 1)
-    paint = _color(hue, rng.choice([0.1, 0.75]), rng.uniform(0.12, 0.6))
-    return CarLook(length, rng.uniform(1.65, 1.85), belt, rng.uniform(1.4, 1.55) + 0.25 * (kind == 2), cabin, paint,
-                   _color(hue + rng.uniform(0.2, 0.5), 0.4, rng.uniform(0.2, 0.7)),
-                   str(rng.choice(["noise", "stripes", "plates", "dirt"])), rng.uniform(0.3, 0.7),
-                   tuple(rng.uniform(0, 9, 3)))
+    """A saloon, an estate or a van of random size and paint."""
+    length, belt, kind = float(rng.uniform(3.7, 4.7)), float(rng.uniform(0.82, 0.95)), int(rng.integers(3))
+    a, b, c, d = ((-0.80, -0.55, 0.02, 0.42), (-0.96, -0.88, 0.05, 0.45), (-0.98, -0.92, 0.45, 0.78))[kind]
+    half, hue = length / 2, rng.uniform(0, 1)
+    return CarLook(
+        length=length, width=float(rng.uniform(1.65, 1.85)), belt=belt,
+        roof=float(rng.uniform(1.4, 1.55)) + (0.25 if kind == 2 else 0.0),
+        cabin=(a * half, b * half, c * half, d * half),
+        paint=_color(hue, rng.choice([0.1, 0.75]), rng.uniform(0.12, 0.6)),
+        accent=_color(hue + rng.uniform(0.2, 0.5), 0.4, rng.uniform(0.2, 0.7)),
+        texture=str(rng.choice(["noise", "stripes", "plates", "dirt"])),
+        contrast=float(rng.uniform(0.3, 0.7)),
+        offset=rng.uniform(0, 9, 3))
 
 
-def _color(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
+def _color(hue: float, saturation: float, value: float) -> Color:
     """HSV in [0, 1] -> linear RGB albedo."""
     k = (np.array([0, 2 / 3, 1 / 3]) + hue) % 1 * 6
     rgb = np.clip(np.abs(k - 3) - 1, 0, 1)
     rgb = value * (1 - saturation + saturation * rgb)
-    return tuple(float(c) for c in rgb)
+    return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
 def add_car(world: World, look: CarLook, position: np.ndarray, heading: float, label: int, number: int,
             celsius: dict[str, float]) -> None:
-    """position: (3,) on the ground. celsius: temperature of paint, hood, front, side, glass, wheel."""
+    """Body, cabin and wheels.
+
+    position: (3,) on the ground. celsius: temperature of paint, hood, front, side, glass, wheel.
+    """
     axes = heading_axes(heading)
-    anchor = position + np.asarray(look.offset) @ axes
+    anchor = position + look.offset @ axes
     frame = np.stack([axes[0] + 0.3 * axes[2], axes[1] + 0.55 * axes[2]])
 
     def paint(part: str, dark: float = 1.0) -> int:
-        return world.add(Surface(label, tuple(dark * c for c in look.paint), tuple(dark * c for c in look.accent),
-                                 look.texture, 110.0, look.contrast, celsius[part], 0.3, 0.93, 1.5, 1.0,
-                                 object=number), anchor, frame)
+        coat = Surface(label, times(look.paint, dark), times(look.accent, dark), look.texture, 110.0,
+                       look.contrast, celsius[part], 0.3, 0.93, index=1.5, object=number)
+        return world.add(coat, anchor, frame)
 
-    def glass() -> int:
-        return world.add(Surface(label, (0.03, 0.035, 0.04), (0.14, 0.15, 0.16), "plates", 70.0, 0.6,
-                                 celsius["glass"], 0.2, 0.9, 1.5, 1.0, object=number), anchor, frame)
-
-    half, side, belt = look.length / 2, look.width / 2, look.belt
-    sill = 0.22
+    half, side, belt, sill = look.length / 2, look.width / 2, look.belt, 0.22
     body = [((1, -0.12, 0), (half, -0.5, 0)), ((-1, -0.1, 0), (-half, -0.5, 0)),
             ((0.05, -1, 0), (half, -belt + 0.05, 0)), ((0, 1, 0), (0, -sill, 0)),
             ((0, -0.14, 1), (0, -0.4, side)), ((0, -0.14, -1), (0, -0.4, -side))]
     sides = paint("side")
-    add_shape(world, polyhedron((paint("front"), paint("paint"), paint("hood"), paint("side", 0.2), sides, sides),
-                                body, axes, position))
+    faces = (paint("front"), paint("paint"), paint("hood"), paint("side", 0.2), sides, sides)
+    add_shape(world, polyhedron(faces, body, axes, position))
     rear0, rear1, front1, front0 = look.cabin
     top = look.roof - belt
     cabin = [((top, -(front0 - front1), 0), (front0, -belt + 0.03, 0)),
              ((-top, -(rear1 - rear0), 0), (rear0, -belt + 0.03, 0)),
              ((0, -1, 0), (0, -look.roof, 0)), ((0, 1, 0), (0, -belt + 0.12, 0)),
              ((0, -0.35, 1), (0, -belt, side - 0.08)), ((0, -0.35, -1), (0, -belt, -side + 0.08))]
-    window = glass()
-    add_shape(world, polyhedron((window, window, paint("paint"), window, window, window), cabin, axes, position))
-    tyre = world.add(Surface(label, (0.02, 0.02, 0.02), (0.12, 0.12, 0.12), "plates", 160.0, 0.7, celsius["wheel"], 0.4,
-                             0.95, object=number), anchor, frame)
+    glass = world.add(Surface(label, (0.03, 0.035, 0.04), (0.14, 0.15, 0.16), "plates", 70.0, 0.6,
+                              celsius["glass"], 0.2, 0.9, index=1.5, object=number), anchor, frame)
+    add_shape(world, polyhedron((glass, glass, paint("paint"), glass, glass, glass), cabin, axes, position))
+    tyre = world.add(Surface(label, (0.02, 0.02, 0.02), (0.12, 0.12, 0.12), "plates", 160.0, 0.7,
+                             celsius["wheel"], 0.4, object=number), anchor, frame)
     for f in (-0.62, 0.6):
         for s in (-1, 1):
             centre = position + np.array([f * half, -0.32, s * (side - 0.06)]) @ axes
@@ -142,51 +140,58 @@ class PersonLook:
     girth: float
     phase: float  # of the walk, radians
     stride: float  # swing of the legs, radians
-    skin: tuple[float, float, float]
-    hair: tuple[float, float, float]
-    top: tuple[float, float, float]
-    top2: tuple[float, float, float]
-    legs: tuple[float, float, float]
+    skin: Color
+    hair: Color
+    top: Color
+    top2: Color
+    legs: Color
     texture: str
     contrast: float
-    offset: tuple[float, float, float]
+    offset: np.ndarray  # texture origin, object axes
 
 
 def draw_person(rng: np.random.Generator) -> PersonLook:
-    tone = rng.uniform(0.12, 0.55)
-    hue = rng.uniform(0, 1)
-    return PersonLook(rng.uniform(1.58, 1.92), rng.uniform(0.9, 1.2), rng.uniform(0, 2 * np.pi),
-                      rng.uniform(0.35, 0.55), (tone, tone * 0.72, tone * 0.55), _color(0.08, 0.5, rng.uniform(0.02, 0.3)),
-                      _color(hue, rng.uniform(0.1, 0.8), rng.uniform(0.12, 0.65)),
-                      _color(hue + rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.7), rng.uniform(0.05, 0.7)),
-                      _color(rng.uniform(0, 1), rng.uniform(0, 0.5), rng.uniform(0.04, 0.35)),
-                      str(rng.choice(["stripes", "plaid", "noise", "plates"])), rng.uniform(0.4, 0.9),
-                      tuple(rng.uniform(0, 9, 3)))
+    """A human figure of random size, pose of walking and clothes."""
+    tone, hue = float(rng.uniform(0.12, 0.55)), rng.uniform(0, 1)
+    return PersonLook(
+        height=float(rng.uniform(1.58, 1.92)), girth=float(rng.uniform(0.9, 1.2)),
+        phase=float(rng.uniform(0, 2 * np.pi)), stride=float(rng.uniform(0.35, 0.55)),
+        skin=(tone, tone * 0.72, tone * 0.55), hair=_color(0.08, 0.5, rng.uniform(0.02, 0.3)),
+        top=_color(hue, rng.uniform(0.1, 0.8), rng.uniform(0.12, 0.65)),
+        top2=_color(hue + rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.7), rng.uniform(0.05, 0.7)),
+        legs=_color(rng.uniform(0, 1), rng.uniform(0, 0.5), rng.uniform(0.04, 0.35)),
+        texture=str(rng.choice(["stripes", "plaid", "noise", "plates"])),
+        contrast=float(rng.uniform(0.4, 0.9)),
+        offset=rng.uniform(0, 9, 3))
 
 
 def add_person(world: World, look: PersonLook, position: np.ndarray, heading: float, phase: float, label: int,
                number: int, celsius: dict[str, float]) -> None:
-    """position: (3,) on the ground. phase: of the walk cycle. celsius: temperature of skin, cloth, hair."""
+    """Torso, head, hair, legs and arms.
+
+    position: (3,) on the ground. phase: of the walk cycle. celsius: temperature of skin, cloth, hair.
+    """
     axes = heading_axes(heading)
-    anchor = position + np.asarray(look.offset) @ axes
+    anchor = position + look.offset @ axes
     frame = np.stack([axes[0] + 0.6 * axes[2], axes[1] + 0.2 * axes[2]])
 
-    def surface(color, second, part: str, texture: str, contrast: float) -> int:
+    def surface(color: Color, second: Color, part: str, texture: str, contrast: float) -> int:
         return world.add(Surface(label, color, second, texture, 260.0, contrast, celsius[part], 0.3, 0.98,
                                  object=number), anchor, frame)
 
-    skin = surface(look.skin, tuple(0.6 * c for c in look.skin), "skin", "noise", 0.4)
-    hair = surface(look.hair, tuple(0.3 * c for c in look.hair), "hair", "noise", 0.6)
+    skin = surface(look.skin, times(look.skin, 0.6), "skin", "noise", 0.4)
+    hair = surface(look.hair, times(look.hair, 0.3), "hair", "noise", 0.6)
     top = surface(look.top, look.top2, "cloth", look.texture, look.contrast)
-    legs = surface(look.legs, tuple(0.35 * c for c in look.legs), "cloth", "noise", 0.5)
+    legs = surface(look.legs, times(look.legs, 0.35), "cloth", "noise", 0.5)
     h, g = look.height, look.girth
 
     def point(forward: float, up: float, lateral: float) -> np.ndarray:
         return position + np.array([forward, -up, lateral]) @ axes
 
-    add_shape(world, Ellipsoid((top,), point(0, 0.685 * h, 0), np.array([0.135 * g, 0.2 * h, 0.215 * g]), axes.T))
-    add_shape(world, Ellipsoid((skin,), point(0.02, 0.925 * h, 0), np.array([0.1, 0.075 * h, 0.085]), axes.T))
-    add_shape(world, Ellipsoid((hair,), point(-0.015, 0.942 * h, 0), np.array([0.105, 0.066 * h, 0.092]), axes.T))
+    for row, centre, radii in ((top, point(0, 0.685 * h, 0), (0.135 * g, 0.2 * h, 0.215 * g)),
+                               (skin, point(0.02, 0.925 * h, 0), (0.1, 0.075 * h, 0.085)),
+                               (hair, point(-0.015, 0.942 * h, 0), (0.105, 0.066 * h, 0.092))):
+        add_shape(world, Ellipsoid((row,), centre, np.array(radii), axes.T))
     for s in (-1, 1):
         swing = look.stride * np.sin(phase + (np.pi if s > 0 else 0))
         foot = point(0.46 * h * np.sin(swing), 0.5 * h - 0.46 * h * np.cos(swing), s * 0.09)
@@ -198,7 +203,8 @@ def add_person(world: World, look: PersonLook, position: np.ndarray, heading: fl
 
 def add_building(world: World, surface: Surface, corner: np.ndarray, along: np.ndarray, inward: np.ndarray,
                  length: float, depth: float, height: float) -> None:
-    """A block whose front face starts at `corner` and runs `length` along `along`; it extends `depth` to `inward`."""
+    """A block whose front face starts at `corner` and runs `length` along `along`; it extends `depth` to
+    `inward`."""
     axes = np.stack([along, np.array([0.0, 1.0, 0.0]), inward])
     frame = np.stack([along + 0.7 * inward, np.array([0.0, 1.0, 0.0])])
     row = world.add(surface, corner, frame)
@@ -207,20 +213,21 @@ def add_building(world: World, surface: Surface, corner: np.ndarray, along: np.n
     add_shape(world, polyhedron((row,), planes, axes, corner))
 
 
-def add_tree(world: World, rng: np.random.Generator, position: np.ndarray, leaf: Surface, bark: Surface) -> None:
+def add_tree(world: World, rng: np.random.Generator, position: np.ndarray, leaf: Surface,
+             bark: Surface) -> None:
     """A tree (trunk and three crowns) or, half of the time, a bush; size and colour are drawn from `rng`."""
     axes = heading_axes(rng.uniform(0, 2 * np.pi))
     frame = np.stack([axes[0] + 0.5 * axes[2], axes[1] + 0.5 * axes[2]])
     leaves = world.add(leaf, position + rng.uniform(0, 9, 3), frame)
     if rng.random() < 0.5:
         r = rng.uniform(0.6, 1.3, 3) * (1.3, 0.8, 1.0)
-        for shift in (-0.7, 0.6):
-            centre = position + np.array([shift, -0.6 * r[1], 0.0]) @ axes
+        for aside in (-0.7, 0.6):
+            centre = position + np.array([aside, -0.6 * r[1], 0.0]) @ axes
             add_shape(world, Ellipsoid((leaves,), centre, r * rng.uniform(0.8, 1.1, 3), axes.T))
         return
     trunk = world.add(bark, position, frame)
     top = rng.uniform(2.0, 3.0)
     add_shape(world, Capsule((trunk,), position, position - (0, top, 0), rng.uniform(0.1, 0.2)))
     for _ in range(3):
-        centre = position + np.array([*rng.uniform(-0.8, 0.8, 1), -top - rng.uniform(0.1, 1.5), rng.uniform(-0.8, 0.8)])
-        add_shape(world, Ellipsoid((leaves,), centre, rng.uniform(0.9, 1.6, 3), axes.T))
+        shift = np.array([rng.uniform(-0.8, 0.8), -top - rng.uniform(0.1, 1.5), rng.uniform(-0.8, 0.8)])
+        add_shape(world, Ellipsoid((leaves,), position + shift, rng.uniform(0.9, 1.6, 3), axes.T))

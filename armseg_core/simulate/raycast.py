@@ -12,108 +12,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from armseg_core.simulate.camera import Camera
+
 FAR = 300.0  # metres; beyond this the ground is sky
 INF = np.float32(np.inf)
 
 
-def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """Camera-to-world rotation (3, 3): yaw turns right, pitch turns down, roll clockwise; radians."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    r_yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    r_pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    r_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return r_yaw @ r_pitch @ r_roll
-
-
-class Camera:
-    """A pinhole camera: size (H, W), focal length in pixels, position (3,), camera-to-world rotation (3, 3).
-
-    Pixel (row i, column j) has its centre at image coordinates (j, i); the principal point is the image centre.
-    """
-
-    def __init__(self, size: tuple[int, int], focal: float, position, to_world) -> None:
-        self.size, self.focal = size, float(focal)
-        self.position = np.asarray(position, np.float64)
-        self.to_world = np.asarray(to_world, np.float64)
-        h, w = size
-        self.cx, self.cy = (w - 1) / 2, (h - 1) / 2
-        x = (np.arange(w) - self.cx) / focal
-        y = (np.arange(h) - self.cy) / focal
-        self._set_dirs(np.broadcast_to(x, (h, w)), np.broadcast_to(y[:, None], (h, w)))
-
-    def _set_dirs(self, x: np.ndarray, y: np.ndarray) -> None:
-        r = self.to_world
-        self.dirs = np.stack([r[i, 0] * x + r[i, 1] * y + r[i, 2] for i in range(3)]).astype(np.float32)  # (3, H, W)
-
-    @property
-    def intrinsics(self) -> np.ndarray:
-        return np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1.0]])
-
-    def scaled(self, factor: int) -> Camera:
-        """The same view with `factor` x `factor` samples inside every pixel."""
-        h, w = self.size
-        return Camera((h * factor, w * factor), self.focal * factor, self.position, self.to_world)
-
-    def slopes(self, points: np.ndarray, origin=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World points (..., 3) -> x / z, y / z and z in camera axes."""
-        p = (points - (self.position if origin is None else origin)) @ self.to_world
-        z = p[..., 2]
-        safe = np.where(np.abs(z) < 1e-6, 1e-6, z)
-        return p[..., 0] / safe, p[..., 1] / safe, z
-
-    def boxes(self, corners: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        """Image boxes (K, 4) int y0, y1, x0, x1 that contain the shapes whose hulls have corners (K, 8, 3)."""
-        h, w = self.size
-        x, y, z = self.slopes(corners[None], origins[:, None, None])  # (B, K, 8)
-        behind = (z < 0.1).any(axis=(0, 2))
-        all_behind = (z < 0.1).all(axis=(0, 2))
-        x0 = np.floor(x.min(axis=(0, 2)) * self.focal + self.cx)
-        x1 = np.ceil(x.max(axis=(0, 2)) * self.focal + self.cx) + 1
-        y0 = np.floor(y.min(axis=(0, 2)) * self.focal + self.cy)
-        y1 = np.ceil(y.max(axis=(0, 2)) * self.focal + self.cy) + 1
-        x0, x1 = np.where(behind, 0, x0), np.where(behind, w, x1)
-        y0, y1 = np.where(behind, 0, y0), np.where(behind, h, y1)
-        x1 = np.where(all_behind, 0, x1)
-        return np.stack([np.clip(y0, 0, h), np.clip(y1, 0, h), np.clip(x0, 0, w), np.clip(x1, 0, w)], 1).astype(int)
-
-
-class ScanCamera(Camera):
-    """Ray directions of a scanning LiDAR: one row per beam (elevation, up positive), one column per azimuth (right
-    positive), both in radians and increasing along columns."""
-
-    def __init__(self, elevation: np.ndarray, azimuth: np.ndarray, position, to_world) -> None:
-        self.size, self.focal = (len(elevation), len(azimuth)), len(azimuth) / (azimuth[-1] - azimuth[0])
-        self.position, self.to_world = np.asarray(position, np.float64), np.asarray(to_world, np.float64)
-        self.azimuth = azimuth
-        x = np.broadcast_to(np.tan(azimuth), self.size)
-        y = -np.tan(elevation)[:, None] / np.cos(azimuth)
-        self.slope_x, self.slope_y = x, y
-        self._set_dirs(x, y)
-
-    def boxes(self, corners: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        h, w = self.size
-        x, _, z = self.slopes(corners[None], origins[:, None, None])
-        behind = (z < 0.1).any(axis=(0, 2))
-        x0 = np.searchsorted(self.azimuth, np.arctan(x.min(axis=(0, 2))), "left")
-        x1 = np.searchsorted(self.azimuth, np.arctan(x.max(axis=(0, 2))), "right")
-        x0, x1 = np.where(behind, 0, x0), np.where(behind, w, x1)
-        x1 = np.where((z < 0.1).all(axis=(0, 2)), 0, x1)
-        return np.stack([np.zeros_like(x0), np.full_like(x0, h), x0, x1], 1).astype(int)
-
-
 @dataclass
 class Shape:
-    """A convex shape. `surfaces`: rows of the world's surface table, one per face (or one for the whole shape)."""
+    """A convex shape. `surfaces`: rows of the world's surface table, one per face (or one for the whole
+    shape)."""
 
     surfaces: tuple[int, ...]
     corners: np.ndarray = field(init=False)  # (8, 3) points whose convex hull contains the shape
 
     def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
-        """origins (B, 3) float32, directions (3, h, w) float32 -> z-depth (B, h, w) float32, inf where missed."""
+        """origins (B, 3) float32, directions (3, h, w) float32 -> z-depth (B, h, w) float32, inf where
+        missed."""
         raise NotImplementedError
 
     def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
-        """Points on the surface (3, n) float32 -> outward unit normals, (3, n) or (3, 1) where they are all equal."""
+        """Points on the surface (3, n) float32 -> outward unit normals, (3, n) or (3, 1) where they are all
+        equal."""
         raise NotImplementedError
 
 
@@ -160,8 +80,12 @@ class Polyhedron(Shape):
         seen = np.flatnonzero((origins @ self.face_normals.T > self.offsets).any(0))
         if len(seen) < 2:
             return np.full(p.shape[1], seen[0] if len(seen) else 0)
-        distance = np.stack([np.abs(n[0] * p[0] + n[1] * p[1] + n[2] * p[2] - d)
-                             for n, d in zip(self.face_normals[seen], self.offsets[seen], strict=True)])
+        distance = np.stack(
+            [
+                np.abs(n[0] * p[0] + n[1] * p[1] + n[2] * p[2] - d)
+                for n, d in zip(self.face_normals[seen], self.offsets[seen], strict=True)
+            ]
+        )
         return seen[distance.argmin(0)]
 
     def normals(self, p, face=0):
@@ -239,8 +163,11 @@ class Capsule(Shape):
         low = y <= 0
         # end caps: spheres around a or b
         b2 = np.where(low, rdoa, rdoa - bard)
-        c2 = np.where(low, (np.einsum("bk,bk->b", oa, oa) - r2)[:, None, None],
-                      (np.einsum("bk,bk->b", ob, ob) - r2)[:, None, None])
+        c2 = np.where(
+            low,
+            (np.einsum("bk,bk->b", oa, oa) - r2)[:, None, None],
+            (np.einsum("bk,bk->b", ob, ob) - r2)[:, None, None],
+        )
         disc = b2 * b2 - dd * c2
         cap = low | (y >= baba)
         miss |= cap & (disc < 0)
@@ -275,8 +202,9 @@ class Panel(Shape):
         self.normal = (n / np.linalg.norm(n)).astype(np.float32)
         self.u = (self.axis_u / (self.axis_u @ self.axis_u)).astype(np.float32)
         self.v = (self.axis_v / (self.axis_v @ self.axis_v)).astype(np.float32)
-        self.corners = _pad8(np.stack([self.centre + a * self.axis_u + b * self.axis_v
-                                       for a in (-1, 1) for b in (-1, 1)]))
+        self.corners = _pad8(
+            np.stack([self.centre + a * self.axis_u + b * self.axis_v for a in (-1, 1) for b in (-1, 1)])
+        )
 
     def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (np.abs(a) <= 1) & (np.abs(b) <= 1)
@@ -317,8 +245,8 @@ class Blob(Panel):
 class Cutout(Panel):
     """A panel cut along a silhouette that is stored in panel coordinates as seen from the reference camera.
 
-    mask: (h, w) bool, image: (h, w, 3) float32 radiance; both cover image rows/columns from `corner` (row, column)
-    of `reference`, a camera with several samples per pixel.
+    mask: (h, w) bool, image: (h, w, 3) float32 radiance; both cover image rows/columns from `corner` (row,
+    column) of `reference`, a camera with several samples per pixel.
     """
 
     mask: np.ndarray | None = None
@@ -328,7 +256,8 @@ class Cutout(Panel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        assert self.reference is not None and self.mask is not None
+        assert self.reference is not None
+        assert self.mask is not None
         r = self.reference
         basis = np.stack([self.axis_u, self.axis_v, self.centre - r.position]) @ r.to_world  # (3, xyz)
         pixels = basis @ r.intrinsics.T - basis[:, 2:] * np.array([self.corner[1], self.corner[0], 0.0])
@@ -357,12 +286,13 @@ class Cutout(Panel):
         return self.image.reshape(-1, 3)[self.index(self.u @ q, self.v @ q)].T
 
 
-def cast(shapes: list[Shape], camera: Camera, origins: np.ndarray, ground: bool = True
-         ) -> tuple[np.ndarray, np.ndarray]:
+def cast(
+    shapes: list[Shape], camera: Camera, origins: np.ndarray, ground: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """The first shape that each ray meets.
 
-    origins: (B, 3) camera positions. Returns z-depth (B, H, W) float32 (inf = sky) and shape number (B, H, W) int16:
-    -1 sky, 0 ground, k = shapes[k - 1].
+    origins: (B, 3) camera positions. Returns z-depth (B, H, W) float32 (inf = sky) and shape number (B, H,
+    W) int16: -1 sky, 0 ground, k = shapes[k - 1].
     """
     origins = np.asarray(origins, np.float32)
     h, w = camera.size

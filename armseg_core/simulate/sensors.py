@@ -1,6 +1,7 @@
 """Every sensor's own physics on top of the same ray hits.
 
-All functions take the renderer of one scene and a random generator of their own, and return what the sensor records.
+All functions take the renderer of one scene and a random generator of their own, and return what the sensor
+records.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from armseg_core.simulate import classes as C
 from armseg_core.simulate.billboards import add_billboards
-from armseg_core.simulate.raycast import Camera, ScanCamera
+from armseg_core.simulate.camera import Camera, ScanCamera
 from armseg_core.simulate.scene import Scene
 from armseg_core.simulate.shading import LUMINANCE, Hits, Shadows, Stage
 
@@ -35,7 +36,7 @@ class Renderer:
         self.static = scene.static.copy()
         add_billboards(scene, self.static)
         for mover in scene.movers:
-            if mover.still:
+            if not mover.moves and not mover.is_painted:
                 mover.place(self.static, 0.0)
         self.static.static_casters = len(self.static.casters)
         self.shadows = Shadows(self.light, self.static.casters)
@@ -63,7 +64,8 @@ class Renderer:
 
 @dataclass(frozen=True)
 class Exposure:
-    """gain: radiance -> 0..1 of full scale. read, shot: noise at full scale 1 (deviation, deviation at 1.0)."""
+    """gain: radiance -> 0..1 of full scale. read, shot: noise at full scale 1 (deviation, deviation at
+    1.0)."""
 
     gain: float
     read: float
@@ -101,11 +103,13 @@ def thermal(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     kelvin = np.full(len(hits.z), sky, np.float32)
     for segment in hits.segments:
         surface = segment.surface
-        body = np.float32(surface.celsius + 273.15) + np.float32(4 * surface.spread) * (hits.pattern(segment) - 0.5)
+        body = np.float32(surface.celsius + 273.15) + np.float32(4 * surface.spread) * (
+            hits.pattern(segment) - 0.5
+        )
         emitted = np.float32(surface.emissivity) * body**4 + np.float32(1 - surface.emissivity) * sky**4
         kelvin[segment.part] = np.sqrt(np.sqrt(emitted))
     image = r.fine_image(kelvin)
-    image = cv2.GaussianBlur(image, (0, 0), 0.6)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6), np.float32)
     image += 0.05 * rng.standard_normal(image.shape, np.float32)
     image += 0.02 * rng.standard_normal((1, image.shape[1]), np.float32)
     return np.clip(np.rint(image / KELVIN_PER_COUNT), 1, 65535).astype(np.uint16)
@@ -114,8 +118,9 @@ def thermal(r: Renderer, rng: np.random.Generator) -> np.ndarray:
 def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     """(H, W) uint16 millimetres along the optical axis, 0 = no measurement.
 
-    An active depth camera: noise grows with distance; nothing comes back beyond the range limit, from the sky, at
-    grazing angles, from most of a water surface, from some of a pane; mixed pixels at edges are dropped.
+    An active depth camera: noise grows with distance; nothing comes back beyond the range limit, from the
+    sky, at grazing angles, from most of a water surface, from some of a pane; mixed pixels at edges are
+    dropped.
     """
     hits = r.hits
     z, labels, cosine = r.image(hits.depth()), r.image(hits.labels()), r.image(hits.cosine)
@@ -126,7 +131,9 @@ def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     near = cv2.erode(z, np.ones((3, 3), np.uint8))
     far = cv2.dilate(z, np.ones((3, 3), np.uint8))
     chance += np.where(far - near > 0.12 * near + 0.2, 0.4, 0.0)
-    measured = z * (1 + 0.004 * rng.standard_normal(z.shape, np.float32)) + 0.004 * rng.standard_normal(z.shape)
+    measured = z * (1 + 0.004 * rng.standard_normal(z.shape, np.float32)) + 0.004 * rng.standard_normal(
+        z.shape
+    )
     lost = (rng.random(z.shape) < chance) | (labels == C.SKY) | (z > DEPTH_LIMIT) | (z <= 0)
     return np.where(lost, 0, np.clip(np.rint(measured * 1000), 0, 65535)).astype(np.uint16)
 
@@ -142,9 +149,9 @@ def fresnel(cosine: np.ndarray, index: float) -> tuple[np.ndarray, np.ndarray]:
 def stokes(r: Renderer, hits: Hits, luminance: np.ndarray) -> np.ndarray:
     """Linear Stokes parameters (3, N) of the light that reaches the camera; S0 = luminance (N,).
 
-    A coated surface adds the mirror image of the sky, polarized perpendicular to the plane of incidence by the
-    Fresnel equations; light scattered by the body is weakly polarized in that plane; the clear sky by Rayleigh
-    scattering. The angle is counter-clockwise from the image's x axis, as seen.
+    A coated surface adds the mirror image of the sky, polarized perpendicular to the plane of incidence by
+    the Fresnel equations; light scattered by the body is weakly polarized in that plane; the clear sky by
+    Rayleigh scattering. The angle is counter-clockwise from the image's x axis, as seen.
     """
     light = r.light
     out = np.zeros((3, len(luminance)), np.float32)
@@ -187,7 +194,7 @@ def polarization(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     angle = np.radians(np.array(PATTERN, np.float32).reshape(2, 2))
     angle = np.tile(angle, ((h + 1) // 2, (w + 1) // 2))[:h, :w]
     intensity = 0.5 * (s[..., 0] + s[..., 1] * np.cos(2 * angle) + s[..., 2] * np.sin(2 * angle))
-    gain = 0.6 / max(float(np.percentile(intensity, 95)), 1e-6)
+    gain = min(0.6 / max(float(np.percentile(intensity, 95)), 1e-6), 0.93 / max(float(intensity.max()), 1e-6))
     if r.light.night:
         gain = min(gain * 0.7, 25.0)
     shot, read = (0.03, 0.004) if r.light.night else (0.008, 0.001)
@@ -201,18 +208,20 @@ def baseline(camera: Camera) -> float:
     return DISPARITY_METRES / camera.focal
 
 
-def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure, every: int = 1) -> dict[tuple[int, int],
-                                                                                                 np.ndarray]:
-    """Views {(u, v): (H, W, 3) uint8}, 1-based, u down, v right, centre (5, 5) at the reference camera.
+def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure,
+                every: int = 1) -> dict[tuple[int, int], np.ndarray]:
+    """Views {(u, v): (H, W, 3) uint8}; u counts down, v right, from 1; the middle is the reference camera.
 
-    every: keep only every k-th row and column of the 9 x 9 views, counted from the centre.
+    every: keep every k-th row and column of the 9 x 9 views, counted from the middle; the kept ones are
+    numbered anew (2: 5 x 5 views with the middle 3, 3).
     """
     step = baseline(r.camera)
     right, down = r.camera.to_world[:, 0], r.camera.to_world[:, 1]
     keep = [k for k in range(1, 10) if (k - 5) % every == 0]
-    noise = rng.standard_normal((8, *r.camera.size, 3), np.float32) * np.float32(1.0 if r.light.night else 0.5)
+    level = np.float32(1.0 if r.light.night else 0.5)
+    noise = level * rng.standard_normal((8, *r.camera.size, 3), np.float32)
     views = {}
-    for u in keep:
+    for i, u in enumerate(keep, 1):
         origins = np.stack([r.camera.position + step * ((v - 5) * right + (u - 5) * down) for v in keep])
         hits = Hits(r.stage, r.camera, origins)
         levels = hits.radiance()
@@ -220,9 +229,9 @@ def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure, every
         np.clip(levels, 0, 1, out=levels)
         np.sqrt(levels, out=levels)
         levels *= 255
-        for v, image in zip(keep, hits.unsort(levels), strict=True):
+        for j, image in enumerate(hits.unsort(levels), 1):
             image += noise[rng.integers(len(noise))]
-            views[u, v] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
+            views[i, j] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
     return views
 
 
@@ -238,8 +247,8 @@ def lidar_pose(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 def lidar(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     """(N, 4) float32 x, y, z, intensity in LiDAR axes (x forward, y left, z up)."""
     position, pose = lidar_pose(r.camera)
-    scan = ScanCamera(np.radians(np.linspace(16, -30, LIDAR_BEAMS)), np.radians(np.linspace(-36, 36, LIDAR_COLUMNS)),
-                      position, r.camera.to_world)
+    scan = ScanCamera(np.radians(np.linspace(16, -30, LIDAR_BEAMS)),
+                      np.radians(np.linspace(-36, 36, LIDAR_COLUMNS)), position, r.camera.to_world)
     hits = Hits(r.stage, scan, position[None])
     z, labels = hits.depth(), hits.labels()
     albedo = (hits.column("base") + 0.5 * hits.column("mix")) @ LUMINANCE
@@ -264,11 +273,12 @@ def event_frames(width: int) -> int:
 
 
 def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x, y (uint16), t (uint32 microseconds from the start, sorted), p (uint8) of RECORDING_US ending at the label
-    time.
+    """x, y (uint16), t (uint32 microseconds from the start, sorted), p (uint8) of RECORDING_US ending at
+    the label time.
 
-    Log intensity is linear in time between rendered frames; a pixel fires whenever it has moved by its own threshold
-    since its last event (Lichtsteiner et al. 2008; the simulation scheme of Rebecq et al., ESIM, 2018).
+    Log intensity is linear in time between rendered frames; a pixel fires whenever it has moved by its own
+    threshold since its last event (Lichtsteiner et al. 2008; the simulation scheme of Rebecq et al., ESIM,
+    2018).
     """
     frames = event_frames(r.camera.size[1])
     times = np.linspace(0, RECORDING_US, frames)
@@ -290,11 +300,17 @@ def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     parts.append(_noise_events(rng, h, w, 4.0 if r.light.night else 0.8))
     x, y, t, p = (np.concatenate([part[i] for part in parts]) for i in range(4))
     order = np.lexsort((p, x, y, t))
-    return x[order].astype(np.uint16), y[order].astype(np.uint16), t[order].astype(np.uint32), p[order].astype(np.uint8)
+    return (
+        x[order].astype(np.uint16),
+        y[order].astype(np.uint16),
+        t[order].astype(np.uint32),
+        p[order].astype(np.uint8),
+    )
 
 
 def _crossings(start, end, reference, threshold, t0, t1):
-    """Events between two frames of log intensity; moves `reference` (in place) to the last crossing of each pixel."""
+    """Events between two frames of log intensity; moves `reference` (in place) to the last crossing of each
+    pixel."""
     change = (end - reference) / threshold
     count = np.floor(np.abs(change)).astype(np.int32)
     y, x = np.nonzero(count)

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from armseg_core.simulate import textures
+from armseg_core.simulate.camera import Camera
 from armseg_core.simulate.classes import SKY
-from armseg_core.simulate.raycast import Camera, Cutout, Polyhedron, Shape, cast
+from armseg_core.simulate.raycast import Cutout, Polyhedron, Shape, cast
 from armseg_core.simulate.scene import Light
 from armseg_core.simulate.world import GROUND_SURFACE, LOOK, Surface, Table, World
 
@@ -31,9 +32,9 @@ class Shadows:
     def __init__(self, light: Light, hulls: list[np.ndarray], start: Shadows | None = None) -> None:
         """The shadows of `hulls`, added to those of `start`."""
         self.light = light
-        shape = (MAP_SIZE, MAP_SIZE)
-        self.direct = np.full(shape, 255, np.uint8) if start is None else start.direct.copy()
-        self.sky = np.full(shape, 255, np.uint8) if start is None else start.sky.copy()
+        lit = np.full((MAP_SIZE, MAP_SIZE), 255, np.uint8)
+        self.direct: np.ndarray = lit if start is None else start.direct.copy()
+        self.sky: np.ndarray = lit.copy() if start is None else start.sky.copy()
         for hull in hulls:
             if light.night:
                 below = hull[hull[:, 1] > light.lamp_at[1] + 0.1]
@@ -47,9 +48,10 @@ class Shadows:
                 _fill(self.sky, hull)
 
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of the direct and of the ambient light that arrives, (MAP_SIZE**2,) float32 each; soft edges."""
-        direct = cv2.GaussianBlur(self.direct, (5, 5), 0)
-        sky = cv2.blur(cv2.blur(self.sky, (9, 9)), (9, 9))
+        """Share of the direct and of the ambient light that arrives, (MAP_SIZE**2,) float32 each; soft
+        edges."""
+        direct = np.asarray(cv2.GaussianBlur(self.direct, (5, 5), 0), np.uint8)
+        sky = np.asarray(cv2.blur(cv2.blur(self.sky, (9, 9)), (9, 9)), np.uint8)
         one = np.linspace(0, 1, 256, dtype=np.float32)
         return one.take(direct.ravel()), (0.45 + 0.55 * one).take(sky.ravel())
 
@@ -67,7 +69,7 @@ class Stage:
         """static: the shadows of the first `static_casters` hulls of the world, which never move."""
         self.world, self.light, self.reference = world, light, reference
         self.table = Table(world)
-        moving = world.casters[0 if static is None else world.static_casters:]
+        moving = world.casters[0 if static is None else world.static_casters :]
         self.direct, self.open_sky = Shadows(light, moving, static).shares()
 
 
@@ -88,8 +90,9 @@ class Segment:
 class Hits:
     """Pixels of B views, sorted by surface so that each surface is a slice; the sky comes first.
 
-    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z = 1.
-    z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. All float32.
+    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z
+    = 1. z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. All
+    float32.
     """
 
     def __init__(self, stage: Stage, camera: Camera, origins: np.ndarray, ground: bool = True) -> None:
@@ -128,8 +131,11 @@ class Hits:
         ray = self.camera.dirs.reshape(3, -1).take(pixel, 1)
         return depth, ray, ray * reach + self.origins.T.take(view, 1)
 
-    def _split_by_surface(self, z: np.ndarray, edges: np.ndarray) -> list[tuple[slice, int, Shape | None, int]]:
-        """(slice, surface row, shape, face) of everything visible; sorts `order` by face inside each polyhedron."""
+    def _split_by_surface(
+        self, z: np.ndarray, edges: np.ndarray
+    ) -> list[tuple[slice, int, Shape | None, int]]:
+        """(slice, surface row, shape, face) of everything visible; sorts `order` by face inside each
+        polyhedron."""
         pieces: list[tuple[slice, int, Shape | None, int]] = []
         if edges[1] < edges[2]:
             pieces.append((slice(int(edges[1]), int(edges[2])), GROUND_SURFACE, None, 0))
@@ -182,7 +188,8 @@ class Hits:
         return out
 
     def depth(self) -> np.ndarray:
-        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, all else at its surface."""
+        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, all else at its
+        surface."""
         z = self.z.copy()
         for segment in self.segments:
             if segment.surface.behind > 0 and segment.surface.index == 0:
@@ -190,7 +197,8 @@ class Hits:
         return z
 
     def _beyond(self, segment: Segment) -> np.ndarray:
-        """How much further the rays of a LOOK surface go until the plane that carries its pattern, in z-depth (n,).
+        """How much further the rays of a LOOK surface go until the plane that carries its pattern, in
+        z-depth (n,).
 
         Openings: the back wall, parallel to the facade. Water: the mirrored street, an upright plane.
         """
@@ -211,8 +219,9 @@ class Hits:
             x, y = _slopes(self.stage.reference, far)
             s = matrix[0, 0] * x + matrix[0, 1] * y + shift[0]
             t = matrix[1, 0] * x + matrix[1, 1] * y + shift[1]
-            return textures.sample(self.stage.table.layer[segment.row], s, t,
-                                   segment.surface.texels / self.camera.focal)
+            return textures.sample(
+                self.stage.table.layer[segment.row], s, t, segment.surface.texels / self.camera.focal
+            )
         s = matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + shift[0]
         t = matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + shift[1]
         footprint = np.float32(segment.surface.texels / self.camera.focal) * self.z[segment.part]

@@ -1,8 +1,8 @@
 """Procedural textures: a fixed library of periodic 512 x 512 patterns in [0, 1], each at several blur levels.
 
-A renderer picks the blur level whose width matches the pixel's footprint, then reads the nearest texel. The blurred
-copies keep the full resolution, so sub-pixel motion moves the pattern smoothly (light-field disparity and events
-depend on that).
+A renderer picks the blur level whose width matches the pixel's footprint, then reads the nearest texel. The
+blurred copies keep the full resolution, so sub-pixel motion moves the pattern smoothly (light-field
+disparity and events depend on that).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ LAYER = {name: i for i, name in enumerate(NAMES)}
 
 
 def _spectral_noise(rng: np.random.Generator, low: float, high: float, slope: float) -> np.ndarray:
-    """Periodic noise, (SIZE, SIZE), zero mean and unit deviation, with wavelengths SIZE/high .. SIZE/low texels."""
+    """Periodic noise, (SIZE, SIZE), zero mean and unit deviation, with wavelengths SIZE/high .. SIZE/low
+    texels."""
     r = SIZE * np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
     gain = np.where((r >= low) & (r <= high), np.maximum(r, 1.0) ** slope, 0.0)
     a = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE), np.float32)) * gain.astype(np.float32))
@@ -42,7 +43,8 @@ def _bands(rng: np.random.Generator, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def library() -> np.ndarray:
-    """All textures: (len(NAMES) * LEVELS * SIZE * SIZE,) float32 in [0, 1], mean about 0.5. Made once per process."""
+    """All textures: (len(NAMES) * LEVELS * SIZE * SIZE,) float32 in [0, 1], mean about 0.5. Made once per
+    process."""
     rng = np.random.default_rng(20240229)
     stripes = np.broadcast_to(_bands(rng, 32)[:, None], (SIZE, SIZE)) + 0.3 * _spectral_noise(rng, 4, 60, -1)
     plaid = _bands(rng, 32)[:, None] + _bands(rng, 32)[None, :] + 0.3 * _spectral_noise(rng, 4, 60, -1)
@@ -71,8 +73,8 @@ def library() -> np.ndarray:
 def sample(texture: int, s: np.ndarray, t: np.ndarray, footprint: np.ndarray | float) -> np.ndarray:
     """Texture values.
 
-    texture: row of NAMES. s, t: (n,) texel coordinates (they wrap around). footprint: width of a pixel in texels,
-    (n,) or one number. Returns (n,) float32 in [0, 1].
+    texture: row of NAMES. s, t: (n,) texel coordinates (they wrap around). footprint: width of a pixel in
+    texels, (n,) or one number. Returns (n,) float32 in [0, 1].
     """
     level = np.frexp(np.float32(1.1) * footprint)[1]  # = floor(log2) + 1
     index = np.minimum(np.maximum(level, 0), LEVELS - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,24 +10,31 @@ from armseg_core.simulate import textures
 from armseg_core.simulate.classes import GROUND
 from armseg_core.simulate.raycast import Shape
 
+Color = tuple[float, float, float]  # linear RGB albedo
 PLAIN, LOOK, PRINT = range(3)  # how a surface gets its radiance, see shading.py
+
+
+def times(color: Color, factor: float) -> Color:
+    """A lighter or darker colour of the same hue."""
+    return color[0] * factor, color[1] * factor, color[2] * factor
 
 
 @dataclass(frozen=True)
 class Surface:
     """One row of the surface table.
 
-    base, second: linear RGB albedo; the texture mixes them. texture: name in textures.NAMES. texels: texels per metre
-    (per unit of image slope for LOOK surfaces). contrast: 0..1 of the mix. celsius: temperature; spread: its deviation
-    across the texture. index: refractive index of a smooth coat, 0 = none. mirror: share of the sky's light that the
-    surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface whose pattern is fixed in the reference
-    view, PRINT a printed panel. behind: metres from the surface to the plane that carries a LOOK pattern (0 = on the
-    surface). object: number of the object it belongs to, -1 = none.
+    base, second: linear RGB albedo; the texture mixes them. texture: name in textures.NAMES. texels: texels
+    per metre (per unit of image slope for LOOK surfaces). contrast: 0..1 of the mix. celsius: temperature;
+    spread: its deviation across the texture. index: refractive index of a smooth coat, 0 = none. mirror:
+    share of the sky's light that the surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface
+    whose pattern is fixed in the reference view, PRINT a printed panel. behind: metres from the surface to
+    the plane that carries a LOOK pattern (0 = on the surface). object: number of the object it belongs to,
+    -1 = none.
     """
 
     label: int
-    base: tuple[float, float, float]
-    second: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    base: Color
+    second: Color = (0.0, 0.0, 0.0)
     texture: str = "noise"
     texels: float = 60.0
     contrast: float = 0.5
@@ -43,7 +50,7 @@ class Surface:
 
 @dataclass
 class World:
-    """Shapes and surfaces at one moment. `anchors` and `frames` fix a texture to its (moving, turned) object."""
+    """Shapes and surfaces at one moment; `anchors` and `frames` fix each texture to its (moving) object."""
 
     shapes: list[Shape] = field(default_factory=list)
     surfaces: list[Surface] = field(default_factory=list)
@@ -60,8 +67,8 @@ class World:
         return len(self.surfaces) - 1
 
     def copy(self) -> World:
-        return replace(self, shapes=list(self.shapes), surfaces=list(self.surfaces), anchors=list(self.anchors),
-                       frames=list(self.frames), casters=list(self.casters))
+        return World(list(self.shapes), list(self.surfaces), list(self.anchors), list(self.frames),
+                     list(self.casters), self.static_casters)
 
 
 class Table:

@@ -12,10 +12,13 @@ from armseg_core.simulate.classes import CLASSES
 
 
 def png(path: Path, image: np.ndarray) -> None:
-    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3). Noisy pictures: Huffman coding alone is smallest and fastest."""
+    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3). Noisy pictures: Huffman coding alone is smallest and
+    fastest."""
     if image.ndim == 3:
         image = image[..., ::-1]
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY])
+    ok, data = cv2.imencode(
+        ".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    )
     assert ok
     path.write_bytes(data.tobytes())
 
@@ -37,8 +40,15 @@ def label_png(path: Path, label: np.ndarray) -> None:
     image.save(path, optimize=True)
 
 
-def events_h5(path: Path, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray, t_offset: int,
-              size: tuple[int, int]) -> None:
+def events_h5(
+    path: Path,
+    x: np.ndarray,
+    y: np.ndarray,
+    t: np.ndarray,
+    p: np.ndarray,
+    t_offset: int,
+    size: tuple[int, int],
+) -> None:
     """DSEC layout: events/{x, y, t, p}, ms_to_idx, t_offset, Blosc-zstd; the sensor size as attributes."""
     import h5py
     import hdf5plugin
@@ -48,8 +58,9 @@ def events_h5(path: Path, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.nda
     ms_to_idx = np.searchsorted(t, np.arange(milliseconds, dtype=np.int64) * 1000, "left").astype(np.uint64)
     with h5py.File(path, "w") as file:
         for name, values, dtype in (("x", x, "u2"), ("y", y, "u2"), ("t", t, "u4"), ("p", p, "u1")):
-            file.create_dataset(f"events/{name}", data=values.astype(dtype), chunks=(max(1, min(len(t), 1 << 16)),),
-                                **codec)
+            file.create_dataset(
+                f"events/{name}", data=values.astype(dtype), chunks=(max(1, min(len(t), 1 << 16)),), **codec
+            )
         file["ms_to_idx"] = ms_to_idx
         file["t_offset"] = np.int64(t_offset)
         file.attrs["height"], file.attrs["width"] = size
