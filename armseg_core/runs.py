@@ -6,14 +6,20 @@ runs/<name>-NNN/
     log.txt               what was said
     best/ last/           model folders
     resume/               optimiser state, random state, step (safetensors + json)
-    plots/  metrics/      pictures and confusion matrices of the last validation
+    plots/  metrics/      pictures, and the confusion matrix of the best validation
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import itertools
 import json
+import signal
+import sys
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,7 @@ from torch import Tensor
 
 from armseg_core.config.training import TrainConfig
 from armseg_core.errors import CheckpointError, OutputError
-from armseg_core.tensorfile import atomic_folder, atomic_path
+from armseg_core.tensorfile import atomic_path
 
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
 
@@ -43,21 +49,12 @@ class Run:
         """
         try:
             config.out.mkdir(parents=True, exist_ok=True)
-            number = 1 + max(
-                (
-                    int(p.name[len(config.name) + 1 :])
-                    for p in config.out.glob(f"{config.name}-*")
-                    if p.name[len(config.name) + 1 :].isdigit()
-                ),
-                default=0,
-            )
-            while True:
+            tails = [p.name.removeprefix(f"{config.name}-") for p in config.out.glob(f"{config.name}-*")]
+            for number in itertools.count(1 + max((int(t) for t in tails if t.isdigit()), default=0)):
                 folder = config.out / f"{config.name}-{number:03d}"
-                try:
+                with contextlib.suppress(FileExistsError):  # another run may take the number first
                     folder.mkdir()
                     break
-                except FileExistsError:
-                    number += 1
         except OSError as error:
             raise OutputError(
                 f"cannot make a run folder: {error.strerror}", where=config.out, hint="--out FOLDER"
@@ -121,18 +118,37 @@ class Run:
     def rewind(self, step: int) -> None:
         """Drop the rows after `step`: training goes on from there."""
         rows = [r for r in self.rows() if r["step"] <= step]
-        for name in ("metrics.jsonl", "metrics.csv"):
-            (self.folder / name).unlink(missing_ok=True)
-        for row in rows:
-            self.record(row)
+        with atomic_path(self.folder / "metrics.jsonl") as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with atomic_path(self.folder / "metrics.csv") as path, open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def save_confusion(self, values: dict[str, Any]) -> None:
+        """Write metrics/confusion.json (atomic)."""
+        with atomic_path(self.folder / "metrics" / "confusion.json") as path:
+            path.write_text(json.dumps(values))
+
+    def load_confusion(self) -> dict[str, Any] | None:
+        """What `save_confusion` wrote, or None."""
+        path = self.folder / "metrics" / "confusion.json"
+        return json.loads(path.read_text()) if path.is_file() else None
 
     def save_state(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Write resume/ (atomic): named tensors and plain values at the end of `step`."""
-        with atomic_folder(self.folder / "resume") as scratch:
-            safetensors.torch.save_file(
-                {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, scratch / "state.safetensors"
-            )
-            (scratch / "state.json").write_text(json.dumps({"step": step, **values}))
+        """Write resume/: named tensors and plain values at the end of `step`.
+
+        state.json names the tensor file and is replaced last, so there is a whole state at every moment.
+        """
+        folder = self.folder / "resume"
+        name = f"state-{step:08d}.safetensors"
+        with atomic_path(folder / name) as path:
+            safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
+        with atomic_path(folder / "state.json") as path:
+            path.write_text(json.dumps({"step": step, "tensors": name, **values}))
+        for old in folder.glob("state-*.safetensors"):
+            if old.name != name:
+                old.unlink()
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `save_state` wrote.
@@ -142,11 +158,13 @@ class Run:
         """
         folder = self.folder / "resume"
         try:
-            tensors = safetensors.torch.load_file(folder / "state.safetensors")
-            return tensors, json.loads((folder / "state.json").read_text())
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            values = json.loads((folder / "state.json").read_text())
+            return safetensors.torch.load_file(folder / values["tensors"]), values
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
-                f"the resume state is damaged ({error})", where=folder, hint="armseg train without --resume"
+                f"the resume state is damaged ({error})",
+                where=folder,
+                hint="armseg train without --resume",
             ) from error
 
 
@@ -160,7 +178,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -
 
 
 def load_optimizer_tensors(
-    optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor], tensors: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
     """Put back what `optimizer_tensors` gave."""
     for name, parameter in parameters.items():
@@ -170,3 +188,27 @@ def load_optimizer_tensors(
             optimizer.state[parameter] = {
                 k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
             }
+
+
+class StopOnSignal:
+    """Remembers the first Ctrl-C (SIGINT) or SIGTERM until the step is over; the second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nstopping after this step (once more to stop at once)", file=sys.stderr)
+
+    def __enter__(self) -> StopOnSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

@@ -25,7 +25,8 @@ LAYERS = (
     ("inspection", "discovery", "figures", "model.checkpoint"),
     ("batch", "evaluation"),
     ("prediction", "runs", "training_data"),
-    ("training", "simulate"),
+    ("training_data", "simulate"),
+    ("training",),
     ("sample_data",),
     ("environment", "demo"),
 )

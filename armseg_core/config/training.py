@@ -64,6 +64,12 @@ class LossConfig(Options):
     contrastive: float = Field(0.1, ge=0, description="MA-CLIP modality + content contrastive loss")
     align: float = Field(0.1, ge=0, description="alignment of sensor and RGB features of the same place")
 
+    @model_validator(mode="after")
+    def _segments(self) -> LossConfig:
+        if not self.cross_entropy + self.dice + self.lovasz:
+            raise ValueError("one of cross_entropy, dice and lovasz above 0")
+        return self
+
 
 class TrainConfig(Options):
     """One training run. `config.json` in the run folder holds the resolved values."""
