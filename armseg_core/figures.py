@@ -35,6 +35,7 @@ from armseg_core.representations.event_windows import count_windows, window_endi
 from armseg_core.sensors import sniff
 from armseg_core.tensorfile import TensorFile, TensorInfo, is_tensor_file
 from armseg_core.visualization.frames import frame_note
+from armseg_core.visualization.panels import view_names
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 CURVES, CONFUSION, MODEL_FILE = "metrics.jsonl", "metrics/confusion.json", "armseg.json"
@@ -191,12 +192,11 @@ def _title(info: TensorInfo) -> str:
 
 def _frame_figure(frame: np.ndarray, info: TensorInfo, t_us: int, index: int, count: int) -> np.ndarray:
     pages = [vis.render_frame(frame, info, t_us, frame_note(index, count))]
-    if info.modality == "light_field" and tuple(info.channels) != MODALITIES["light_field"].channels:
-        derived = model_tensor("light_field", frame, info.channels)
-        if derived is not None:
-            row = MODALITIES["light_field"]
-            made = TensorInfo(row.name, "model input", row.channels, ("px/view", "", ""), row.value_range)
-            pages.append(vis.render_frame(derived, made))
+    row = MODALITIES["light_field"]
+    if info.modality == row.name and len(view_names(info.channels) or ()) > 1:
+        derived = model_tensor(row.name, frame, info.channels)
+        made = TensorInfo(row.name, "model input", row.channels, ("px/view", "", ""), row.value_range)
+        pages += [] if derived is None else [vis.render_frame(derived, made)]
     return vis.stack(pages)
 
 
@@ -328,15 +328,21 @@ def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
 def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:
     """The sample of that id in whichever split has it; without an id the first sample."""
     seen: list[str] = []
+    problem: ArmsegError | None = None
     for split in _splits(path):
-        dataset = open_dataset(path, split)
+        try:
+            dataset = open_dataset(path, split)
+        except ArmsegError as error:  # an empty split; another may have the sample
+            problem = problem or error
+            continue
         if sample is None:
             return dataset, 0
         if sample in dataset.ids:
             return dataset, dataset.ids.index(sample)
         seen += dataset.ids
-    raise UsageError(f"no sample '{sample}'", where=path,
-                     expected="an id such as " + ", ".join(seen[:3]) if seen else None)
+    if not seen and problem is not None:
+        raise problem
+    raise UsageError(f"no sample '{sample}'", where=path, expected="an id such as " + ", ".join(seen[:3]))
 
 
 def _splits(path: Path) -> tuple[str, ...]:

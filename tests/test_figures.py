@@ -10,7 +10,7 @@ import pytest
 from dataset_writer import CLASSES, write_folder_dataset
 from PIL import Image
 
-from armseg_core.errors import FormatError, InputError, UsageError
+from armseg_core.errors import DataSetError, FormatError, InputError, UsageError
 from armseg_core.figures import make_figure, visualize
 from armseg_core.metrics import ConfusionMatrix
 from armseg_core.modalities import MODALITIES
@@ -130,6 +130,16 @@ def test_sample_of_a_data_set(armseg, tmp_path: Path) -> None:
 def test_data_set_with_splits_of_other_names(tmp_path: Path) -> None:
     data = write_folder_dataset(tmp_path / "toy", splits={"night": 2}, modalities=())
     assert make_figure(data, sample="0001").what == "sample 0001 of split 'night'"
+
+
+def test_an_empty_split_hides_nothing(tmp_path: Path) -> None:
+    data = write_folder_dataset(tmp_path / "toy", modalities=())
+    (data / "splits" / "train.txt").write_text("")
+    assert make_figure(data, sample="0006").what == "sample 0006 of split 'test'"
+    for split in ("val", "test"):
+        (data / "splits" / f"{split}.txt").write_text("")
+    with pytest.raises(DataSetError, match=r"'train'.*is empty"):
+        make_figure(data)
 
 
 def test_label_in_a_data_set_has_the_colours_and_names_of_its_classes(tmp_path: Path) -> None:

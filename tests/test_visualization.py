@@ -307,7 +307,7 @@ def test_epipolar_pictures_are_rows_and_columns_of_the_views() -> None:
     view, row, column = epi(frame, info)
     assert view.picture[2, 0, 0] == 20
     assert row.picture[::8, :, 0].tolist() == [[10] * 5, [20] * 5, [30] * 5]
-    assert column.picture[:, ::8, 0].tolist() == [[40, 50, 60]] * 4
+    assert column.picture[:, ::2, 0].tolist() == [[40, 50, 60]] * 4
     assert render_frame(frame, info).shape[1] >= 480
 
 

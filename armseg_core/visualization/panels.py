@@ -237,7 +237,7 @@ def pictures(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 
 def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
-    """Epipolar plane images of the middle row and column, each view drawn 8 pixels thick, beside a view."""
+    """Epipolar plane images of the middle row and column, every view drawn thick, beside the middle view."""
     names = picture_names(info.channels) or []
     shown = [to_uint8(frame[3 * i:3 * i + 3], info.value_range) for i in range(len(names))]
     across = [p for p, name in zip(shown, names, strict=True) if name.startswith("horizontal")]
@@ -246,7 +246,7 @@ def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
         return pictures(frame, info)
     h, w = frame.shape[1:]
     row = np.stack([p[h // 2] for p in across]).repeat(8, axis=0)
-    column = np.stack([p[:, w // 2] for p in down], axis=1).repeat(8, axis=1)
+    column = np.stack([p[:, w // 2] for p in down], axis=1).repeat(-(-w // len(down)), axis=1)
     return [Panel(across[len(across) // 2], "middle view"),
             Panel(row, f"row {h // 2}, views from top to bottom"),
             Panel(column, f"column {w // 2}, views from left to right")]
