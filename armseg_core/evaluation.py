@@ -1,28 +1,32 @@
 """Evaluation: confusion matrices of a model over a data set, always with the RGB-only row beside RGB+X.
 
-Protocol (facts of the field's peers): one confusion matrix over the whole split at label resolution, pixels with the
-ignore label left out; mIoU over the classes that occur and over all classes. The logits are resized, not the masks.
+Protocol (facts of the field's peers): one confusion matrix over the whole split at label resolution, pixels
+with the ignore label left out; mIoU over the classes that occur and over all classes. The logits are resized,
+not the masks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from armseg_core.config.training import Precision
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample import Sample
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.metrics import ConfusionMatrix
 from armseg_core.model.checkpoint import Model, find_model, load
+from armseg_core.model.layers import resize
 from armseg_core.tensorfile import atomic_path
 
 RGB_ONLY = "rgb"
@@ -46,17 +50,23 @@ class Report:
     class_names: dict[str, tuple[str, ...]]
     split: str
     model: str = ""
-    notes: list[str] = field(default_factory=list)
 
     def row(self, inputs: str, dataset: str | None = None) -> Row:
-        return next(r for r in self.rows if r.inputs == inputs and dataset in (None, r.dataset))
+        """The row of some inputs (of the first data set that has it, when none is named).
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.inputs == inputs and dataset in (None, row.dataset):
+                return row
+        raise KeyError(inputs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "model": self.model,
             "split": self.split,
-            "notes": self.notes,
             "rows": [
                 {
                     "dataset": r.dataset,
@@ -70,20 +80,36 @@ class Report:
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' takes CUDA when there is one.
+    """'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
 
     Raises:
-        UsageError: CUDA is asked for and absent.
+        UsageError: another name, or CUDA is asked for and absent.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"unknown device '{name}'", where="--device", expected="auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= count:
         raise UsageError(
-            "no CUDA device here", where="--device cuda", hint="--device cpu (armseg doctor shows why)"
+            f"no CUDA device {number or 'here'}",
+            where=f"--device {name}",
+            hint="--device cpu (armseg doctor shows why)",
         )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if kind == "auto":
+        return torch.device("cuda" if count else "cpu")
+    return torch.device(name)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bf16 autocast where asked for (auto: on CUDA only)."""
+    """bf16 autocast where asked for (auto: on CUDA only).
+
+    Raises:
+        UsageError: an unknown precision.
+    """
+    if precision not in get_args(Precision):
+        raise UsageError(
+            f"unknown precision '{precision}'", where="--precision", expected=", ".join(get_args(Precision))
+        )
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
@@ -105,10 +131,6 @@ def _batches(
         yield numbers, samples
 
 
-def _stack(arrays: list[np.ndarray], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.stack(arrays)).to(device)
-
-
 @torch.inference_mode()
 def confusion(
     model: Model,
@@ -125,8 +147,9 @@ def confusion(
 ) -> ConfusionMatrix:
     """Confusion matrix of one choice of inputs over the labelled samples that have the sensor.
 
-    modality: extra sensor, or None for RGB only. other_scene: every sample gets the sensor frame of another sample
-    of the split (a control: a gain that stays cannot come from the sensor).
+    modality: extra sensor, or None for RGB only. other_scene: every sample gets the sensor frame of another
+    sample of the split (a control: a gain that stays cannot come from the sensor). indices: only these
+    samples.
 
     Raises:
         DataSetError: no sample of the split has the sensor, or other_scene with fewer than two.
@@ -135,13 +158,12 @@ def confusion(
         indices = dataset.indices_with(modality)
     if not indices or (other_scene and len(indices) < 2):
         raise DataSetError(
-            f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}", where=dataset.root
+            f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}",
+            where=dataset.root,
+            expected="two or more" if other_scene else "some",
         )
     matrix = ConfusionMatrix(len(dataset.classes), dataset.ignore_index)
-    # half a turn, so that the other scene is far away in a video sequence
-    partner = dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
-    was_training = model.segmenter.training
-    model.segmenter.eval()
+    partner = other_scenes(indices)
     bar = tqdm(
         total=len(indices),
         desc=f"eval {modality or 'rgb'}",
@@ -149,30 +171,50 @@ def confusion(
         file=sys.stderr,
         disable=not (progress and sys.stderr.isatty()),
     )
-    for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
-        rgb = _stack([s.rgb for s in samples], model.device) if use_rgb else None
-        sensor = None
-        if modality is not None:
-            frames = [s.sensors[modality] for s in samples]
-            if other_scene:
-                frames = [
-                    _fit(dataset.load(partner[i], (modality,)).sensors[modality], s.size)
-                    for i, s in zip(numbers, samples, strict=True)
-                ]
-            sensor = _stack(frames, model.device)
-        with autocast(model.device, precision):
-            logits = model.segmenter(rgb, sensor, modality, domain).logits
-        predicted = logits.argmax(1).cpu().numpy()
-        for sample, mask in zip(samples, predicted, strict=True):
-            if sample.label is None:
-                raise DataSetError(
-                    "sample has no label", where=sample.id, hint=f"armseg check {dataset.root}"
-                )
-            matrix.update(mask, sample.label)
-        bar.update(len(samples))
-    bar.close()
-    model.segmenter.train(was_training)
+    with _evaluating(model), bar:
+        for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
+            rgb = sensor = None
+            if use_rgb:
+                rgb = torch.from_numpy(np.stack([s.rgb for s in samples])).to(model.device)
+            if modality is not None:
+                frames = [s.sensors[modality] for s in samples]
+                if other_scene:
+                    others = [dataset.load(partner[i], (modality,)).sensors[modality] for i in numbers]
+                    frames = [_fit(frame, s.size) for frame, s in zip(others, samples, strict=True)]
+                sensor = torch.from_numpy(np.stack(frames)).to(model.device)
+            with autocast(model.device, precision):
+                logits = model.segmenter(rgb, sensor, modality, domain).logits
+            for i, sample, scores in zip(numbers, samples, logits, strict=True):
+                label = _label(dataset, i, sample)
+                mask = resize(scores[None], label.shape).argmax(1)[0]
+                matrix.update(mask, label)
+            bar.update(len(samples))
     return matrix
+
+
+def other_scenes(indices: list[int]) -> dict[int, int]:
+    """Sample -> the sample whose sensor frame it gets as a control: half a split further on, so that it is
+    far away in a video sequence. Never the sample itself when there are two or more."""
+    return dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
+
+
+@contextlib.contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards as it was."""
+    was_training = model.segmenter.training
+    model.segmenter.eval()
+    try:
+        yield
+    finally:
+        model.segmenter.train(was_training)
+
+
+def _label(dataset: DataSet, index: int, sample: Sample) -> np.ndarray:
+    """The label at its own resolution, also when the images are resized."""
+    label = sample.label if dataset.size is None else dataset.load_label(index)
+    if label is None:
+        raise DataSetError("sample has no label", where=sample.id, hint=f"armseg check {dataset.root}")
+    return label
 
 
 def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -199,8 +241,9 @@ def evaluate(
 ) -> Report:
     """Evaluate a model folder (or a loaded model) on data set folders.
 
-    For every data set: the RGB-only row, then a row per sensor that both the model and the data set have; with
-    `controls` also the sensor alone and the sensor of another scene.
+    For every data set: the RGB-only row, then a row per sensor that both the model and the data set have;
+    with `controls` also the sensor alone and the sensor of another scene. Where only some samples have the
+    sensor, an RGB-only row over the same samples stands before it: only those two can be compared.
 
     Raises:
         CheckpointError, DataSetError, UsageError.
@@ -212,8 +255,7 @@ def evaluate(
     for folder in data:
         dataset, domain, wanted = _open(loaded, folder, split, modalities, size, cache_dir)
         names[dataset.name] = dataset.class_names
-
-        def add(inputs: str, modality: str | None, dataset=dataset, domain=domain, **kwargs: Any) -> None:
+        for inputs, modality, choice in _plan(dataset, wanted, controls):
             matrix = confusion(
                 loaded,
                 dataset,
@@ -222,17 +264,26 @@ def evaluate(
                 batch_size=batch_size,
                 precision=precision,
                 progress=progress,
-                **kwargs,
+                **choice,
             )
-            rows.append(Row(dataset.name, inputs, len(dataset.indices_with(modality)), matrix))
-
-        add(RGB_ONLY, None)
-        for m in wanted:
-            add(f"rgb+{m}", m)
-            if controls:
-                add(m, m, use_rgb=False)
-                add(f"rgb+{m} (other scene)", m, other_scene=True)
+            samples = len(choice.get("indices", dataset.indices_with(modality)))
+            rows.append(Row(dataset.name, inputs, samples, matrix))
     return Report(rows, names, split, where)
+
+
+def _plan(
+    dataset: DataSet, modalities: list[str], controls: bool
+) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    """(name, sensor, arguments of `confusion`) of every row."""
+    yield RGB_ONLY, None, {}
+    for m in modalities:
+        indices = dataset.indices_with(m)
+        if len(indices) < len(dataset):
+            yield f"rgb (samples with {m})", None, {"indices": indices}
+        yield f"rgb+{m}", m, {}
+        if controls:
+            yield m, m, {"use_rgb": False}
+            yield f"rgb+{m} (other scene)", m, {"other_scene": True}
 
 
 def _open(
@@ -260,14 +311,15 @@ def _open(
                 expected="one of " + (", ".join(probe.modalities) or "rgb only"),
             )
     dataset = open_dataset(folder, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
-    domain = next((i for i, d in enumerate(model.domains) if d.class_names == dataset.class_names), None)
-    if domain is None:
+    fitting = [i for i, d in enumerate(model.domains) if d.class_names == dataset.class_names]
+    if not fitting:
         raise DataSetError(
             f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
             where=folder,
             expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.domains),
         )
-    return dataset, domain, [m for m in wanted if dataset.indices_with(m)]
+    same_name = [i for i in fitting if model.domains[i].name == dataset.name]
+    return dataset, (same_name or fitting)[0], [m for m in wanted if dataset.indices_with(m)]
 
 
 def save_report(report: Report, path: Path) -> None:
