@@ -207,8 +207,8 @@ def _celsius_person(rng: np.random.Generator, ambient: float, warm: float, alive
 
 
 def _add_movers(scene: Scene, rng: np.random.Generator, side: int, wall: Wall, warm: float) -> None:
-    """One or two cars and two to four figures; then a coin for the class of each."""
-    cars = 2 if rng.random() < 0.85 else 1
+    """Up to three cars and two to four figures; then a coin for the class of each."""
+    cars = 3 if rng.random() < 0.35 else 2
     slopes: dict[bool, list[float]] = {True: [], False: []}  # where cars and figures stand in the picture
     for is_car in [True] * cars + [False] * int(rng.integers(2, 5)):
         look: CarLook | PersonLook = draw_car(rng) if is_car else draw_person(rng)
@@ -237,7 +237,7 @@ def _find_place(scene: Scene, rng: np.random.Generator, look: CarLook | PersonLo
     radius = look.length / 2 if isinstance(look, CarLook) else 0.4
     for _ in range(TRIES):
         if is_car:
-            z, slope = rng.uniform(6.5, 12.0), -side * rng.uniform(-0.15, 0.42)
+            z, slope = rng.uniform(6.5, 13.0), -side * rng.uniform(-0.2, 0.5)
         else:
             z, slope = rng.uniform(3.7, 7.5), rng.uniform(-0.5, 0.5)
         position = np.array([(slope + np.tan(scene.yaw_pitch[0])) * z, 0.0, z])
@@ -245,7 +245,7 @@ def _find_place(scene: Scene, rng: np.random.Generator, look: CarLook | PersonLo
             continue
         if any(np.linalg.norm(m.position - position) < m.radius + radius + 0.2 for m in scene.movers):
             continue
-        if any(abs(slope - other) < (0.24 if is_car else 0.1) for other in slopes):
+        if any(abs(slope - other) < (0.2 if is_car else 0.1) for other in slopes):
             continue
         slopes.append(slope)
         return position
