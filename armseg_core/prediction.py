@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from armseg_core.visualization import label_to_colour, overlay, save_indexed_png
 
 @dataclass(frozen=True)
 class Prediction:
-    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of the chosen
-    class. modality: the sensor used, or None; `how` says where that came from ("option", "file", "MA-CLIP 93 %")."""
+    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of
+    the chosen class. modality: the sensor used, or None; `how` says where that came from ("option", "file",
+    "MA-CLIP 93 %")."""
 
     rgb: np.ndarray
     mask: np.ndarray
@@ -78,10 +80,10 @@ class Predictor:
     ) -> Prediction:
         """Label every pixel of an image.
 
-        image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it the file
-        decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the model knows several.
-        at_us: time in the recording (default: its end, or the last frame). options: conversion options of the sensor.
-        stretch: accept a sensor frame of another aspect ratio.
+        image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it
+        the file decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the
+        model knows several. at_us: time in the recording (default: its end, or the last frame). options:
+        conversion options of the sensor. stretch: accept a sensor frame of another aspect ratio.
 
         Raises:
             ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
@@ -115,7 +117,8 @@ class Predictor:
         modality: str | None = None,
         domain: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask (H, W) uint8, confidence float32."""
+        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8, confidence
+        float32."""
         given = [
             None if x is None else torch.from_numpy(np.ascontiguousarray(x))[None].to(self.model.device)
             for x in (rgb, sensor)
@@ -127,6 +130,12 @@ class Predictor:
 
     def _which(self, path: Path, modality: str | None, options: dict[str, Any] | None) -> tuple[str, str]:
         """(sensor, where that came from)."""
+        if not self.model.modalities:
+            raise UsageError(
+                "the model knows RGB only and cannot use a sensor",
+                where=path,
+                hint="armseg predict IMAGE, or armseg train --modalities SENSOR",
+            )
         if not path.exists():
             raise InputError(
                 "no such file", where=path, expected="a sensor recording or a file made by armseg convert"
@@ -139,18 +148,13 @@ class Predictor:
             name, share = self.guess(path, options)
             how = f"MA-CLIP, {share:.0%} sure"
             if share < 0.6:
-                warnings.warn(
-                    ArmsegWarning(
-                        f"{path}: taken for {name}, but with {share:.0%} confidence only; "
-                        f"say --modality to be sure"
-                    ),
-                    stacklevel=3,
-                )
+                text = f"{path}: taken for {name} with {share:.0%} confidence only; say --modality to be sure"
+                warnings.warn(ArmsegWarning(text), stacklevel=3)
         if name not in self.model.modalities:
             raise UsageError(
                 f"the model was not trained with {name}",
                 where=path,
-                expected="one of " + (", ".join(self.model.modalities) or "no sensor: this is an RGB model"),
+                expected="one of " + ", ".join(self.model.modalities),
                 hint=f"armseg train --modalities {name}",
             )
         return name, how
@@ -159,14 +163,16 @@ class Predictor:
     def guess(self, path: Path, options: dict[str, Any] | None = None) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
 
-        The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter and
-        compared with the prompts of all sensors. The reading that looks most like its own prompt wins; the confidence
-        is the softmax over the readings.
+        The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter
+        and compared with the prompts of all sensors of the model. The reading that looks most like its own
+        prompt wins; the confidence is the softmax over the readings, and for a single one its own
+        probability.
 
         Raises:
             InputError: no sensor of the model can read the file.
         """
         scores: dict[str, float] = {}
+        problem: ArmsegError | None = None
         names = ("rgb", *self.model.modalities)
         prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
         for m in self.model.modalities:
@@ -174,7 +180,8 @@ class Predictor:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ArmsegWarning)
                     frame = to_tensor(path, modality=m, options=options).frames
-            except ArmsegError:
+            except ArmsegError as error:
+                problem = problem or error
                 continue
             stride = self.model.segmenter.stride
             h, w = (max(stride, s // stride * stride) for s in frame.shape[-2:])
@@ -183,20 +190,21 @@ class Predictor:
             scores[m] = float(similarity.log_softmax(-1)[0, names.index(m)])
         if not scores:
             raise InputError(
-                "no sensor of the model can read this file",
+                f"no sensor of the model can read this file ({problem.what if problem else 'it knows none'})",
                 where=path,
                 expected="a recording of " + ", ".join(self.model.modalities),
                 hint=f"armseg inspect {path}",
-            )
-        weights = F.softmax(torch.tensor(list(scores.values())), 0)
-        best = int(weights.argmax())
-        return list(scores)[best], float(weights[best])
+            ) from problem
+        best = max(scores, key=lambda m: scores[m])
+        if len(scores) == 1:
+            return best, math.exp(scores[best])
+        return best, math.exp(scores[best]) / sum(map(math.exp, scores.values()))
 
 
 def check_aspect(
     sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: object, rgb_path: object, stretch: bool
 ) -> None:
-    """Refuse a sensor frame whose aspect ratio is not the image's (more than 5 % apart): the pixels cannot match.
+    """Refuse a sensor frame whose aspect ratio is more than 5 % off the image's: the pixels cannot match.
 
     Raises:
         InputError.
@@ -212,7 +220,7 @@ def check_aspect(
 
 
 def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str, Path]:
-    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.colour.png` and `<stem>.overlay.png` (with legend).
+    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.colour.png` and `<stem>.overlay.png` (legend).
 
     Raises:
         OutputError: the folder cannot be written.
