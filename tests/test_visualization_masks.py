@@ -26,7 +26,7 @@ from armseg_core.visualization import (
     training_curves,
     with_legend,
 )
-from armseg_core.visualization.charts import smooth
+from armseg_core.visualization.charts import _miou_series, smooth
 from armseg_core.visualization.colours import colour_table
 
 PALETTE = [(10, 20, 30), (200, 0, 0), (0, 255, 7)]
@@ -174,6 +174,17 @@ def test_training_curves_draw_what_the_rows_hold() -> None:
     line = (33, 113, 181)
     assert has_colour(few, line)
     assert has_colour(more, (214, 96, 24))  # the RGB-only line
+
+
+def test_validation_has_a_line_for_each_choice_of_inputs_and_averages_the_data_sets() -> None:
+    val = {"a": {"rgb": 0.2, "rgb+depth": 0.4}, "b": {"rgb": 0.4, "rgb+event": 0.9, "rgb+thermal": None}}
+    rows = [{"step": step, "epoch": None, "miou": 0.5, "val": val} for step in (1, 2)]
+    lines = {name: (x.tolist(), y.tolist()) for name, x, y in _miou_series(rows, "step")}
+    assert list(lines) == ["rgb only", "rgb+depth", "rgb+event"]
+    assert lines["rgb only"] == ([1, 2], pytest.approx([0.3, 0.3]))
+    assert lines["rgb+depth"] == ([1, 2], [0.4, 0.4])
+    assert lines["rgb+event"] == ([1, 2], [0.9, 0.9])
+    assert has_colour(training_curves(rows), (44, 140, 80))  # the third line
 
 
 @pytest.mark.parametrize("rows", [

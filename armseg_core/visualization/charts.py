@@ -6,7 +6,7 @@ Shape letters: K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -29,7 +29,8 @@ from armseg_core.visualization.canvas import (
 from armseg_core.visualization.colours import FAINT, INK, PAPER, colour_table
 
 _GRID, _ABSENT = (230, 230, 234), (240, 240, 240)
-_LINES = ((33, 113, 181), (214, 96, 24), (44, 140, 80), (130, 70, 160))
+_LINES = ((33, 113, 181), (214, 96, 24), (44, 140, 80), (130, 70, 160), (200, 40, 90), (120, 100, 60),
+          (20, 160, 190), (90, 90, 90))
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Confusion matrix") -> np.ndarray:
@@ -105,41 +106,58 @@ def line_chart(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: st
     """Lines over a common x axis.
 
     Args:
-        series: (name, x, y) with at least one point each; names go into the legend when there are several.
+        series: (name, x, y) with at least one point each; names go into a key when there are several.
         smoothed: draw the raw line faint and its moving average strong.
     """
     xs, ys = (np.concatenate([s[i] for s in series]) for i in (1, 2))
-    x_low, x_high = float(xs.min()), float(xs.max())
-    x_high = x_high if x_high > x_low else x_low + 1
-    shown = np.percentile(ys, (0, 99.5)) if smoothed else (ys.min(), ys.max())
-    pad = (float(shown[1]) - float(shown[0])) * 0.06 or max(abs(float(shown[0])) * 0.1, 1e-6)
-    y_low, y_high = float(shown[0]) - pad, float(shown[1]) + pad
-    y_low = 0.0 if ys.min() >= 0 and y_low < 0.25 * y_high else y_low
-    ticks = nice_ticks(y_low, y_high, 5)
-    left = max(text_size(format_number(t), 12)[0] for t in ticks) + 10
-    box = (left, 8, width - 14, height - 40)
+    x_range, y_range = (float(xs.min()), max(float(xs.max()), float(xs.min()) + 1)), _y_range(ys, smoothed)
+    key = max(text_size(s[0], 12)[0] for s in series) + 40 if len(series) > 1 else 0
+    left = max(text_size(format_number(t), 12)[0] for t in nice_ticks(*y_range)) + 10
+    box = (left, 8, width - 14 - key, height - 40)
     canvas = blank(height, width)
-    place = (lambda x: box[0] + (x - x_low) / (x_high - x_low) * (box[2] - box[0]),
-             lambda y: box[3] - (y - y_low) / (y_high - y_low) * (box[3] - box[1]))
-    for tick in ticks:
-        y = round(place[1](tick))
-        canvas[y, box[0]:box[2]] = _GRID
-        draw_text(canvas, left - 5, y, format_number(tick), 12, FAINT, "rm")
-    for tick in nice_ticks(x_low, x_high, 6):
-        x = round(place[0](tick))
-        canvas[box[1]:box[3], min(x, width - 1)] = _GRID
-        draw_text(canvas, x, box[3] + 4, format_number(tick), 12, FAINT, "mt")
+    x_place = _draw_axis(canvas, box, x_range, horizontal=True)
+    y_place = _draw_axis(canvas, box, y_range, horizontal=False)
     draw_text(canvas, (box[0] + box[2]) / 2, height - 18, x_label, 12, FAINT, "mt")
     canvas[box[3], box[0]:box[2]] = FAINT
-    for i, (_, x, y) in enumerate(series):
+    for i, (name, x, y) in enumerate(series):
         colour = _LINES[i % len(_LINES)]
         if smoothed and len(y) > 20:
-            _draw_line(canvas, place[0](x), place[1](y), tuple((c + 2 * 255) // 3 for c in colour), 1, box)
+            faint = tuple((c + 2 * 255) // 3 for c in colour)
+            _draw_line(canvas, x_place(x), y_place(y), faint, 1, box)
             y = smooth(y)
-        _draw_line(canvas, place[0](x), place[1](y), colour, 2, box)
-    if len(series) > 1:
-        _draw_key(canvas, [s[0] for s in series], box)
+        _draw_line(canvas, x_place(x), y_place(y), colour, 2, box)
+        if key:
+            row = box[1] + 12 + 20 * i
+            canvas[row - 1:row + 2, box[2] + 14:box[2] + 34] = colour
+            draw_text(canvas, box[2] + 40, row, name, 12, INK, "lm")
     return canvas
+
+
+def _y_range(values: np.ndarray, smoothed: bool) -> tuple[float, float]:
+    """A little more than the values span; from 0 when they are positive and 0 is near. Rare peaks of a noisy
+    line are cut off."""
+    low, high = float(values.min()), float(np.percentile(values, 99.5) if smoothed else values.max())
+    pad = (high - low) * 0.06 or max(abs(low) * 0.1, 1e-6)
+    return 0.0 if low >= 0 and low - pad < 0.25 * (high + pad) else low - pad, high + pad
+
+
+def _draw_axis(canvas: np.ndarray, box: tuple[int, int, int, int], limits: tuple[float, float], *,
+               horizontal: bool) -> Callable[[Any], Any]:
+    """Grid lines and numbers of one axis; gives the function from values to pixels."""
+    start, end = (box[0], box[2]) if horizontal else (box[3], box[1])
+
+    def place(value: Any) -> Any:
+        return start + (value - limits[0]) / (limits[1] - limits[0]) * (end - start)
+
+    for tick in nice_ticks(*limits):
+        at = round(place(tick))
+        if horizontal:
+            canvas[box[1]:box[3], at] = _GRID
+            draw_text(canvas, at, box[3] + 4, format_number(tick), 12, FAINT, "mt")
+        else:
+            canvas[at, box[0]:box[2]] = _GRID
+            draw_text(canvas, box[0] - 5, at, format_number(tick), 12, FAINT, "rm")
+    return place
 
 
 def _draw_line(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, colour: Any, thickness: int,
@@ -152,28 +170,35 @@ def _draw_line(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, colour: Any, th
             cv2.circle(canvas, (int(px), int(py)), 3 * 16, colour, -1, cv2.LINE_AA, shift=4)
 
 
-def _draw_key(canvas: np.ndarray, names: Sequence[str], box: tuple[int, int, int, int]) -> None:
-    width = max(text_size(name, 12)[0] for name in names) + 40
-    x, y = box[2] - width - 8, box[3] - 12 - 20 * len(names)
-    canvas[y - 6:box[3] - 8, x:box[2] - 4] = PAPER
-    for i, name in enumerate(names):
-        row = y + 20 * i + 8
-        canvas[row - 1:row + 2, x + 8:x + 28] = _LINES[i % len(_LINES)]
-        draw_text(canvas, x + 34, row, name, 12, INK, "lm")
+_CHARTS = (  # caption, key, smoothed
+    ("loss", "loss", True), ("learning rate", "lr", False), ("images per second", "images_per_s", True))
 
 
-_MIOU_NAMES = {"miou": "RGB+X", "miou_rgb_only": "RGB only"}
-_CHARTS = (  # caption, keys of the lines, smoothed
-    ("loss", ("loss",), True), ("mIoU on the validation split", tuple(_MIOU_NAMES), False),
-    ("learning rate", ("lr",), False), ("images per second", ("images_per_s",), True))
+def _miou_series(rows: Sequence[dict[str, Any]], x_key: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Validation mIoU: one line for each choice of inputs, a mean over the data sets, where the rows say it
+    in `val` ({data set: {inputs: mIoU}}); else the mean of the sensors and RGB only."""
+    flat = []
+    for row in rows:
+        by_inputs: dict[str, list[float]] = {}
+        for table in (row.get("val") or {}).values():
+            for inputs, value in table.items():
+                if isinstance(value, int | float):
+                    by_inputs.setdefault(inputs, []).append(value)
+        means = {inputs: sum(values) / len(values) for inputs, values in by_inputs.items()}
+        flat.append({x_key: row.get(x_key), **means})
+    names = dict.fromkeys(key for row in flat for key in row if key != x_key)
+    if not names:
+        flat, names = list(rows), dict.fromkeys(("miou", "miou_rgb_only"))
+    titles = {"miou": "rgb+sensor", "miou_rgb_only": "rgb only", "rgb": "rgb only"}
+    return [(titles.get(name, name), *_series(flat, name, x_key)) for name in names]
 
 
 def training_curves(rows: Sequence[dict[str, Any]], title: str = "Training") -> np.ndarray:
     """Loss, mIoU, learning rate and speed of a run.
 
     Args:
-        rows: of metrics.jsonl; each may hold step, epoch, loss, miou, miou_rgb_only, lr, images_per_s. A key
-            that no row holds gives no chart.
+        rows: of metrics.jsonl; each may hold step, epoch, loss, miou, miou_rgb_only, val, lr, images_per_s. A
+            key that no row holds gives no chart.
 
     Returns:
         (h, w, 3) uint8.
@@ -182,13 +207,15 @@ def training_curves(rows: Sequence[dict[str, Any]], title: str = "Training") -> 
         FormatError: no row holds any of these numbers.
     """
     x_key = "step" if any("step" in row for row in rows) else "epoch"
+    charts = [(caption, [(caption, *_series(rows, key, x_key))], noisy) for caption, key, noisy in _CHARTS]
+    charts.insert(1, ("mIoU on the validation split", _miou_series(rows, x_key), False))
     panels = []
-    for caption, keys, smoothed in _CHARTS:
-        series = [(_MIOU_NAMES.get(key, key), *_series(rows, key, x_key)) for key in keys]
-        series = [s for s in series if len(s[1])]
-        if series:
-            caption += f": {format_number(series[0][2][-1])} at the end"
-            panels.append(Panel(line_chart(series, x_key, smoothed=smoothed), caption, fixed=True))
+    for caption, lines, noisy in charts:
+        drawn = [line for line in lines if len(line[1])]
+        if drawn:
+            if len(drawn) == 1:
+                caption += f": {format_number(drawn[0][2][-1])} at the end"
+            panels.append(Panel(line_chart(drawn, x_key, smoothed=noisy), caption, fixed=True))
     if not panels:
         raise FormatError("no training numbers to draw", expected="rows with step and loss or miou")
     return figure(title, f"{len(rows)} rows", panels, columns=min(2, len(panels)))
