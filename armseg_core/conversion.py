@@ -252,26 +252,27 @@ def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[_
             bar.update()
 
 
-_LIMITS = {"float16": 65504.0, "uint8": 255.0, "uint16": 65535.0}
-
-
 def cast_frame(frame: np.ndarray, dtype: str) -> np.ndarray:
     """A frame in the dtype of the file.
 
     Raises:
-        UsageError: the values do not fit (too large for float16; negative, fractional or too large for
-        integers).
+        UsageError: the values do not fit (too large for float16; negative, fractional or too large for an
+            integer type).
     """
-    if str(frame.dtype) == dtype:
-        return frame
-    limit = _LIMITS.get(dtype)
-    if limit is not None and frame.size:
-        low, high = float(frame.min()), float(frame.max())
-        whole = dtype == "float16" or (low >= 0 and bool((frame == np.trunc(frame)).all()))
-        if max(-low, high) > limit or not whole:
-            raise UsageError(
-                f"values from {low:g} to {high:g} do not fit {dtype}", where="--dtype", hint="--dtype float32"
-            )
+    if str(frame.dtype) == dtype or not frame.size:
+        return frame.astype(dtype, copy=False)
+    limit = float(np.finfo(dtype).max if dtype.startswith("float") else np.iinfo(dtype).max)
+    low, high = float(frame.min()), float(frame.max())
+    fits = max(-low, high) <= limit
+    if dtype.startswith("uint"):
+        fits = fits and low >= 0 and bool((frame == np.trunc(frame)).all())
+    if not fits:
+        raise UsageError(f"values from {low:g} to {high:g} do not fit {dtype}", where="--dtype",
+                         hint="--dtype float32")  # fmt: skip
+    if dtype == "float16" and frame.dtype == np.float32:
+        import cv2  # rounds like numpy, and takes 0.2 ms for 5 x 480 x 640 where numpy takes 6
+
+        return cv2.add(frame.reshape(len(frame), -1), 0.0, dtype=cv2.CV_16F).reshape(frame.shape)
     return frame.astype(dtype)
 
 

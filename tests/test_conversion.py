@@ -209,9 +209,16 @@ def test_values_that_do_not_fit_a_dtype_are_refused() -> None:
     with pytest.raises(UsageError, match="do not fit uint8"):
         cast_frame(np.array([[[-1.0]]], np.float32), "uint8")
     assert cast_frame(np.array([[[255.0]]], np.float32), "uint8").dtype == np.uint8
-    frame = np.array([[[1.5]]], np.float32)
-    assert cast_frame(frame, "float16").dtype == np.float16
-    assert frame.dtype == np.float32
+
+
+def test_the_cast_to_float16_rounds_like_numpy() -> None:
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 300_000, dtype=np.uint32).view(np.float32)
+    small = np.array([0.0, -0.0, 2.0**-24, 2.0**-25, 6.0e-8, 65504, -65504, 1.5], np.float32)
+    values = np.concatenate([bits[np.abs(bits) <= 65504], small])[None, None]
+    before = values.copy()
+    cast = cast_frame(values, "float16")
+    np.testing.assert_array_equal(cast, values.astype(np.float16))
+    np.testing.assert_array_equal(values, before)
 
 
 # --- output paths ----------------------------------------------------------------------------------------
