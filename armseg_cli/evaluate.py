@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,8 +41,8 @@ def command(
 ) -> None:
     """Measure a model on a split: IoU per class, mIoU in both conventions, pixel accuracy.
 
-    The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur, "mIoU
-    all" counts an absent class as 0.
+    The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur,
+    "mIoU all" counts an absent class as 0.
 
     Example:
         armseg eval
@@ -50,10 +51,10 @@ def command(
     from armseg_core.config.base import parse_size
     from armseg_core.evaluation import evaluate, save_report
     from armseg_core.modalities import parse_modalities
-    from armseg_core.model.checkpoint import newest_run
+    from armseg_core.model.checkpoint import find_model, newest_run
 
-    folder = model or newest_run()
-    run = folder if (folder / "config.json").is_file() else folder.parent
+    folder = find_model(model or newest_run())
+    run = folder.parent if (folder.parent / "config.json").is_file() else None
     report = evaluate(
         folder,
         data or _training_data(run),
@@ -67,7 +68,7 @@ def command(
         weights=weights,
     )
     saved = None
-    if (run / "config.json").is_file():
+    if run is not None:
         saved = run / "metrics" / f"eval_{split}.json"
         save_report(report, saved)
     if as_json:
@@ -76,14 +77,15 @@ def command(
         _show(report, saved)
 
 
-def _training_data(run: Path) -> list[Path]:
+def _training_data(run: Path | None) -> list[Path]:
+    """The data sets that a run was trained on."""
     from armseg_core.errors import UsageError
     from armseg_core.sample_data import sample_data_dir
 
-    try:
-        found = [Path(p) for p in json.loads((run / "config.json").read_text())["data"]]
-    except (OSError, ValueError, KeyError):
-        found = []
+    found = []
+    if run is not None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = [Path(p) for p in json.loads((run / "config.json").read_text())["data"]]
     if not found:
         raise UsageError(
             "no data set given, and the model folder has no run folder around it", hint="--data FOLDER"

@@ -73,55 +73,51 @@ def command(
 ) -> None:
     """Train one model for RGB and the given sensors.
 
-    Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for it.
-    Without a data set the sample data is used, and without --clip the bundled demonstration CLIP.
+    Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for
+    it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP.
 
     Example:
         armseg train --modalities depth,thermal
         armseg train DATA --clip ViT-B-16-quickgelu --pretrained openai --steps 20000
     """
     from armseg_cli.training_options import resolve_resume, train_config
+    from armseg_core.runs import Run
     from armseg_core.training import dry_run as run_dry
     from armseg_core.training import train
 
-    run = resolve_resume(resume, out)
-    config = (
-        None
-        if run
-        else train_config(
-            data,
-            modalities,
-            settings or [],
-            {
-                "steps": steps,
-                "batch_size": batch_size,
-                "lr": lr,
-                "size": size,
-                "crop": crop,
-                "out": out,
-                "name": name,
-                "seed": seed,
-                "device": device,
-                "precision": precision,
-                "workers": workers,
-                "model.clip": clip,
-                "model.pretrained": pretrained,
-                "model.weights": weights,
-            },
-        )
-    )
+    flags = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "lr": lr,
+        "size": size,
+        "crop": crop,
+        "out": out,
+        "name": name,
+        "seed": seed,
+        "device": None if device == "auto" else device,
+        "precision": precision,
+        "workers": workers,
+        "model.clip": clip,
+        "model.pretrained": pretrained,
+        "model.weights": weights,
+    }
+    run = None
+    if resume is not None:
+        given = {
+            "DATA": data,
+            "modalities": modalities,
+            "set": settings,
+            **flags,
+            "out": None,
+        }  # --out finds it
+        run = resolve_resume(resume, out, [key for key, value in given.items() if value not in (None, [])])
+        config = Run.reopen(run)[1]
+    else:
+        config = train_config(data, modalities, settings or [], flags)
     if dry_run:
-        _show_dry_run(run_dry(config) if config else {}, as_json)
-        return
-    folder = train(config, resume=run) if config else train(_saved(run), resume=run)
-    _show(folder, as_json)
-
-
-def _saved(run: Path | None) -> Any:
-    from armseg_core.runs import Run
-
-    assert run is not None
-    return Run.reopen(run)[1]
+        _show_dry_run(run_dry(config), as_json)
+    else:
+        _show(train(config, resume=run), as_json)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
@@ -134,7 +130,7 @@ def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
 
 def _show(folder: Path, as_json: bool) -> None:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    last = next((r["val"] for r in reversed(rows) if "val" in r), {})
+    last: dict[str, dict[str, float]] = next((r["val"] for r in reversed(rows) if "val" in r), {})
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "validation": last}))
         return

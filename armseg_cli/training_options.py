@@ -24,6 +24,9 @@ def train_config(
     for key, value in flags.items():
         if value is not None:
             _put(values, key, parse_size(value) if key in ("size", "crop") else value)
+    for key, how in (("data", "armseg train DATA"), ("modalities", "--modalities depth,thermal")):
+        if key in values:
+            raise UsageError(f"--set {key} is not possible", hint=how)
     folders = tuple(data) if data else (_sample_data(),)
     values["data"] = folders
     values["modalities"] = _available(folders) if modalities is None else parse_modalities(modalities)
@@ -88,14 +91,21 @@ def _value(text: str) -> Any:
         return text
 
 
-def resolve_resume(resume: str | None, out: Path | None) -> Path | None:
+def resolve_resume(resume: str, out: Path | None, others: list[str]) -> Path:
     """The run folder that --resume names; 'latest' is the one written last below --out (default: runs).
 
+    others: what else was given on the command line.
+
     Raises:
+        UsageError: something else was given: a run goes on with the options it began with.
         CheckpointError: there is none.
     """
-    if resume is None:
-        return None
+    if others:
+        name = others[0].removeprefix("model.").replace("_", "-")
+        raise UsageError(
+            f"{name if name.isupper() else f'--{name}'} cannot be changed with --resume",
+            expected="the run's own options, from its config.json",
+        )
     if resume != "latest":
         return Path(resume)
     found = sorted((out or Path("runs")).glob("*/resume/state.json"), key=lambda p: p.stat().st_mtime)
