@@ -17,12 +17,9 @@ def command(
     size: Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT, both even.")] = "160x128",
     workers: Annotated[int, typer.Option(help="Processes that render at the same time.")] = 1,
     sensors: Annotated[str, typer.Option(help="Comma-separated sensors to write, or 'all'.")] = "all",
-    light_field_every: Annotated[
-        int,
-        typer.Option(
-            help="Keep every k-th row and column of the 9x9 light-field views: 1, 2 (5x5) or 4 (3x3)."
-        ),
-    ] = 1,
+    light_field_views: Annotated[
+        int, typer.Option(help="Light-field views per side: 3, 5, 7 or 9 (the centre of the 9x9 grid).")
+    ] = 9,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Write simulated street scenes: RGB, labels and raw files of all sensors, as a folder data set.
@@ -46,7 +43,7 @@ def command(
         sensors=parse_modalities(sensors),
         workers=workers,
         progress=not quiet,
-        light_field_every=light_field_every,
+        light_field_views=light_field_views,
     )
     seconds = time.perf_counter() - start
     typer.echo(f"{scenes} scenes in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")

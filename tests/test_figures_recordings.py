@@ -26,7 +26,7 @@ OPTIONS = {"celsius": {"thermal_unit": "tlinear"}}
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated")
-    simulate(folder, scenes=1, seed=3, size=(48, 64), progress=False, light_field_every=4)
+    simulate(folder, scenes=1, seed=3, size=(48, 64), progress=False, light_field_views=3)
     return folder / "scene_00000"
 
 

@@ -44,18 +44,18 @@ class Recipe:
     seed: int
     size: tuple[int, int]
     sensors: tuple[str, ...]
-    light_field_every: int
+    light_field_views: int
 
     def parameters(self, index: int) -> dict:
         """As written to scene.json."""
         return {"simulator_version": SIMULATOR_VERSION, "seed": self.seed, "index": index,
                 "size": list(self.size), "sensors": list(self.sensors),
-                "light_field_every": self.light_field_every}
+                "light_field_views": self.light_field_views}
 
 
 def simulate(out: Path, scenes: int, seed: int = 0, size: tuple[int, int] = (128, 160),
              sensors: Iterable[str] | None = None, workers: int = 1, progress: bool = True,
-             splits: tuple[float, float, float] = (0.7, 0.1, 0.2), light_field_every: int = 1) -> None:
+             splits: tuple[float, float, float] = (0.7, 0.15, 0.15), light_field_views: int = 9) -> None:
     """Write `scenes` simulated scenes with raw files of every sensor to the folder `out`.
 
     Scene i depends only on (seed, i), the size and the version of the simulator, not on the number of workers
@@ -65,12 +65,12 @@ def simulate(out: Path, scenes: int, seed: int = 0, size: tuple[int, int] = (128
         size: (H, W) of every image sensor, both even and at least 32.
         sensors: names of RAW_SENSORS; None = all. RGB and labels are always written.
         splits: shares of train, val, test; the scenes are cut in that order.
-        light_field_every: keep every k-th row and column of the 9 x 9 light-field views (1, 2 or 4).
+        light_field_views: views per side of the light field, 3, 5, 7 or 9: the centre of the 9 x 9 grid.
 
     Raises:
         UsageError: a parameter that cannot be right. OutputError: the folder cannot be written.
     """
-    recipe = _check(scenes, seed, size, sensors, workers, splits, light_field_every)
+    recipe = _check(scenes, seed, size, sensors, workers, splits, light_field_views)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def scene_id(index: int) -> str:
 
 
 def _check(scenes: int, seed: int, size: tuple[int, int], sensors: Iterable[str] | None, workers: int,
-           splits: tuple[float, float, float], every: int) -> Recipe:
+           splits: tuple[float, float, float], views: int) -> Recipe:
     if scenes < 1:
         raise UsageError(f"{scenes} scenes", expected="at least 1", hint="--scenes 20")
     if seed < 0:
@@ -99,10 +99,10 @@ def _check(scenes: int, seed: int, size: tuple[int, int], sensors: Iterable[str]
         raise UsageError(f"{workers} workers", expected="at least 1")
     if len(splits) != 3 or min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
         raise UsageError(f"splits {splits}", expected="three shares >= 0 that add up to 1")
-    if every not in (1, 2, 4):
-        raise UsageError(f"every {every} light-field views", expected="1 (9x9 views), 2 (5x5) or 4 (3x3)")
+    if views not in (3, 5, 7, 9):
+        raise UsageError(f"{views} light-field views per side", expected="3, 5, 7 or 9")
     names = [get_modality(name).name for name in (RAW_SENSORS if sensors is None else sensors)]
-    return Recipe(seed, (int(size[0]), int(size[1])), tuple(n for n in RAW_SENSORS if n in names), every)
+    return Recipe(seed, (int(size[0]), int(size[1])), tuple(n for n in RAW_SENSORS if n in names), views)
 
 
 def _run(out: Path, recipe: Recipe, scenes: int, workers: int, progress: bool) -> None:
@@ -181,7 +181,7 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
         write.events_h5(folder / "events.h5", *render.events(renderer, rng["event"]), t_offset, recipe.size)
     if "light_field" in recipe.sensors:
         (folder / "light_field").mkdir()
-        views = render.light_field(renderer, rng["light_field"], exposure, recipe.light_field_every)
+        views = render.light_field(renderer, rng["light_field"], exposure, recipe.light_field_views)
         for (u, v), view in views.items():
             write.png(folder / "light_field" / f"{u}_{v}.png", view)
     write.write_json(folder / "calib.json", {
@@ -197,7 +197,7 @@ def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -
         "ambient_celsius": round(scene.ambient, 2),
         "camera": {"focal_px": scene.camera.focal, "height_m": -float(scene.camera.position[1]),
                    "yaw_pitch_rad": list(scene.yaw_pitch), "velocity_m_s": scene.velocity.tolist(),
-                   "light_field_baseline_m": render.baseline(scene.camera) * recipe.light_field_every},
+                   "light_field_baseline_m": render.baseline(scene.camera)},
         "objects": [{"class": C.NAMES[m.label], "kind": "car" if m.is_car else "person",
                      "position_m": [round(float(v), 3) for v in m.position],
                      "heading_rad": round(m.heading, 4), "speed_m_s": round(m.velocity, 3),
@@ -221,8 +221,9 @@ def _write_splits(out: Path, scenes: int, splits: tuple[float, float, float]) ->
 
 def _description(recipe: Recipe, scenes: int) -> str:
     """The text of dataset.toml."""
-    size, every = f"{recipe.size[1]}x{recipe.size[0]}", recipe.light_field_every
-    lines = [f"# Simulated streets: armseg simulate --scenes {scenes} --seed {recipe.seed} --size {size}",
+    command = (f"armseg simulate OUT --scenes {scenes} --seed {recipe.seed} "
+               f"--size {recipe.size[1]}x{recipe.size[0]} --light-field-views {recipe.light_field_views}")
+    lines = [f"# Simulated streets: {command}",
              "format_version = 1", 'name = "simulated"', f"ignore_index = {C.IGNORE_INDEX}", ""]
     for c in C.CLASSES:
         lines += ["[[classes]]", f'name = "{c.name}"', f"color = {list(c.color)}",
@@ -232,10 +233,6 @@ def _description(recipe: Recipe, scenes: int) -> str:
     for name in recipe.sensors:
         file, options = RAW_FILES[name]
         lines += [f"[modalities.{name}]", f'path = "{{id}}/{file}"']
-        if name == "light_field" and every > 1:
-            side = 8 // every + 1
-            lines += [f"# {side}x{side} views, one in {every} rows and columns of 9x9: "
-                      f"--light-field-every {every}"]
         lines += [f"options = {{ {options} }}", ""] if options else [""]
     lines += ["[splits]", *(f'{name} = "splits/{name}.txt"' for name in SPLITS)]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ RECORDING_US = 100_000  # length of the event recording, which ends at the label
 EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
 CONTRAST = 0.2  # log-intensity step of one event
 DISPARITY_METRES = 6.0  # light field: disparity between neighbouring views times depth, pixel metres
-LIDAR_BEAMS, LIDAR_COLUMNS = 48, 320
+LIDAR_BEAMS, LIDAR_COLUMNS = 32, 240
 DEPTH_LIMIT = 40.0  # metres
 KELVIN_PER_COUNT = 0.01
 POLARIZATION_FULL_SCALE = 4095
@@ -209,29 +209,28 @@ def baseline(camera: Camera) -> float:
 
 
 def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure,
-                every: int = 1) -> dict[tuple[int, int], np.ndarray]:
+                side: int = 9) -> dict[tuple[int, int], np.ndarray]:
     """Views {(u, v): (H, W, 3) uint8}; u counts down, v right, from 1; the middle is the reference camera.
 
-    every: keep every k-th row and column of the 9 x 9 views, counted from the middle; the kept ones are
-    numbered anew (2: 5 x 5 views with the middle 3, 3).
+    side: views per row and column, odd; fewer than 9 are the central part of the 9 x 9 grid.
     """
     step = baseline(r.camera)
-    right, down = r.camera.to_world[:, 0], r.camera.to_world[:, 1]
-    keep = [k for k in range(1, 10) if (k - 5) % every == 0]
-    level = np.float32(1.0 if r.light.night else 0.5)
+    right, down = step * r.camera.to_world[:, 0], step * r.camera.to_world[:, 1]
+    shifts = range(-(side // 2), side // 2 + 1)
+    level = np.float32(0.9 if r.light.night else 0.45)
     noise = level * rng.standard_normal((8, *r.camera.size, 3), np.float32)
     views = {}
-    for i, u in enumerate(keep, 1):
-        origins = np.stack([r.camera.position + step * ((v - 5) * right + (u - 5) * down) for v in keep])
+    for u, rows in enumerate(shifts, 1):
+        origins = np.stack([r.camera.position + rows * down + columns * right for columns in shifts])
         hits = Hits(r.stage, r.camera, origins)
         levels = hits.radiance()
         levels *= np.float32(exposure.gain)
         np.clip(levels, 0, 1, out=levels)
         np.sqrt(levels, out=levels)
         levels *= 255
-        for j, image in enumerate(hits.unsort(levels), 1):
+        for v, image in enumerate(hits.unsort(levels), 1):
             image += noise[rng.integers(len(noise))]
-            views[i, j] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
+            views[u, v] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
     return views
 
 

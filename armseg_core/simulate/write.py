@@ -12,13 +12,13 @@ from armseg_core.simulate.classes import CLASSES
 
 
 def png(path: Path, image: np.ndarray) -> None:
-    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3). Noisy pictures: Huffman coding alone is smallest and
-    fastest."""
+    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3)."""
     if image.ndim == 3:
         image = image[..., ::-1]
-    ok, data = cv2.imencode(
-        ".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-    )
+    # for noisy pictures this is the fastest way and within a percent of the smallest
+    how = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY, cv2.IMWRITE_PNG_FILTER,
+           cv2.IMWRITE_PNG_FILTER_PAETH]
+    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), how)
     assert ok
     path.write_bytes(data.tobytes())
 
