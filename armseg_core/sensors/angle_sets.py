@@ -7,6 +7,7 @@ from pathlib import Path
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
 _SETS = ((0, 45, 90, 135), (0, 60, 120))
+_ANGLES = {angle for angles in _SETS for angle in angles}
 _NUMBERED = re.compile(r"(?P<prefix>|.*[^0-9])(?P<number>\d{1,3})(?:d|deg|degrees)?", re.IGNORECASE)
 
 
@@ -31,10 +32,12 @@ def find_set(path: Path) -> dict[int, Path] | None:
     """Angle -> file of the set `path` (a folder or a member) stands for."""
     if path.is_file():
         match = _NUMBERED.fullmatch(path.stem)
-        beside = [f for f in path.parent.iterdir() if f.is_file() and f.suffix == path.suffix]
-        found = _set_of(_groups(beside).get(match["prefix"], {})) if match else None
+        found = None
+        if match and int(match["number"]) in _ANGLES:  # only then is the folder worth a look
+            beside = [f for f in path.parent.iterdir() if f.suffix == path.suffix and f.is_file()]
+            found = _set_of(_groups(beside).get(match["prefix"], {}))
         folder = _NUMBERED.fullmatch(path.parent.name)
-        if found is None and folder:
+        if found is None and folder and int(folder["number"]) in _ANGLES:
             folders = [f for f in path.parent.parent.iterdir() if (f / path.name).is_file()]
             numbered = _groups(folders).get(folder["prefix"], {})
             found = _set_of({angle: item / path.name for angle, item in numbered.items()})
