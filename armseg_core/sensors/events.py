@@ -1,11 +1,24 @@
-"""Raw formats of event cameras: EVENT_READERS is the table of what can be read (and what is refused, and why).
+"""Raw formats of event cameras: EVENT_READERS is the table of what is read, and of what is refused and why.
 
-Adding a format = one reading function in one of the `events_*.py` modules and one row there.
+Adding a format = one reading function and one row in one of the `events_*.py` modules.
 """
 
 from __future__ import annotations
 
+from armseg_core.sensors.events_aedat import AEDAT_READERS
+from armseg_core.sensors.events_arrays import ARRAY_READERS
 from armseg_core.sensors.events_hdf5 import HDF5_READERS
+from armseg_core.sensors.events_prophesee import PROPHESEE_READERS
+from armseg_core.sensors.events_ros import ROS_READERS
+from armseg_core.sensors.events_text import TEXT_READERS
 from armseg_core.sensors.reader import Reader
 
-EVENT_READERS: tuple[Reader, ...] = (*HDF5_READERS,)
+# the first row whose content test fits is taken
+EVENT_READERS: tuple[Reader, ...] = (
+    *HDF5_READERS,
+    *PROPHESEE_READERS,
+    *AEDAT_READERS,
+    *ROS_READERS,
+    *ARRAY_READERS,
+    *TEXT_READERS,
+)

@@ -5,7 +5,7 @@ Shape letters: N events, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,14 @@ import numpy as np
 from armseg_core.errors import FormatError, UsageError
 
 TICKS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds in one unit of time
+
+
+NAMES = {  # the names under which each column is found in the field
+    "x": ("x", "xs", "x_pos"),
+    "y": ("y", "ys", "y_pos"),
+    "t": ("t", "ts", "time", "timestamp", "timestamps"),
+    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
+}
 
 
 class Columns(NamedTuple):
@@ -50,6 +58,13 @@ def join(parts: list[Columns]) -> Columns:
         bad = np.concatenate([np.zeros(len(c.t), bool) if c.bad is None else c.bad for c in parts])
     x, y, t, p = (np.concatenate([c[i] for c in parts]) for i in range(4))  # type: ignore[arg-type]
     return Columns(x, y, t, p, bad)
+
+
+def match_names(names: Iterable[str]) -> dict[str, str]:
+    """Column ("x", "y", "t", "p") -> the name it has among `names`, for those that are there."""
+    known = {str(name).lower(): str(name) for name in names}
+    found = {column: [alias for alias in aliases if alias in known] for column, aliases in NAMES.items()}
+    return {column: known[aliases[0]] for column, aliases in found.items() if aliases}
 
 
 def to_us(t: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -15,17 +15,11 @@ import numpy as np
 
 from armseg_core.config.conversion import EventOptions
 from armseg_core.errors import FormatError, UsageError
-from armseg_core.sensors.events_columns import Columns, guess_columns, guess_unit, to_us
+from armseg_core.sensors.events_columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.events_geometry import find_geometry, needs_polarity
 from armseg_core.sensors.events_source import BLOCK_EVENTS, EventStream
 from armseg_core.sensors.reader import Reader
 
-NAMES = {  # the names under which each column is found in the field
-    "x": ("x", "xs", "x_pos"),
-    "y": ("y", "ys", "y_pos"),
-    "t": ("t", "ts", "time", "timestamp", "timestamps"),
-    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
-}
 ECF_FILTER = 0x8ECF  # Prophesee's own compression
 DSEC_SIZE, M3ED_SIZE, MVSEC_SIZE = (480, 640), (720, 1280), (260, 346)  # (H, W) of the cameras of these sets
 MILLISECOND_INDEX = ("ms_to_idx", "ms_map_idx")
@@ -89,20 +83,11 @@ def find_layouts(file: Any) -> list[Layout]:
     return [*filter(None, (_columns(file, name, group) for name, group in groups.items())), *layouts]
 
 
-def _match(names: Any) -> dict[str, str]:
-    known = {str(name).lower(): str(name) for name in names}
-    return {
-        column: known[alias[0]]
-        for column, aliases in NAMES.items()
-        if (alias := [a for a in aliases if a in known])
-    }
-
-
 def _columns(file: Any, name: str, group: Any) -> Layout | None:
     import h5py
 
     flat = [key for key in group if isinstance(group.get(key), h5py.Dataset) and group[key].ndim == 1]
-    fields = _match(flat)
+    fields = match_names(flat)
     if not {"x", "y", "t"} <= set(fields):
         return None
     for index in MILLISECOND_INDEX:
@@ -123,7 +108,7 @@ def _columns(file: Any, name: str, group: Any) -> Layout | None:
 
 
 def _table(name: str, data: Any) -> Layout | None:
-    fields = _match(data.dtype.names or ())
+    fields = match_names(data.dtype.names or ())
     if data.ndim != 1 or not {"x", "y", "t"} <= set(fields):
         return None
     prophesee = name == "CD/events"

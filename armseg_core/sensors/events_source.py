@@ -69,6 +69,7 @@ class EventStream:
         self._dropped: dict[str, int] = {}
         self._seen: set[int] = set()
         self._seen_events = 0
+        self._cleaned = ("no usable time or polarity", f"outside the sensor of {self.size[1]}x{self.size[0]}")
         if not self.count:
             raise FormatError("holds no events", where=path, expected="at least one event")
 
@@ -221,7 +222,7 @@ class EventStream:
         for k in range(blocks):
             t = self._block_times(k)
             low[k], high[k] = t[0], t[-1]
-            if _falls(t):
+            if falls(t):
                 step = t[:-1] - t[1:]
                 backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
                 low[k], high[k] = t.min(), t.max()
@@ -340,7 +341,7 @@ class EventStream:
 
     def _clean(self, k: int, c: Columns) -> _Block:
         """Checked events of a block; what is dropped is counted once per block."""
-        if self.order is None and _falls(c.t):
+        if self.order is None and falls(c.t):
             raise _Disorder
         x, y, t = whole_numbers(c.x), whole_numbers(c.y), c.t
         p, bad = polarity_bits(c.p, c.bad, self.path)
@@ -352,8 +353,8 @@ class EventStream:
             bad = np.zeros(len(t), bool) if bad is None else bad
             outside = np.zeros(len(t), bool) if outside is None else outside & ~bad
             if k not in self._seen:
-                self.drop("no usable time or polarity", int(np.count_nonzero(bad)))
-                self.drop(f"outside the sensor of {width}x{height}", int(np.count_nonzero(outside)))
+                self.drop(self._cleaned[0], int(np.count_nonzero(bad)))
+                self.drop(self._cleaned[1], int(np.count_nonzero(outside)))
             rows = np.flatnonzero(~(bad | outside))
             x, y, t, p = whole_numbers(x[rows]), whole_numbers(y[rows]), t[rows], p[rows]
         if k not in self._seen:
@@ -373,9 +374,9 @@ class EventStream:
         return Events(x, y, t, p, self.size)
 
     def _check_share(self) -> None:
-        lost = sum(self._dropped.values())
+        lost = sum(n for why, n in self._dropped.items() if why in self._cleaned)
         if lost * 2 > self._seen_events and (self._seen_events >= 1000 or self._seen_events >= self.count):
-            why, number = max(self._dropped.items(), key=lambda item: item[1])
+            number, why = max((self._dropped.get(why, 0), why) for why in self._cleaned)
             raise FormatError(
                 f"{number:,} of {self._seen_events:,} events have to be dropped: {why}",
                 where=self.path,
@@ -411,8 +412,9 @@ def _joined(parts: list[Events], size: tuple[int, int]) -> Events:
     else:
         x, y, t, p = (np.concatenate([getattr(part, name) for part in parts]) for name in "xytp")
         events = Events(x, y, t, p, size)
-    return _take(events, np.argsort(events.t, kind="stable")) if _falls(events.t) else events
+    return _take(events, np.argsort(events.t, kind="stable")) if falls(events.t) else events
 
 
-def _falls(t: np.ndarray) -> bool:
+def falls(t: np.ndarray) -> bool:
+    """Whether any time is smaller than the one before it."""
     return len(t) > 1 and bool((t[1:] < t[:-1]).any())

@@ -10,7 +10,7 @@ import numpy as np
 
 from armseg_core.sensors.events_columns import Columns
 from armseg_core.sensors.events_geometry import Geometry
-from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream, Order
+from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream, Order, falls
 
 
 class MemoryStream(EventStream):
@@ -45,12 +45,17 @@ class DecodedStream(EventStream):
         for point, columns in decoder(None):
             self._points.append(point)
             counts.append(counts[-1] + len(columns.t))
-            step = columns.t[:-1] - columns.t[1:]
-            if high and columns.t[0] < high[-1]:
-                backward, worst = backward + 1, max(worst, high[-1] - int(columns.t[0]))
-            backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max(initial=0)))
-            low.append(int(columns.t.min()))
-            high.append(int(columns.t.max()))
+            t = columns.t
+            if high and t[0] < high[-1]:
+                backward, worst = backward + 1, max(worst, high[-1] - int(t[0]))
+            if falls(t):
+                step = t[:-1] - t[1:]
+                backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
+                low.append(int(t.min()))
+                high.append(int(t.max()))
+            else:
+                low.append(int(t[0]))
+                high.append(int(t[-1]))
             if self._kept is not None:
                 self._kept.append(columns)
                 if counts[-1] > KEEP_EVENTS:
