@@ -41,3 +41,11 @@ def armseg(monkeypatch: pytest.MonkeyPatch):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="armseg")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small CLIP with random weights, as the fields of ModelConfig that name its files."""
+    from small_models import write_clip
+
+    return write_clip(tmp_path_factory.mktemp("clip"))
