@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from armseg_cli.console import print_next
-from armseg_cli.options import JsonOption, ModalityOption, OutputOption, WorkersOption
+from armseg_cli.options import JsonOption, ModalityOption, WorkersOption
 from armseg_core.config.conversion import OPTIONS
 from armseg_core.modalities import MODALITIES
 
@@ -45,7 +45,12 @@ def command(
             help="What to make: voxel_grid, stokes, ... (default: the sensor's; a wrong name lists all).",
         ),
     ] = None,
-    output: OutputOption = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="File or folder (default: beside the recording)."
+        ),
+    ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(

@@ -26,6 +26,7 @@ from armseg_core.jobs import Result, run_local, run_ray
 from armseg_core.manifest import Manifest
 from armseg_core.representations import get_representation
 from armseg_core.sensors import sniff
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES
 
 ENGINES = ("local", "ray")
 Shard = tuple[int, int]  # (which, of how many), counted from 1
@@ -89,6 +90,8 @@ def convert_folder(
         KeyboardInterrupt: passed on when workers have ended and left nothing unfinished.
     """
     started = time.perf_counter()
+    if output_dir is not None and Path(output_dir).suffix in HDF5_SUFFIXES:
+        raise UsageError(f"'{output_dir}' is a file name", where="--output", expected="a folder of results")
     if engine not in ENGINES:
         raise UsageError(
             f"unknown engine '{engine}'", where="--engine", expected="one of " + ", ".join(ENGINES)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource
+from armseg_core.arrays import EventSource, PointCloud
 from armseg_core.conversion_plan import Plan, parse_options, plan_conversion
 from armseg_core.errors import (
     ArmsegError,
@@ -83,7 +83,8 @@ def convert_file(
 
     Args:
         path: raw file, or folder that is one recording (a light field of many views).
-        output: file, or existing folder; default `<stem>.<representation>.h5` beside the recording.
+        output: file; or folder (existing, or a name without suffix or with "/" at its end), which then gets
+            `<stem>.<representation>.h5`. Default: that name beside the recording.
         modality: sensor, when content and name leave it open.
         representation: row of REPRESENTATIONS (default: the sensor's).
         options: fields of the sensor's group in `config/conversion.py`, such as {"window": "50ms"}.
@@ -119,7 +120,7 @@ def convert_file(
         duration_s=made.duration_s,
         event_rate=rate,
         seconds=time.perf_counter() - started,
-        notes=tuple(dict.fromkeys((*made.notes, *notes))),
+        notes=tuple(dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*made.notes, *notes))),
         skipped=skipped,
     )
 
@@ -289,8 +290,8 @@ def to_tensor(
     Args:
         path: raw recording or sensor-tensor file.
         modality: sensor, when content and name leave it open.
-        size: (H, W) of the result. Raw events are scaled by their coordinates; everything else is resized by
-            the sensor's rule (`resizing.py`). Default: the recording's own size.
+        size: (H, W) of the result. Raw events and point clouds are scaled by their coordinates; everything
+            else is resized by the sensor's rule (`resizing.py`). Default: the recording's own size.
         at_us: absolute time in microseconds. Raw events: the window (default 50 ms) that ends there, by
             default at the end of the recording. Sensor-tensor file: the frame nearest to it, by default the
             last.
@@ -348,9 +349,9 @@ def _raw_tensor(
     row = get_representation(reader.modality)
     recording = reader.read(path, options)
     t_us = 0
+    if size is not None and isinstance(recording, EventSource | PointCloud):  # sparse: scale coordinates
+        options = options.model_copy(update={"size": size})
     if isinstance(recording, EventSource):
-        if size is not None:
-            options = options.model_copy(update={"size": size})
         with recording as source:
             t_us = source.t_last_us + 1 if at_us is None else at_us
             made = _window_ending_at(source, row, options, t_us, path)

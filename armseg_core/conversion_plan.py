@@ -14,6 +14,8 @@ from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.provenance import source_hash
 from armseg_core.representations import Representation, get_representation
 from armseg_core.sensors import Reader, sniff
+from armseg_core.sensors.angle_sets import find_aolp, find_set
+from armseg_core.sensors.calibration import find_calibration
 from armseg_core.tensorfile import DTYPES, is_tensor_file
 
 
@@ -35,16 +37,27 @@ class Plan:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the frames depend on beside the source, as JSON; files appear by name and hash."""
-        values = {
-            "reader": self.reader.name,
-            "dtype": self.dtype or "auto",
-            **self.options.model_dump(mode="json"),
-        }
-        files = {name: value for name, value in self.options if isinstance(value, Path)}
-        values |= {name: path.name for name, path in files.items()}
-        return values | (
-            {"files": {name: source_hash(path)[0] for name, path in files.items()}} if files else {}
-        )
+        values = {"reader": self.reader.name, "dtype": self.dtype or "auto"}
+        values |= self.options.model_dump(mode="json")
+        given = {name: value for name, value in self.options if isinstance(value, Path)}
+        values |= {name: path.name for name, path in given.items()}
+        beside = {path.name: path for path in companions(self.source, self.modality) if path.is_file()}
+        files = {name: source_hash(path)[0] for name, path in {**beside, **given}.items()}
+        return values | ({"files": files} if files else {})
+
+
+def companions(source: Path, modality: str) -> tuple[Path, ...]:
+    """Files beside a recording that its reader takes by itself: they decide whether an output is current."""
+    if modality == "event":
+        return (source.parent / "rectify_map.h5",)
+    if modality == "depth":
+        return (source.parent / "calib.json",)
+    if modality == "lidar":
+        found = find_calibration(source)
+        return () if found is None else (found,)
+    if modality == "polarization" and source.is_file():
+        return (*(find_set(source) or {}).values(), *(find_aolp(source) or {}).values())
+    return ()
 
 
 def plan_conversion(
@@ -118,7 +131,7 @@ def output_path(source: Path, output: str | os.PathLike[str] | None, representat
     if output is None:
         target = (source if source.name not in ("", "..") else absolute.resolve()).parent / name
     else:
-        is_folder = str(output).endswith(os.sep) or Path(output).is_dir()
+        is_folder = Path(output).is_dir() or not Path(output).suffix or str(output).endswith(("/", os.sep))
         target = Path(output) / name if is_folder else Path(output)
     if target.exists() and target.samefile(source):
         raise UsageError(

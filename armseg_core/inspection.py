@@ -66,7 +66,8 @@ def inspect_file(
         return report | {"advice": reader.refuse}
     with collected_warnings() as notes:
         report |= _recording(reader.read(path, parse_options(reader.modality, options or {})))
-    return report | {"notes": list(dict.fromkeys([*report.get("notes", ()), *notes]))}
+    said = dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*report.get("notes", ()), *notes))
+    return report | {"notes": list(said)}
 
 
 def _recording(recording: Any) -> Report:

@@ -174,6 +174,8 @@ def test_a_wrong_option_is_one_error_and_no_output(tmp_path: Path) -> None:
         convert_folder([root], tmp_path / "out", options={"bins": 3})
     with pytest.raises(UsageError, match="depth_unit"):
         convert_folder([root], tmp_path / "out", options={"depth_unit": "furlong"})
+    with pytest.raises(UsageError, match=r"out.h5' is a file name"):
+        convert_folder([root], tmp_path / "out.h5")
     with pytest.raises(UsageError, match="unknown engine"):
         convert_folder([root], tmp_path / "out", engine="dask")
     assert not (tmp_path / "out").exists()

@@ -99,7 +99,7 @@ def test_json(tmp_path: Path, armseg) -> None:
     raw = raw_files.depth(tmp_path / "in" / "depth.png")
     one = json.loads(armseg("convert", raw, "--json").stdout)
     assert one["shape"] == [1, 3, 24, 32]
-    assert any("mm" in note for note in one["notes"]), "an assumed unit is said"
+    assert any(note.startswith("depth taken as mm") for note in one["notes"]), "an assumed unit is said"
     many = json.loads(armseg("convert", tmp_path / "in", "-o", tmp_path / "out", "--json").stdout)
     assert (many["converted"], many["failed"]) == (1, 0)
 

@@ -146,6 +146,14 @@ def test_raw_events_are_resized_by_coordinates(scene) -> None:
     np.testing.assert_allclose(small.sum((1, 2)), full.sum((1, 2)), atol=1e-2)
 
 
+def test_raw_points_are_projected_at_the_size_asked_for(scene) -> None:
+    """A fine grid holds every point, which nearest-neighbour resizing of a coarse picture could not."""
+    coarse = to_tensor(scene["lidar"]).frames[0, 2].sum()
+    fine = to_tensor(scene["lidar"], size=(240, 320)).frames[0]
+    assert fine.shape == (3, 240, 320)
+    assert 300 >= fine[2].sum() > coarse
+
+
 def test_nearest_stored_frame(tmp_path: Path) -> None:
     channels = MODALITIES["event"].channels
     frames = np.zeros((3, 5, 4, 6), np.float16) + np.arange(3, dtype=np.float16)[:, None, None, None]
@@ -236,6 +244,8 @@ def test_output_goes_beside_the_recording(tmp_path: Path) -> None:
         ("new/deep/out.h5", "new/deep/out.h5"),
         ("folder", "folder/depth.metric.h5"),
         ("fresh/", "fresh/depth.metric.h5"),
+        ("bare", "bare/depth.metric.h5"),
+        ("v1.2/", "v1.2/depth.metric.h5"),
     ],
 )
 def test_output_file_or_folder(tmp_path: Path, monkeypatch, given: str, expected: str) -> None:
@@ -359,6 +369,15 @@ def test_a_changed_file_option_is_noticed(tmp_path: Path) -> None:
     assert convert_file(raw, options={"end_times": labels}, force=False).skipped
     labels.write_text("1150000\n")
     assert not convert_file(raw, options={"end_times": labels}, force=False).skipped
+
+
+def test_a_changed_file_beside_the_recording_is_noticed(tmp_path: Path) -> None:
+    raw = raw_files.lidar(tmp_path / "lidar.bin")
+    convert_file(raw)
+    assert convert_file(raw, force=False).skipped
+    calib = tmp_path / "calib.json"
+    calib.write_text(calib.read_text().replace("30", "31"))
+    assert not convert_file(raw, force=False).skipped
 
 
 def test_very_large_sources_are_hashed_by_samples(tmp_path: Path, monkeypatch) -> None:
