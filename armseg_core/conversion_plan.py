@@ -49,7 +49,9 @@ class Plan:
 def companions(source: Path, modality: str) -> tuple[Path, ...]:
     """Files beside a recording that its reader takes by itself: they decide whether an output is current."""
     if modality == "event":
-        return (source.parent / "rectify_map.h5",)
+        sets = [start for start in ("events.dat.", "dataset_events_") if source.name.startswith(start)]
+        parts = [path for start in sets for path in sorted(source.parent.glob(f"{start}*"))]
+        return (source.parent / "rectify_map.h5", *parts)
     if modality == "depth":
         return (source.parent / "calib.json",)
     if modality == "lidar":
