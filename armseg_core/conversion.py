@@ -274,7 +274,7 @@ def cast_frame(frame: np.ndarray, dtype: str) -> np.ndarray:
         import cv2  # rounds like numpy, and takes 0.2 ms for 5 x 480 x 640 where numpy takes 6
 
         flat: Any = frame.reshape(len(frame), -1)
-        return cv2.add(flat, 0.0, dtype=cv2.CV_16F).reshape(frame.shape)
+        return cv2.add(flat, np.zeros(1), dtype=cv2.CV_16F).reshape(frame.shape)
     return frame.astype(dtype)
 
 
