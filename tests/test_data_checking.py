@@ -328,7 +328,7 @@ def test_public_layouts_are_checked_too(tmp_path: Path) -> None:
     ("rgb/{id}.png", ("rgb/1.png", "rgb/a/2.png", "rgb/3.jpg", "x/rgb/4.png"), {"1", "a/2"}),
     ("{id}/rgb.png", ("1/rgb.png", "a/2/rgb.png", "rgb.png", "1/x.png"), {"1", "a/2"}),
     ("{parent}/rgb/{stem}.png", ("a/rgb/1.png", "a/b/rgb/2.png", "rgb/3.png"), {"a/1", "a/b/2"}),
-    ("{id}/{stem}_rgb.png", ("a/1/1_rgb.png", "a/1/2_rgb.png"), {"a/1"}),
+    ("{id}/{stem}_rgb.png", ("a/1/1_rgb.png", "a/2/9_rgb.png"), {"a/1"}),
 ])
 def test_ids_are_found_from_files(tmp_path: Path, template: str, files: tuple, ids: set[str]) -> None:
     for name in files:

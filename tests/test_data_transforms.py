@@ -106,6 +106,14 @@ def test_image_label_and_sensors_stay_registered_under_zoom_crop_and_flip(seed: 
         assert (found != wanted).sum() <= wanted.sum() * 0.25, name  # the edges of the square may differ
 
 
+def test_crops_come_from_all_over_the_sample() -> None:
+    rows, columns = np.mgrid[:H, :W]
+    sample = Sample("s", np.zeros((3, H, W), np.float32), rows * 100 + columns)
+    corners = {int(random_crop(sample, (H - 3, W - 2), (1, 1), np.random.default_rng(seed)).label[0, 0])
+               for seed in range(120)}
+    assert corners == {100 * row + column for row in range(4) for column in range(3)}
+
+
 def test_zoom_changes_the_size_of_things_and_not_their_depth() -> None:
     sample = square_sample(14, 20, 12)
     sample.sensors["depth"][0] *= 7.5  # metres
