@@ -33,17 +33,18 @@ def minmax(frame: Thermal, options: ThermalOptions) -> Made:
 
 
 def clahe(frame: Thermal, options: ThermalOptions) -> Made:
-    """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), 8x8 tiles, 256 levels.
+    """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), 256 levels, up to 8x8 tiles.
 
-    With 65536 levels hardly two pixels of a tile share one, so that the contrast limit would not limit
-    anything.
+    A tile is at least 32x32 pixels and 65536 levels are not used: with a handful of pixels per level the
+    contrast limit would either limit nothing or forbid everything.
     """
     import cv2
 
     scaled = _scaled(frame.values, 0, 100)
     if not scaled.any():
         return _channel(scaled, options)
-    equalizer = cv2.createCLAHE(clipLimit=options.clip_limit, tileGridSize=(8, 8))
+    tiles = [min(8, max(1, side // 32)) for side in scaled.shape[::-1]]
+    equalizer = cv2.createCLAHE(clipLimit=options.clip_limit, tileGridSize=tiles)
     equal = equalizer.apply(np.rint(scaled * 255).astype(np.uint8))
     return _channel(equal.astype(np.float32) / np.float32(255), options)
 

@@ -42,6 +42,8 @@ def find_set(path: Path) -> dict[int, Path] | None:
             numbered = _groups(folders).get(folder["prefix"], {})
             found = _set_of({angle: item / path.name for angle, item in numbered.items()})
         return found
+    if not path.is_dir():
+        return None
     items = [item for item in path.iterdir() if item.is_dir() or item.suffix.lower() in PICTURES]
     groups = _groups([item for item in items if item.is_file()]).values()
     sets = [members for group in groups if (members := _set_of(group))]
@@ -62,7 +64,7 @@ def find_aolp(path: Path) -> dict[str, Path] | None:
         beside, prefix, suffix = path, "", ""
     else:
         match = re.fullmatch(r"(.*?)(aolp|dolp)(.*)", path.stem, re.IGNORECASE)
-        if match is None:
+        if match is None or not path.parent.is_dir():
             return None
         beside, prefix, suffix = path.parent, match[1].lower(), match[3].lower()
     wanted = {f"{prefix}{key}{suffix}.npy": key for key in ("aolp", "dolp", "s0")}

@@ -23,6 +23,7 @@ from armseg_core.sensors.images import (
     head_of,
     image_header,
     npy_header,
+    npz_names,
     quiet,
     read_hdf5,
     read_image,
@@ -52,11 +53,18 @@ def to_metres(
         baseline_m, fx: stereo baseline and focal length in pixels: depth = baseline fx / disparity.
 
     Raises:
-        UsageError: a disparity unit without baseline or focal length.
+        UsageError: a disparity unit without baseline or focal length; sunrgbd of other than 16-bit integers.
     """
     if unit in _SCALES:
         metres = values.astype(np.float64) * _SCALES[unit]
     elif unit == "sunrgbd":
+        if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise UsageError(
+                "depth unit 'sunrgbd' is coded in the bits of 16-bit integers",
+                where="--depth-unit",
+                expected="uint16 values",
+                hint=_UNIT_HINT,
+            )
         bits = values.astype(np.uint16)
         metres = np.minimum(((bits >> 3) | (bits << 13)) / 1000.0, 8.0)
     elif unit == "carla":
@@ -258,10 +266,7 @@ def _is_array(path: Path) -> bool:
         shape = header[0]
         flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
         return flat and header[1].kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
-    if path.suffix.lower() != ".npz":
-        return False
-    with np.load(path, allow_pickle=False) as archive:
-        return any(name.lower() == "depth" for name in archive.files)
+    return "depth" in npz_names(path)
 
 
 @quiet

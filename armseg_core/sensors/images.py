@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,21 +148,9 @@ def read_npy(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError("no such file", where=path)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            names = loaded.files
-            if not names:
-                raise FormatError("the archive holds no array", where=path)
-            known = [n for n in names if n.lower() in _KNOWN_NAMES]
-            if len(names) > 1 and len(known) != 1:
-                raise FormatError(
-                    f"the archive holds {len(names)} arrays ({', '.join(names[:6])})",
-                    where=path,
-                    expected="one array, or one named " + " / ".join(_KNOWN_NAMES),
-                )
-            return loaded[known[0] if known else names[0]]
+        with path.open("rb") as file:  # np.load leaves a file it opened itself open when it is damaged
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else _only_array(loaded, path)
     except FormatError:
         raise
     except ValueError as error:
@@ -177,7 +166,29 @@ def read_npy(path: Path) -> np.ndarray:
         raise FormatError(f"not a whole npy/npz file ({type(error).__name__})", where=path) from error
 
 
+def _only_array(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
+    names = archive.files
+    if not names:
+        raise FormatError("the archive holds no array", where=path)
+    known = [name for name in names if name.lower() in _KNOWN_NAMES]
+    if len(names) > 1 and len(known) != 1:
+        raise FormatError(
+            f"the archive holds {len(names)} arrays ({', '.join(names[:6])})",
+            where=path,
+            expected="one array, or one named " + " / ".join(_KNOWN_NAMES),
+        )
+    return archive[known[0] if known else names[0]]
+
+
 _KNOWN_NAMES = ("depth", "thermal", "temperature", "lf", "light_field", "views", "stokes", "arr_0", "data")
+
+
+def npz_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in a .npz file, in lower case; () for anything else."""
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        return ()
+    with zipfile.ZipFile(path) as archive:
+        return tuple(name.removesuffix(".npy").lower() for name in archive.namelist())
 
 
 def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype] | None:
@@ -197,13 +208,20 @@ def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype] | None:
 
 
 def hdf5_keys(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the data sets at the top of an HDF5 or MATLAB v7.3 file; {} when it is neither."""
+    """Names and shapes of the data sets at the top of an HDF5 or MATLAB v7.3 file; {} when it is neither.
+
+    Raises:
+        FormatError: damaged.
+    """
     import h5py
 
-    if path.is_dir() or not h5py.is_hdf5(path):
+    if not path.is_file() or not h5py.is_hdf5(path):
         return {}
-    with h5py.File(path, "r") as file:
-        return {name: item.shape for name, item in file.items() if isinstance(item, h5py.Dataset)}
+    try:
+        with h5py.File(path, "r") as file:
+            return {name: item.shape for name, item in file.items() if isinstance(item, h5py.Dataset)}
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # what h5py makes of damage
+        raise FormatError(f"the HDF5 file is damaged ({error})", where=path) from error
 
 
 def read_hdf5(path: Path, key: str, index: tuple | slice = slice(None)) -> np.ndarray:
@@ -218,7 +236,7 @@ def read_hdf5(path: Path, key: str, index: tuple | slice = slice(None)) -> np.nd
     try:
         with h5py.File(path, "r") as file:
             array = np.asarray(file[key][index])
-    except (OSError, KeyError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, RuntimeError, AttributeError) as error:
         raise FormatError(
             f"the data set '{key}' cannot be read ({error})",
             where=path,

@@ -211,6 +211,8 @@ def _ply_elements(lines: list[list[str]], path: Path) -> tuple[str, list[tuple[s
 
 def _ply_vertex(elements, path: Path):
     """(fields, count) of the elements before `vertex`, its fields, its count; a field is (name, code)."""
+    if "vertex" not in [name for name, _, _ in elements]:
+        raise FormatError("the PLY file has no element 'vertex'", where=path)
     before: list[tuple[list[tuple[str, str]], int]] = []
     for name, count, properties in elements:
         if count < 0 or any(p[:1] == ["list"] or len(p) != 2 or p[0] not in _PLY_TYPES for p in properties):
@@ -223,9 +225,9 @@ def _ply_vertex(elements, path: Path):
         if len({field for field, _ in fields}) < len(fields):
             raise FormatError(f"the PLY element '{name}' names a property twice", where=path)
         if name == "vertex":
-            return before, fields, count
+            break
         before.append((fields, count))
-    raise FormatError("the PLY file has no element 'vertex'", where=path)
+    return before, fields, count
 
 
 def _ascii_table(data: bytes, columns: int, count: int, path: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from armseg_core.sensors.images import (
     head_of,
     image_header,
     npy_header,
+    npz_names,
     quiet,
     read_hdf5,
     read_image,
@@ -250,10 +251,7 @@ def _is_array(path: Path) -> bool:
     if header is not None:
         shape = header[0]
         return len(shape) == 5 or (len(shape) == 4 and shape[0] == shape[1] and min(shape[2:]) > 4)
-    if head_of(path, 4) != b"PK\x03\x04" or path.suffix.lower() != ".npz":
-        return False
-    with np.load(path, allow_pickle=False) as archive:
-        return any(name.lower() in ("lf", "light_field", "views") for name in archive.files)
+    return not {"lf", "light_field", "views"}.isdisjoint(npz_names(path))
 
 
 @quiet

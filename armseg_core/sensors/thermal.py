@@ -13,6 +13,7 @@ from armseg_core.sensors.images import (
     head_of,
     image_header,
     npy_header,
+    npz_names,
     quiet,
     read_image,
     read_npy,
@@ -158,10 +159,7 @@ def _is_array(path: Path) -> bool:
         shape = header[0]
         flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
         return flat and header[1].kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
-    if path.suffix.lower() != ".npz":
-        return False
-    with np.load(path, allow_pickle=False) as archive:
-        return any(name.lower() in ("thermal", "temperature") for name in archive.files)
+    return not {"thermal", "temperature"}.isdisjoint(npz_names(path))
 
 
 THERMAL_READERS: tuple[Reader, ...] = (
