@@ -135,8 +135,47 @@ def _umask() -> int:
     return mask
 
 
+class _Sink:
+    """The file HDF5 writes to. When a write fails (disk full, quota), the error is kept and the rest is
+    dropped, so that HDF5 can close the file: it crashes the process when it cannot write its last bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115
+        self.error: OSError | None = None
+        self.seek, self.tell = self._file.seek, self._file.tell
+        self.read, self.close = self._file.read, self._file.close
+
+    def readinto(self, buffer: memoryview) -> int:
+        got = self._file.readinto(buffer) or 0
+        buffer[got:] = bytes(len(buffer) - got)
+        return len(buffer)
+
+    def write(self, data: memoryview) -> int:
+        rest = memoryview(data)
+        while len(rest) and self.error is None:
+            try:
+                rest = rest[self._file.write(rest) or 0:]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        if self.error is None:
+            try:
+                self._file.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None: ...
+
+
 class TensorWriter:
-    """Writes a sensor-tensor file frame by frame, in bounded memory; the file appears when the block ends well."""
+    """Writes a sensor-tensor file frame by frame, in bounded memory; it appears when the block ends well.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full. FormatError: a frame of another shape.
+    """
 
     def __init__(self, path: str | os.PathLike[str], info: TensorInfo, size: tuple[int, int],
                  dtype: str = "float16") -> None:
@@ -147,40 +186,66 @@ class TensorWriter:
         self._times: list[int] = []
 
     def __enter__(self) -> TensorWriter:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._file = stack.enter_context(self._opened(temporary))
+            self._frames = self._new_frames()
+            self._stack = stack.pop_all()  # from here on __exit__ ends it
+        return self
+
+    @contextlib.contextmanager
+    def _opened(self, temporary: Path) -> Iterator[Any]:
         import h5py
+
+        self._sink = _Sink(temporary)
+        try:
+            with h5py.File(self._sink, "w", libver="v110") as file:
+                yield file
+                self._finish(file)
+        finally:
+            self._sink.close()
+        self._check()
+
+    def _new_frames(self) -> Any:
         import hdf5plugin
 
-        temporary = self._stack.enter_context(atomic_path(self.path))
-        self._file = self._stack.enter_context(h5py.File(temporary, "w", libver="v110"))
         shape = (len(self.info.channels), *self.size)
-        self._frames = self._file.create_dataset(
+        return self._file.create_dataset(
             "frames", shape=(0, *shape), maxshape=(None, *shape), chunks=(1, *shape), dtype=self.dtype,
             **hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE),
         )
-        return self
 
     def append(self, frame: np.ndarray, t_us: int) -> None:
         """Add one frame (C, H, W); it is cast to the file's dtype (a uint dtype must already fit)."""
         n = len(self._times)
         if frame.shape != self._frames.shape[1:]:
-            raise FormatError(f"frame {n} has shape {frame.shape}", where=self.path, expected=str(self._frames.shape[1:]))
+            raise FormatError(f"frame {n} has shape {frame.shape}", where=self.path,
+                              expected=str(self._frames.shape[1:]))
         self._frames.resize(n + 1, axis=0)
         self._frames[n] = frame
         self._times.append(int(t_us))
+        self._check()
+
+    def _check(self) -> None:
+        error = self._sink.error
+        if error is not None:
+            raise OutputError(f"cannot write: {(error.strerror or str(error)).lower()}", where=self.path,
+                              hint="free some space, or another disk with -o/--output") from error
+
+    def _finish(self, file: Any) -> None:
+        file.create_dataset("t_us", data=np.asarray(self._times, np.int64))
+        info = self.info
+        file.attrs.update({
+            "modality": info.modality, "representation": info.representation,
+            "parameters": json.dumps(info.parameters, sort_keys=True),
+            "channels": json.dumps(info.channels), "units": json.dumps(info.units),
+            "value_range": json.dumps(info.value_range), "source_name": info.source_name,
+            "source_sha256": info.source_sha256, "source_hash": info.source_hash,
+            "armseg_version": info.armseg_version or armseg_core.__version__,
+            "format_version": FORMAT_VERSION, "complete": True,
+        })
 
     def __exit__(self, kind, error, trace) -> bool | None:
-        if kind is None:
-            self._file.create_dataset("t_us", data=np.asarray(self._times, np.int64))
-            info = self.info
-            self._file.attrs.update({
-                "modality": info.modality, "representation": info.representation,
-                "parameters": json.dumps(info.parameters, sort_keys=True),
-                "channels": json.dumps(info.channels), "units": json.dumps(info.units),
-                "value_range": json.dumps(info.value_range), "source_name": info.source_name,
-                "source_sha256": info.source_sha256, "source_hash": info.source_hash,
-                "armseg_version": info.armseg_version or armseg_core.__version__,
-                "format_version": FORMAT_VERSION, "complete": True,
-            })
         return self._stack.__exit__(kind, error, trace)
 
 
@@ -222,9 +287,10 @@ class TensorFile:
             self._file.close()
             raise FormatError("not a sensor-tensor file", where=self.path, expected="a file made by `armseg convert`",
                               hint=f"armseg convert {self.path}")
-        if int(attrs["format_version"]) > FORMAT_VERSION:
+        version = int(attrs["format_version"])
+        if version > FORMAT_VERSION:
             self._file.close()
-            raise FormatError(f"written by a newer armseg (format {attrs['format_version']})", where=self.path,
+            raise FormatError(f"written by a newer armseg (format {version})", where=self.path,
                               expected=f"format {FORMAT_VERSION} or older", hint="pip install -U armseg")
         self.info = TensorInfo(
             modality=str(attrs["modality"]), representation=str(attrs["representation"]),
