@@ -28,7 +28,7 @@ from armseg_core.metrics import ConfusionMatrix
 from armseg_core.model import losses
 from armseg_core.model.checkpoint import Domain, Model, build, save
 from armseg_core.model.clip_loading import TINY_NOTICE
-from armseg_core.model.ma_clip import modality_prompt, scene_prompt
+from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
 from armseg_core.runs import Run, StopOnSignal, load_optimizer_tensors, optimizer_tensors
 from armseg_core.training_data import Batch, batches, open_data, statistics
@@ -287,7 +287,7 @@ def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor,
             which = torch.tensor([m == modality for m in known], device=label.device).expand(
                 len(embedding), -1
             )
-            prompts = model.clip.encode_text([modality_prompt(m) for m in known])
+            prompts = torch.stack([model.prompts[m] for m in known]).to(label.device)
             total = total + losses.contrastive(embedding, prompts, which)
     return total / len(embeddings)
 

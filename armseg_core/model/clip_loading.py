@@ -55,21 +55,23 @@ class LoadedClip:
         self.visual: nn.Module = model.visual
         self.tokenizer = tokenizer
         self.identity = identity
-        self._texts: dict[str, Tensor] = {}  # embeddings of the texts seen so far
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
-        """Unit-length embeddings (N, E) float32 of N texts, on the model's device; a text is encoded once."""
+        """Unit-length embeddings (N, E) float32 of N texts, on the model's device.
+
+        Nothing is kept between calls: the last bits of an embedding depend on the texts it is computed with,
+        and a resumed training must see the same bits as an undisturbed one.
+        """
         device = next(self.model.parameters()).device
-        if len(self._texts) > 50_000 or any(t.device != device for t in list(self._texts.values())[:1]):
-            self._texts.clear()  # full, or the model has moved since
-        new = [t for t in dict.fromkeys(texts) if t not in self._texts]
-        for start in range(0, len(new), 256):
-            part = new[start : start + 256]
+        distinct = list(dict.fromkeys(texts))
+        parts = []
+        for start in range(0, len(distinct), 256):
+            tokens = self.tokenizer(distinct[start : start + 256]).to(device)
             with torch.autocast(device.type, enabled=False):
-                features = self.model.encode_text(self.tokenizer(part).to(device), normalize=True).float()
-            self._texts.update(zip(part, features, strict=True))
-        return torch.stack([self._texts[t] for t in texts])
+                parts.append(self.model.encode_text(tokens, normalize=True).float())
+        place = {text: i for i, text in enumerate(distinct)}
+        return torch.cat(parts)[[place[text] for text in texts]]
 
     def class_matrix(self, classes: list[tuple[str, ...]]) -> Tensor:
         """(K, E): mean over templates and synonyms of each class's text embedding, unit length.
