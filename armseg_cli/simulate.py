@@ -46,5 +46,6 @@ def command(
         light_field_views=light_field_views,
     )
     seconds = time.perf_counter() - start
-    typer.echo(f"{scenes} scenes in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
+    noun = "scene" if scenes == 1 else "scenes"
+    typer.echo(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
     typer.echo(f"Next: armseg check {out}")

@@ -42,8 +42,8 @@ def draw_scene(seed: int, index: int, size: tuple[int, int]) -> Scene:
     focal = 0.5 * size[1] / np.tan(FIELD_OF_VIEW / 2) * rng.uniform(0.95, 1.1)
     camera = Camera(size, focal, (0.0, -rng.uniform(1.4, 1.65), 0.0), rotation(*yaw_pitch))
     course = rng.uniform(-0.6, 0.6) + (np.pi / 2 if rng.random() < 0.6 else 0.0)
-    velocity = rng.uniform(0.2, 0.5) * np.array([np.cos(course), 0, np.sin(course)])
-    spin = np.radians(rng.uniform(-1.5, 1.5, 2))
+    velocity = rng.uniform(0.2, 0.4) * np.array([np.cos(course), 0, np.sin(course)])
+    spin = np.radians(rng.uniform(-1.0, 1.0, 2))
     scene = Scene(index, seed, camera, yaw_pitch, velocity, spin, light, ambient,
                   ambient - float(rng.uniform(6, 14)))
     side = 1 if rng.random() < 0.5 else -1  # of the facade
@@ -212,7 +212,7 @@ def _add_movers(scene: Scene, rng: np.random.Generator, side: int, wall: Wall, w
     slopes: dict[bool, list[float]] = {True: [], False: []}  # where cars and figures stand in the picture
     for is_car in [True] * cars + [False] * int(rng.integers(2, 5)):
         look: CarLook | PersonLook = draw_car(rng) if is_car else draw_person(rng)
-        speed = float(rng.uniform(2.5, 6.0) if is_car else rng.uniform(1.5, 2.2))
+        speed = float(rng.uniform(3.0, 6.0) if is_car else rng.uniform(1.5, 2.2))
         heading = float(np.radians(rng.uniform(-35, 35)) + (np.pi if rng.random() < 0.5 else 0))
         position = _find_place(scene, rng, look, side, wall, slopes[is_car])
         coin, panel, turn = rng.random(), float(rng.uniform(0.55, 0.8)), float(np.radians(rng.uniform(-25,

@@ -81,7 +81,7 @@ def draw_car(rng: np.random.Generator) -> CarLook:
         paint=_color(hue, rng.choice([0.1, 0.75]), rng.uniform(0.12, 0.6)),
         accent=_color(hue + rng.uniform(0.2, 0.5), 0.4, rng.uniform(0.2, 0.7)),
         texture=str(rng.choice(["noise", "stripes", "plates", "dirt"])),
-        contrast=float(rng.uniform(0.3, 0.7)),
+        contrast=float(rng.uniform(0.4, 0.8)),
         offset=rng.uniform(0, 9, 3))
 
 

@@ -21,6 +21,7 @@ RECORDING_US = 100_000  # length of the event recording, which ends at the label
 EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
 CONTRAST = 0.2  # log-intensity step of one event
 DISPARITY_METRES = 6.0  # light field: disparity between neighbouring views times depth, pixel metres
+VIEW_PIXELS = 250_000  # pixels of light-field views that are cast together
 LIDAR_BEAMS, LIDAR_COLUMNS = 32, 240
 DEPTH_LIMIT = 40.0  # metres
 KELVIN_PER_COUNT = 0.01
@@ -216,21 +217,23 @@ def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure,
     """
     step = baseline(r.camera)
     right, down = step * r.camera.to_world[:, 0], step * r.camera.to_world[:, 1]
-    shifts = range(-(side // 2), side // 2 + 1)
+    middle = side // 2
+    at_once = int(np.clip(VIEW_PIXELS // (r.camera.size[0] * r.camera.size[1]), 1, side))
     level = np.float32(0.9 if r.light.night else 0.45)
     noise = level * rng.standard_normal((8, *r.camera.size, 3), np.float32)
     views = {}
-    for u, rows in enumerate(shifts, 1):
-        origins = np.stack([r.camera.position + rows * down + columns * right for columns in shifts])
+    for u, first in ((u, v) for u in range(side) for v in range(0, side, at_once)):
+        row = range(first, min(first + at_once, side))
+        origins = np.stack([r.camera.position + (u - middle) * down + (v - middle) * right for v in row])
         hits = Hits(r.stage, r.camera, origins)
         levels = hits.radiance()
         levels *= np.float32(exposure.gain)
         np.clip(levels, 0, 1, out=levels)
         np.sqrt(levels, out=levels)
         levels *= 255
-        for v, image in enumerate(hits.unsort(levels), 1):
+        for v, image in zip(row, hits.unsort(levels), strict=True):
             image += noise[rng.integers(len(noise))]
-            views[u, v] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
+            views[u + 1, v + 1] = np.rint(np.clip(image, 0, 255, out=image), out=image).astype(np.uint8)
     return views
 
 
