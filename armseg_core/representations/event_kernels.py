@@ -219,7 +219,7 @@ class VoxelGrid:
             plane *= self.grid.cells
         for index, weight in corners(events, self.grid):
             if plane is not None:
-                index += plane
+                index = index + plane  # a new array: the next corner is counted from the old one
             w = q if weight is None else (weight if q is None else weight * q)
             self._scatter(index, f, w, b)
 

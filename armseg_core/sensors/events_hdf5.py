@@ -98,7 +98,7 @@ def _columns(file: Any, name: str, group: Any) -> Layout | None:
                 return Layout("m3ed" if m3ed else "dsec", "columns", name, fields, place, "us", size=size)
     dsec = name == "events" and "t_offset" in file
     return Layout(
-        "dsec" if dsec else "generic",
+        "dsec" if dsec else "hdf5",
         "columns",
         name,
         fields,
@@ -113,7 +113,7 @@ def _table(name: str, data: Any) -> Layout | None:
         return None
     prophesee = name == "CD/events"
     return Layout(
-        "prophesee" if prophesee else "generic", "table", name, fields, unit="us" if prophesee else ""
+        "prophesee-hdf5" if prophesee else "hdf5", "table", name, fields, unit="us" if prophesee else ""
     )
 
 
@@ -122,7 +122,7 @@ def _matrix(name: str, data: Any) -> Layout | None:
         return None
     if name.startswith("davis/"):
         return Layout("mvsec", "matrix", name, {}, unit="s", order="xytp", size=MVSEC_SIZE)
-    return Layout("generic", "matrix", name, {})
+    return Layout("hdf5", "matrix", name, {})
 
 
 class Hdf5Stream(EventStream):
@@ -374,7 +374,7 @@ HDF5_READERS: tuple[Reader, ...] = (
     _row("mvsec", "MVSEC HDF5", ("*_data.hdf5",), "the left camera unless --stream says otherwise"),
     _row("prophesee-hdf5", "Prophesee HDF5", ("*.hdf5",), "ECF compression needs Prophesee's HDF5 plugin"),
     _row(
-        "generic",
+        "hdf5",
         "HDF5 with x, y, t, p",
         ("*.h5", "*.hdf5"),
         "data sets x|xs, y|ys, t|ts|timestamps, p|ps|pol|polarity, or one table or N x 4 matrix of events",
