@@ -29,7 +29,7 @@ SizeOption = Annotated[
     str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels, such as 640x480.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda:N.")
+    str, typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 WorkersOption = Annotated[

@@ -17,7 +17,7 @@ from armseg_core.config.training import TrainConfig
 from armseg_core.conversion import ConversionSummary, convert_file
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
-from armseg_core.evaluation import Report, evaluate, save_report
+from armseg_core.evaluation import Report, evaluate, pick_device, save_report
 from armseg_core.modalities import MODALITIES, SENSORS
 from armseg_core.prediction import Prediction, Predictor, save_prediction
 from armseg_core.sample_data import sample_data_dir
@@ -74,13 +74,23 @@ def run_demo(
         seconds[name] = time.perf_counter() - started
 
     data = sample_data_dir()
+    config = TrainConfig.parse(
+        {
+            "data": (data,),
+            "out": output / "runs",
+            "name": "demo",
+            "steps": steps,
+            "device": device,
+            "seed": seed,
+        },
+        where="armseg demo",
+    )
+    pick_device(device)  # say at once that a device is missing
     scenes = open_dataset(data, "test", SENSORS)
     with stage("convert", "one raw recording of each sensor becomes a sensor-tensor file"):
         conversions = convert_one_of_each(scenes, output / "converted")
     with stage("train", f"one model for {len(scenes.modalities)} sensors, {steps} steps"):
-        run = train(
-            TrainConfig(data=(data,), out=output / "runs", name="demo", steps=steps, device=device, seed=seed)
-        )
+        run = train(config)
     with stage("eval", "the test scenes, RGB only and with each sensor"):
         report = evaluate(run, [data], "test", device=device)
         save_report(report, output / "evaluation.json")

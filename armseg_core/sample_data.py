@@ -81,7 +81,7 @@ def _simulate_into_cache() -> Path:
         raise OutputError("cannot make the cache folder", where=folder.parent, expected="a writable folder",
                           hint="set XDG_CACHE_HOME to one") from error
     try:
-        simulate(scratch / "made", **asdict(SAMPLE_SCENES))
+        simulate(scratch / "made", **asdict(SAMPLE_SCENES), progress=sys.stderr.isatty())
         shutil.rmtree(folder, ignore_errors=True)
         (scratch / "made").rename(folder)
     finally:
