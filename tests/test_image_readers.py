@@ -171,6 +171,15 @@ def test_png_samples_and_header(tmp_path, dtype, channels):
         np.testing.assert_array_equal(got[..., -1], image[..., 1])
 
 
+def test_label_pictures_with_a_palette_are_no_recordings(tmp_path):
+    from PIL import Image
+
+    label = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    label.putpalette([i % 256 for i in range(768)])
+    label.save(tmp_path / "label.png")
+    assert not [row.name for row in ROWS if row.matches(tmp_path / "label.png")]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tiff_header(tmp_path, order):
     header = image_header(tiff(tmp_path / "a.tiff", np.zeros((5, 7), np.float32), order))

@@ -21,7 +21,10 @@ _HEAD = 65536  # bytes read by a header test: enough for every IHDR / IFD / EXIF
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """kind: 'png' | 'tiff' | 'jpeg'. size: (H, W). bits: per channel. floating: float samples."""
+    """kind: 'png' | 'indexed' (a palette PNG: labels, never a measurement) | 'tiff' | 'jpeg'.
+
+    size: (H, W). bits: per channel. floating: float samples.
+    """
 
     kind: str
     size: tuple[int, int]
@@ -57,8 +60,10 @@ def image_header(path: Path) -> ImageHeader | None:
     try:
         if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR":
             width, height, bits, color = struct.unpack(">IIBB", head[16:26])
-            channels = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}[color]  # 3 is a palette: it decodes to RGB
-            return ImageHeader("png", (height, width), channels, 8 if color == 3 or bits < 8 else bits)
+            if color == 3:
+                return ImageHeader("indexed", (height, width), 3, 8)
+            channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
+            return ImageHeader("png", (height, width), channels, max(bits, 8))
         if head[:4] in (b"II*\0", b"MM\0*"):
             return _tiff_header(path, "<" if head[:1] == b"I" else ">")
         if head.startswith(b"\xff\xd8\xff"):

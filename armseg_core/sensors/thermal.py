@@ -141,7 +141,9 @@ def _is_sequence(path: Path) -> bool:
 @quiet
 def _is_picture(path: Path) -> bool:
     header = image_header(path)
-    if header is None or (header.kind == "jpeg" and (_is_flir(path) or _is_dji(path))):
+    if header is None or header.kind == "indexed":
+        return False
+    if header.kind == "jpeg" and (_is_flir(path) or _is_dji(path)):
         return False
     return header.channels in (1, 2, 3) and (header.floating or header.bits in (8, 16))
 
