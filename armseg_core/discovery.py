@@ -101,7 +101,7 @@ def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken
         for path in sorted(recordings):
             yield _named(path, sensor)
         for name in sorted(files):
-            taken = None if name.startswith(".") else _considered(Path(here, name), sensor)
+            taken = None if name.startswith(".") else _considered(Path(here, name), sensor, folder)
             if taken:
                 yield taken
 
@@ -114,7 +114,7 @@ def _named(path: Path, sensor: str | None) -> Taken:
     return path, judge_by_name(path, tuple(found)).modality if found else ""
 
 
-def _considered(path: Path, sensor: str | None) -> Taken | None:
+def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:
     """A file met in a folder: taken only when it is (or should be) a recording."""
     if not os.access(path, os.R_OK):
         return (path, sensor or "") if fits_pattern(path, sensor) else None
@@ -125,8 +125,11 @@ def _considered(path: Path, sensor: str | None) -> Taken | None:
         named = named_modalities(path.stem) or named_modalities(path.parent.name)
         meant = not named or (sensor in named if sensor else named != {"rgb"})
         return (path, sensor or "") if meant and diagnose(path) and fits_pattern(path, sensor) else None
-    verdict = judge_by_name(path, tuple(found))
-    if verdict.other or (sensor and (sensor not in found or verdict.modality not in ("", sensor))):
+    verdict = judge_by_name(path, tuple(found), root)
+    if sensor:
+        if sensor not in found or verdict.modality not in ("", sensor) or (verdict.other and verdict.certain):
+            return None
+    elif verdict.other:
         return None
     return path, sensor or verdict.modality
 

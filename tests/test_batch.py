@@ -82,6 +82,16 @@ def test_one_sensor_of_a_scene(tmp_path: Path, sensor: str) -> None:
     assert [(item.source, item.modality) for item in found] == [(paths[sensor], sensor)]
 
 
+def test_colour_pictures_are_no_recordings_unless_asked_for(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    raw_files.rgb(root / "images" / "left" / "rectified" / "000001.png")
+    raw_files.rgb(root / "elsewhere" / "000001.png")
+    raw_files.depth(root / "disparity" / "left" / "far" / "000001.png")
+    assert [item.modality for item in find_recordings([root])[1]] == ["depth"]
+    thermal = [str(item.relative) for item in find_recordings([root], "thermal")[1]]
+    assert thermal == ["elsewhere/000001.png"]  # nothing says that it is not
+
+
 def test_hidden_converted_and_output_files_are_passed_over(tmp_path: Path) -> None:
     raw_files.depth(tmp_path / "depth_a.png")
     raw_files.depth(tmp_path / ".hidden" / "depth.png")

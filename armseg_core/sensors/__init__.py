@@ -80,14 +80,10 @@ def recognise(path: str | os.PathLike[str], modality: str | None = None) -> Read
         return found[verdict.modality]
     fits = ", ".join(found)
     if verdict.other:
-        raise FormatError(
-            f"its name says {verdict.other}, its content fits {fits}",
-            where=path,
-            hint="--modality SENSOR to say what it is",
-        )
-    raise FormatError(
-        f"its format fits several sensors: {fits}", where=path, hint=f"--modality {next(iter(found))}"
-    )
+        hint = "--modality SENSOR to say that it is a recording"
+        raise FormatError(f"{verdict.other}; its content fits {fits}", where=path, hint=hint)
+    hint = f"--modality {next(iter(found))}"
+    raise FormatError(f"its format fits several sensors: {fits}", where=path, hint=hint)
 
 
 def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
@@ -110,12 +106,13 @@ def _not_recognised(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     named = [row for row in rows if any(fnmatch.fnmatch(path.name.lower(), p.lower()) for p in row.patterns)]
     expected = "; ".join(row.title for row in (named or rows) if not row.refuse)
     sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
-    return FormatError(
-        f"not a recording of {sensor} in a known format",
-        where=path,
-        expected=expected if named or modality else None,
-        hint=None if named or modality else "see the table of formats in the README",
-    )
+    hint = None
+    if path.is_dir():
+        hint = f"a recording inside it, or armseg check {path} for a data set"
+    elif not named and not modality:
+        hint = "the table of formats in the README"
+    return FormatError(f"not a recording of {sensor} in a known format", where=path,
+                       expected=expected if named or modality else None, hint=hint)  # fmt: skip
 
 
 def format_table() -> str:

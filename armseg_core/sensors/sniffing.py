@@ -25,8 +25,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     "light_field": ("view", "sai", "lenslet", "eslf"),
     "rgb": ("photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
 }
-# Any colour picture fits a format of these sensors, so that a name has to speak of them.
-NEEDS_NAME = ("light_field",)
+# Any colour picture fits a format of these sensors (a lenslet picture), so it shows that a picture has
+# colours.
+FITS_ANY_COLOUR = ("light_field",)
 
 
 def named_modalities(text: str) -> set[str]:
@@ -45,36 +46,51 @@ def named_modalities(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a name says about a file whose content fits some sensors: the one it speaks of ("" when it leaves
-    that open), or `other`: what it says instead ("an RGB or label picture")."""
+    """What a name says about a file whose content fits some sensors.
+
+    modality: the one it speaks of, "" when that stays open. other: what it says instead ("it is an RGB or
+    label picture"). certain: False for a colour picture whose name says nothing, which is taken for an RGB
+    picture.
+    """
 
     modality: str = ""
     other: str = ""
+    certain: bool = True
 
 
-def judge_by_name(path: Path, candidates: Sequence[str]) -> Verdict:
-    """Which of the modalities whose formats fit is meant, by the words in the names of the file and two
-    folders.
+def judge_by_name(path: Path, candidates: Sequence[str], root: Path | None = None) -> Verdict:
+    """Which of the modalities whose formats fit is meant, by the words in its name and its folders.
 
-    A picture (PNG, TIFF, JPEG) whose own or folder's name speaks of none of them is of something else; for
-    other formats the content decides.
+    The nearest name that says something decides. A picture (PNG, TIFF, JPEG) whose names speak of none of
+    the candidates is of something else; for other formats the content decides.
+
+    Args:
+        path: file or folder.
+        candidates: modalities whose formats fit its content.
+        root: folder the search began in: folders down from it count (default: the two around the file).
     """
-    own = path.name if path.is_dir() else path.stem
-    parts = (own, *(parent.name for parent in path.absolute().parents[:2]))
     is_picture = path.suffix.lower() in IMAGE_SUFFIXES
-    for depth, part in enumerate(parts):
-        named = named_modalities(part)
-        hits = [name for name in candidates if name in named]
+    for name in _names(path, root):
+        named = named_modalities(name)
+        hits = [candidate for candidate in candidates if candidate in named]
         if len(hits) == 1:
             return Verdict(hits[0])
         if hits:
             break
-        if named and is_picture and depth < 2:
+        if named and is_picture:
             sensors = " or ".join(sorted(named))
-            return Verdict(other="an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}")
-    if is_picture and set(candidates) <= set(NEEDS_NAME):
-        return Verdict(other="nothing, so it is taken for an RGB picture")
+            what = "an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}"
+            return Verdict(other=f"its name says {what}")
+    if is_picture and any(name in candidates for name in FITS_ANY_COLOUR):
+        return Verdict(other="a colour picture whose name speaks of no sensor", certain=False)
     return Verdict(candidates[0] if len(candidates) == 1 else "")
+
+
+def _names(path: Path, root: Path | None) -> list[str]:
+    """The name of a file or folder, then those of the folders around it, nearest first."""
+    own, parents = path.name if path.is_dir() else path.stem, path.absolute().parents
+    count = 2 if root is None else len(path.absolute().parts) - len(root.absolute().parts)
+    return [own, *(parent.name for parent in parents[:count])]
 
 
 def must_be_readable(path: Path) -> None:
