@@ -54,7 +54,9 @@ def write_dsec(
     filters = hdf5plugin.Blosc(cname="zstd") if codec else {}
     with h5py.File(path, "w") as file:
         for name, values, dtype in (("x", x, "u2"), ("y", y, "u2"), ("t", t, "u4"), ("p", p, "u1")):
-            file.create_dataset(f"events/{name}", data=values.astype(dtype), chunks=(chunk,), **filters)
+            file.create_dataset(
+                f"events/{name}", data=values.astype(dtype), chunks=(min(chunk, len(t)),), **filters
+            )
         file["t_offset"] = np.int64(offset)
         if index:
             table = [sum(1 for time in t if time < ms * 1000) for ms in range(int(t[-1]) // 1000 + 1)]

@@ -15,6 +15,7 @@ from armseg_core.sensors.events_source import BLOCK_EVENTS
 from armseg_core.sensors.events_streams import DecodedStream
 from armseg_core.sensors.reader import Reader
 
+_ERRORS = (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyError)
 AEDAT4 = b"#!AER-DAT4.0\r\n"
 
 
@@ -76,11 +77,13 @@ def _damage(path: Path) -> Iterator[None]:
     """Errors of the decoder, in our words."""
     try:
         yield
-    except (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyError) as error:
+    except BaseException as error:
+        # the decoder is written in Rust: where it panics, the exception is not an `Exception`
+        if not isinstance(error, _ERRORS) and type(error).__name__ != "PanicException":
+            raise
         text = " ".join(str(error).split())
-        raise FormatError(
-            f"the AEDAT file cannot be read: {text or type(error).__name__}", where=path
-        ) from error
+        raise FormatError(f"the AEDAT file cannot be read: {text or type(error).__name__}", where=path) from
+        error
 
 
 def _starts_with(*magic: bytes) -> Callable[[Path], bool]:

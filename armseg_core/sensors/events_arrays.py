@@ -6,7 +6,9 @@ Nothing is ever unpickled. Shape letters: N events.
 from __future__ import annotations
 
 import contextlib
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +114,37 @@ def table_columns(path: Path, data: Any, options: EventOptions) -> tuple[dict[st
     return {column: data[:, i] for i, column in enumerate(order)}, note
 
 
-def _load(path: Path, mapped: bool = False) -> Any:
+# what numpy raises for damaged files; zlib and the parser of the array header have errors of their own
+_DAMAGE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    TypeError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    if "pickle" in str(error).lower() or "Python objects" in str(error):
+        return FormatError(
+            "holds pickled Python objects, which are never loaded", where=path, hint=PICKLE_ADVICE
+        )
+    return FormatError("not a readable NumPy file (truncated or damaged?)", where=path)
+
+
+def _mapped(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, SyntaxError) as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error).lower():
-            raise FormatError(
-                "holds pickled Python objects, which are never loaded", where=path, hint=PICKLE_ADVICE
-            ) from error
-        raise FormatError("not a readable NumPy file (truncated or damaged?)", where=path) from error
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
 
 
 def read_npy(path: Path, options: EventOptions) -> ArrayStream:
@@ -129,7 +153,7 @@ def read_npy(path: Path, options: EventOptions) -> ArrayStream:
     Raises:
         FormatError: pickled, damaged, or not events. UsageError: columns, polarity or size must be told.
     """
-    columns, note = table_columns(path, _load(path, mapped=True), options)
+    columns, note = table_columns(path, _mapped(path), options)
     source = open_columns(path, columns, options)
     if note:
         source.note("columns", note)
@@ -142,24 +166,15 @@ def read_npz(path: Path, options: EventOptions) -> ArrayStream:
     Raises:
         FormatError: pickled, damaged, or without events. UsageError: columns, polarity or size must be told.
     """
-    archive = _load(path)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise FormatError("a single array", where=path, expected="an .npz archive", hint="rename it to .npy")
-    with archive:
-        names = list(archive.files)
-        fields = match_names(names)
-        wanted = list(fields.values()) if {"x", "y", "t"} <= set(fields) else names
-        try:
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            names = list(archive.files)
+            fields = match_names(names)
+            wanted = list(fields.values()) if {"x", "y", "t"} <= set(fields) else names
             arrays = {name: archive[name] for name in wanted}
             size = _stored_size(archive, names)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError) as error:
-            if "pickle" in str(error).lower():
-                raise FormatError(
-                    "holds pickled Python objects, which are never loaded", where=path, hint=PICKLE_ADVICE
-                ) from error
-            raise FormatError("an array of the archive is damaged", where=path) from error
-        except Exception as error:  # zlib and the parsers of the array header have errors of their own
-            raise FormatError("an array of the archive is damaged", where=path) from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
     note = ""
     if {"x", "y", "t"} <= set(fields):
         columns = {column: np.ravel(arrays[name]) for column, name in fields.items()}
@@ -228,7 +243,7 @@ def read_evimo2(path: Path, options: EventOptions) -> ArrayStream:
     files = _evimo2_files(Path(path))
     if files is None:
         raise FormatError("no dataset_events_*.npy", where=path, expected="dataset_events_t, _xy and _p.npy")
-    arrays = {key: _load(file, mapped=True) for key, file in files.items()}
+    arrays = {key: _mapped(file) for key, file in files.items()}
     xy = arrays["xy"]
     if xy.ndim != 2 or xy.shape[1] != 2:
         raise FormatError(f"is {xy.dtype} {xy.shape}", where=files["xy"], expected="N x 2")

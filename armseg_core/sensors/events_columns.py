@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from armseg_core.arrays import Events
 from armseg_core.errors import FormatError, UsageError
 
 TICKS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds in one unit of time
@@ -190,3 +191,26 @@ def rectified(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarr
     place += x
     both = table.reshape(height * width, 2).view(np.complex64)[:, 0].take(place)  # one look-up for x and y
     return np.ascontiguousarray(both.real), np.ascontiguousarray(both.imag)
+
+
+def take_events(events: Events, rows: slice | np.ndarray) -> Events:
+    """Some of the events: a slice (views) or row numbers."""
+    return Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
+
+
+def join_events(parts: list[Events], size: tuple[int, int]) -> Events:
+    """Several pieces as one, in time order."""
+    if not parts:
+        none = np.zeros(0, np.uint16)
+        return Events(none, none, np.zeros(0, np.int64), np.zeros(0, np.uint8), size)
+    if len(parts) == 1:
+        events = parts[0]
+    else:
+        x, y, t, p = (np.concatenate([getattr(part, name) for part in parts]) for name in "xytp")
+        events = Events(x, y, t, p, size)
+    return take_events(events, np.argsort(events.t, kind="stable")) if falls(events.t) else events
+
+
+def falls(t: np.ndarray) -> bool:
+    """Whether any time is smaller than the one before it."""
+    return len(t) > 1 and bool((t[1:] < t[:-1]).any())

@@ -22,7 +22,17 @@ import numpy as np
 
 from armseg_core.arrays import Events
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
-from armseg_core.sensors.events_columns import Columns, inside, join, polarity_bits, rectified, whole_numbers
+from armseg_core.sensors.events_columns import (
+    Columns,
+    falls,
+    inside,
+    join,
+    join_events,
+    polarity_bits,
+    rectified,
+    take_events,
+    whole_numbers,
+)
 from armseg_core.sensors.events_geometry import Geometry
 
 BLOCK_EVENTS = 1 << 17  # events of one block: about 1.7 MB, fits a second-level cache
@@ -157,7 +167,7 @@ class EventStream:
         if self.order is None and any(a.t[-1] > b.t[0] for a, b in pairwise(filter(len, parts))):
             self.check_order()
             parts = list(self.pieces(i0, i1))
-        return _joined(parts, self.size)
+        return join_events(parts, self.size)
 
     def pieces(self, i0: int, i1: int) -> Iterator[Events]:
         """Like `read_index`, one piece per block and without a copy: the fast way through a recording."""
@@ -170,7 +180,7 @@ class EventStream:
             except _Disorder:
                 self.check_order()
                 continue
-            yield piece if self.in_order else _joined([piece], self.size)
+            yield piece if self.in_order else join_events([piece], self.size)
             i0 = stop
 
     def index_at(self, t_us: int) -> int:
@@ -332,14 +342,14 @@ class EventStream:
         parts: list[Events] = []
         for k in np.flatnonzero((self.order.low < t1_us) & (self.order.high >= t0_us)):
             events = self._block(int(k)).events
-            parts.append(_take(events, np.flatnonzero((events.t >= t0_us) & (events.t < t1_us))))
+            parts.append(take_events(events, np.flatnonzero((events.t >= t0_us) & (events.t < t1_us))))
             if sum(map(len, parts)) > 4 * KEEP_EVENTS:
                 raise InputError(
                     f"not in time order and more than {4 * KEEP_EVENTS:,} events in one window",
                     where=self.path,
                     hint="a shorter --window, or sort the recording first",
                 )
-        return _joined(parts, self.size)
+        return join_events(parts, self.size)
 
     # --- cleaning ----------------------------------------------------------------------------------------
 
@@ -399,26 +409,4 @@ class _Block(NamedTuple):
         """Those of the stored events i0 to i1 of this block."""
         if self.rows is not None:
             i0, i1 = (int(i) for i in np.searchsorted(self.rows, (i0, i1)))
-        return _take(self.events, slice(i0, i1))
-
-
-def _take(events: Events, rows: slice | np.ndarray) -> Events:
-    return Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
-
-
-def _joined(parts: list[Events], size: tuple[int, int]) -> Events:
-    """Several pieces as one, in time order."""
-    if not parts:
-        none = np.zeros(0, np.uint16)
-        return Events(none, none, np.zeros(0, np.int64), np.zeros(0, np.uint8), size)
-    if len(parts) == 1:
-        events = parts[0]
-    else:
-        x, y, t, p = (np.concatenate([getattr(part, name) for part in parts]) for name in "xytp")
-        events = Events(x, y, t, p, size)
-    return _take(events, np.argsort(events.t, kind="stable")) if falls(events.t) else events
-
-
-def falls(t: np.ndarray) -> bool:
-    """Whether any time is smaller than the one before it."""
-    return len(t) > 1 and bool((t[1:] < t[:-1]).any())
+        return take_events(self.events, slice(i0, i1))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.sensors.events_columns import Columns
+from armseg_core.sensors.events_columns import Columns, falls
 from armseg_core.sensors.events_geometry import Geometry
-from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream, Order, falls
+from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream, Order
 
 
 class MemoryStream(EventStream):

@@ -97,30 +97,46 @@ def parse(path: Path, block: bytes, line: int, layout: TextLayout) -> np.ndarray
             warnings.simplefilter("ignore")  # a block of blank lines is fine
             rows = np.loadtxt(io.BytesIO(block), np.float64, delimiter=layout.delimiter, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        found = re.search(r"row (\d+)", str(error))
-        place = f"line {_line_number(block, int(found[1]), line)}" if found else f"near line {line}"
-        raise FormatError(
-            f"{place} is not a line of {layout.width} numbers",
+        number = _bad_line(block, layout)
+        raise _BadLine(
+            f"line {line + number} is not a line of {layout.width} numbers",
             where=path,
-            expected="one event per line (a recording that was cut off may end in half a line)",
+            expected="one event per line, the same columns in each",
         ) from error
     if len(rows) and rows.shape[1] != layout.width:
-        raise FormatError(
-            f"near line {line} there are {rows.shape[1]} columns",
+        raise _BadLine(
+            f"from line {line} on there are {rows.shape[1]} columns",
             where=path,
             expected=f"{layout.width}, as before",
         )
     return rows
 
 
-def _line_number(block: bytes, row: int, first: int) -> int:
-    """Number of the line that holds the data row `row`: blank and comment lines are not rows."""
-    for number, line in enumerate(block.split(b"\n")):
-        if line.split(b"#")[0].strip():
-            row -= 1
-        if row < 0:
-            return first + number
-    return first
+def parse_whole(path: Path, block: bytes, line: int, layout: TextLayout) -> tuple[np.ndarray, bool]:
+    """Like `parse`, but half a line at the end of the file is left out: (rows, whether every line was
+    whole)."""
+    try:
+        return parse(path, block, line, layout), True
+    except _BadLine:
+        whole = block.rpartition(b"\n")[0]
+        if block.endswith(b"\n") or not whole:
+            raise
+        return parse(path, whole, line, layout), False
+
+
+class _BadLine(FormatError):
+    """A line of text that is not an event."""
+
+
+def _bad_line(block: bytes, layout: TextLayout) -> int:
+    """Number, from 0, of the first line of a block that is not a line of numbers."""
+    lines = block.split(b"\n")
+    for number, line in enumerate(lines):
+        words = line.partition(b"#")[0].strip()
+        parts = words.split(layout.delimiter.encode()) if layout.delimiter else words.split()
+        if words and not (len(parts) == layout.width and all(_is_number(part.strip()) for part in parts)):
+            return number
+    return len(lines) - 1
 
 
 def read_text(path: Path, options: EventOptions) -> DecodedStream:
@@ -132,7 +148,7 @@ def read_text(path: Path, options: EventOptions) -> DecodedStream:
     path = Path(path)
     layout = find_layout(path)
     first = next(_blocks(path, layout.start, layout.line), None)
-    head = parse(path, first[2], layout.line, layout) if first else np.zeros((0, 4))
+    head = parse_whole(path, first[2], layout.line, layout)[0] if first else np.zeros((0, 4))
     notes: dict[str, str] = {}
     order = options.columns or layout.order
     if not order:
@@ -147,9 +163,13 @@ def read_text(path: Path, options: EventOptions) -> DecodedStream:
         unit, why = guess_unit(head[:, order.index("t")])
         notes["unit"] = f"times are taken as {unit} because {why} (--time-unit to change)"
 
+    cut_off: set[str] = set()
+
     def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
         for offset, line, block in _blocks(path, *(point or (layout.start, layout.line))):
-            rows = parse(path, block, line, layout)
+            rows, whole = parse_whole(path, block, line, layout)
+            if not whole:
+                cut_off.add("the last line is not whole (recording cut off?); left out")
             if len(rows):
                 column = {name: rows[:, i] for i, name in enumerate(order)}
                 t, bad = to_us(column["t"], unit)
@@ -159,6 +179,8 @@ def read_text(path: Path, options: EventOptions) -> DecodedStream:
     source = DecodedStream(path, find_geometry(path, options, stored=layout.size), decode)
     for key, text in notes.items():
         source.note(key, text)
+    for text in cut_off:
+        source.note("rest", text, warn=True)
     return source
 
 
@@ -169,7 +191,7 @@ def _is_events(path: Path) -> bool:
             if layout.order:
                 return True
             _, line, block = next(_blocks(path, layout.start, layout.line))
-            rows = parse(path, b"".join(block.splitlines(keepends=True)[:1000]), line, layout)
+            rows = parse(path, b"".join(block.splitlines(keepends=True)[:100]), line, layout)
             if layout.width == 4:
                 return any(bool(np.isin(rows[:, i], (-1, 0, 1)).all()) for i in range(4))  # a polarity
     return False
