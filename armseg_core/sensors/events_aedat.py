@@ -81,9 +81,8 @@ def _damage(path: Path) -> Iterator[None]:
         # the decoder is written in Rust: where it panics, the exception is not an `Exception`
         if not isinstance(error, _ERRORS) and type(error).__name__ != "PanicException":
             raise
-        text = " ".join(str(error).split())
-        raise FormatError(f"the AEDAT file cannot be read: {text or type(error).__name__}", where=path) from
-        error
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(f"the AEDAT file cannot be read: {text}", where=path) from error
 
 
 def _starts_with(*magic: bytes) -> Callable[[Path], bool]:
