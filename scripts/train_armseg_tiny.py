@@ -181,7 +181,7 @@ A very small CLIP for demonstration and tests: it lets armseg run offline on a f
 simulated scenes. **Do not use it for real work**: give real weights with `--clip ViT-B-16-quickgelu --pretrained openai`
 or `--weights FILE`.
 
-- Architecture: open_clip ViT, patch 8, width 192, 6 blocks ({image:.2f} M parameters); text tower width 192, 3 blocks,
+- Architecture: open_clip ViT, patch 8, width 128, 6 blocks ({image:.2f} M parameters); text tower width 128, 2 blocks,
   vocabulary of the first 6,000 byte-pair merges of CLIP's tokenizer ({text:.2f} M parameters). Stored as float16.
 - Training: `scripts/train_armseg_tiny.py`, {steps} steps of {batch} crops, seed {seed}, {scenes} simulated scenes
   (`armseg simulate`, seed 7001), every sensor rendered as an image; image-caption and patch-class-name contrastive losses.
@@ -223,7 +223,6 @@ def write_card(folder: Path, model, figures: dict, args: argparse.Namespace, sce
             chance_5=5 / d,
         )
     )
-    (folder / "figures.json").write_text(json.dumps(figures, indent=2))
 
 
 def main() -> None:
@@ -235,10 +234,10 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=0, help="stop after that long all the same (0: never)"
     )
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--out", type=Path, default=TINY_FOLDER)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
