@@ -122,6 +122,7 @@ def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Ite
         num_workers=config.workers,
         multiprocessing_context="spawn" if config.workers else None,
         worker_init_fn=_leave_interrupt_to_parent,
+        generator=torch.Generator(),  # the loader draws a number at its start: not from the model's generator
     )
 
 
