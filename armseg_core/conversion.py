@@ -1,7 +1,7 @@
 """From a raw recording to a sensor tensor: sniff -> read -> represent -> write.
 
-`convert_file` writes a sensor-tensor file (all frames), `to_tensor` gives one model tensor in memory;
-`convert_recording` is the same work as a pure function for process pools and clusters (see `batch.py`).
+`convert_file` writes a file of all frames, `to_tensor` gives one model tensor in memory, and
+`convert_recording` is `convert_file` as a pure function, for process pools and clusters (`batch.py`).
 
 Shape letters: N frames, C channels, H rows, W columns.
 """

@@ -46,7 +46,7 @@ class TensorInfo:
     source_name: str = ""
     source_sha256: str = ""
     armseg_version: str = ""
-    source_hash: str = "sha256"  # how source_sha256 was made: of every byte, or of samples of a very large file
+    source_hash: str = "sha256"  # how source_sha256 was made: of every byte, or of samples of a large file
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SensorTensor:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` when the block ends well, and vanishes when it does not.
+    """A temporary path beside `path` that becomes `path` when the block ends well, and vanishes otherwise.
 
     Raises:
         OutputError: the folder cannot be created or written.
@@ -285,8 +285,8 @@ class TensorFile:
         attrs = self._file.attrs
         if "frames" not in self._file or "t_us" not in self._file or not attrs.get("complete", False):
             self._file.close()
-            raise FormatError("not a sensor-tensor file", where=self.path, expected="a file made by `armseg convert`",
-                              hint=f"armseg convert {self.path}")
+            raise FormatError("not a sensor-tensor file", where=self.path,
+                              expected="a file made by `armseg convert`", hint=f"armseg convert {self.path}")
         version = int(attrs["format_version"])
         if version > FORMAT_VERSION:
             self._file.close()

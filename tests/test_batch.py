@@ -380,7 +380,9 @@ def start(arguments: list[str]) -> subprocess.Popen:
 
 def wait_for_output(out: Path, process: subprocess.Popen) -> None:
     end = time.monotonic() + 60
-    while not list(out.rglob("*.h5")) and process.poll() is None and time.monotonic() < end:
+    while not list(out.rglob("*.h5")) and time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail("ended too early: " + "".join(process.communicate()))
         time.sleep(0.005)
 
 

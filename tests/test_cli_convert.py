@@ -213,7 +213,7 @@ def several_sensors(folder: Path) -> tuple[list, str]:
 
 
 def rgb_picture(folder: Path) -> tuple[list, str]:
-    return [raw_files.rgb(folder / "rgb.png")], "rgb.png: its name says an RGB or label picture; its content fits"
+    return [raw_files.rgb(folder / "rgb.png")], "rgb.png: its name says an RGB or label picture; its"
 
 
 def option_typo(folder: Path) -> tuple[list, str]:
