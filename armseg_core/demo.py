@@ -26,6 +26,7 @@ from armseg_core.visualization import (
     Panel,
     figure,
     label_to_colour,
+    legend,
     render_model_tensor,
     render_tensor_file,
     save_png,
@@ -156,22 +157,22 @@ def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> li
 
 
 def overview(scenes: DataSet, index: int, made: dict[str, Prediction]) -> np.ndarray:
-    """One page (h, w, 3) uint8: photo, label, what RGB alone gives, each sensor with its result."""
+    """One page (h, w, 3) uint8: photo, label, result of RGB alone, classes; each sensor and its result."""
     sample = scenes.load(index)
+    label, palette = sample.label, scenes.palette
+
+    def result(name: str) -> Panel:
+        mask, note = made[name].mask, ""
+        if label is not None:
+            note = f"{(mask == label)[label != scenes.ignore_index].mean():.1%} of the pixels right"
+        return Panel(label_to_colour(mask, palette), f"predicted from {name}", note=note)
+
     panels = [Panel(render_model_tensor(sample.rgb, "rgb"), "RGB image")]
-    if sample.label is not None:
-        panels.append(Panel(label_to_colour(sample.label, scenes.palette), "label"))
-    for name, prediction in made.items():
-        modality = name.removeprefix("rgb").removeprefix("+")
-        if modality:
-            panels.append(
-                Panel(render_model_tensor(sample.sensors[modality], modality), MODALITIES[modality].title)
-            )
-        note = ""
-        if sample.label is not None:
-            known = sample.label != scenes.ignore_index
-            note = f"{(prediction.mask == sample.label)[known].mean():.1%} of the pixels right"
-        panels.append(
-            Panel(label_to_colour(prediction.mask, scenes.palette), f"predicted from {name}", note=note)
-        )
-    return figure(f"Test scene {scenes.ids[index]}", "", panels, columns=4 if len(panels) > 4 else None)
+    if label is not None:
+        panels.append(Panel(label_to_colour(label, palette), "label"))
+    panels += [result("rgb"), Panel(legend(scenes.class_names, palette), "classes", fixed=True)]
+    for name in list(made)[1:]:
+        modality = name.removeprefix("rgb+")
+        sensor = render_model_tensor(sample.sensors[modality], modality)
+        panels += [Panel(sensor, MODALITIES[modality].title), result(name)]
+    return figure(f"Test scene {scenes.ids[index]}", "", panels, columns=4)
