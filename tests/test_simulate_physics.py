@@ -380,7 +380,9 @@ def test_the_colours_of_a_pair_agree(statistics: list[dict], first: int, second:
     (C.PERSON, C.MANNEQUIN, "thermal"), (C.PERSON, C.MANNEQUIN, "event"),
     (C.MOVING_CAR, C.PARKED_CAR, "thermal"), (C.MOVING_CAR, C.PARKED_CAR, "event"),
     (C.GLASS, C.OPENING, "polarization"), (C.OPENING, C.GLASS, "thermal"),
-    (C.WATER, C.DARK_PATCH, "polarization"), (C.DARK_PATCH, C.WATER, "thermal"), (C.WATER, C.DARK_PATCH,
+    (C.WATER, C.DARK_PATCH, "polarization"), (C.WATER, C.DARK_PATCH, "event"), (C.DARK_PATCH, C.WATER,
+                                                                                "thermal"), (C.WATER,
+                                                                                             C.DARK_PATCH,
                                                                                   "depth"),
     (C.PARKED_CAR, C.BILLBOARD, "polarization")])
 def test_the_right_sensor_tells_a_pair_apart(statistics: list[dict], first: int, second: int,

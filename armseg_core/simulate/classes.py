@@ -5,7 +5,7 @@ RGB alone cannot tell the members of a pair apart; the last column names the sen
     moving_car / parked_car      thermal, events
     billboard / cars, people     depth, light field, polarization (cars)
     glass / opening              polarization, depth, light field, thermal
-    water / dark_patch           polarization, thermal, depth, light field
+    water / dark_patch           polarization, thermal, depth, light field, events (ripples)
 """
 
 from __future__ import annotations

@@ -253,16 +253,23 @@ def _find_place(scene: Scene, rng: np.random.Generator, look: CarLook | PersonLo
 
 
 def _keep_panels_behind_nearer_objects(scene: Scene) -> None:
-    """Move a cut-out back where it would hide an object that the painted thing could not hide."""
-    for m in scene.movers:
-        if not m.is_painted:
-            continue
-        z, slope = m.position[2], m.position[0] / m.position[2]
+    """Move a cut-out back where it would hide an object that the painted thing could not hide.
+
+    Where there is no room, because the object stands in a corner of the painted thing, the cut-out is left
+    out.
+    """
+    for m in [m for m in scene.movers if m.is_painted]:
+        (wide, deep), z = m.half_extents, m.position[2]
+        behind = 0.0  # metres that the panel must stay away
         for other in scene.movers:
             near = other.position[2]
-            apart = abs(other.position[0] / near - slope)
-            if near < z and apart < (other.radius + 0.3) / near + (m.radius + 0.3) / z:
-                m.panel = max(m.panel, min(0.97, (near + other.radius + 0.1) / (z - m.radius)))
+            apart = abs(other.position[0] / near - m.position[0] / z)
+            if near < z and apart < (other.half_extents[0] + 0.2) / near + (wide + 0.2) / z:
+                behind = max(behind, near + other.half_extents[1] + 0.1)
+        if behind > z - deep:
+            scene.movers.remove(m)
+        elif behind > m.panel * (z - deep):
+            m.panel, m.turn = behind / (z - deep), 0.0
 
 
 def _add_patches(scene: Scene, rng: np.random.Generator, road: Surface, wall: Wall) -> None:
@@ -271,13 +278,14 @@ def _add_patches(scene: Scene, rng: np.random.Generator, road: Surface, wall: Wa
     for _ in range(int(rng.integers(3, 5))):
         half = np.array([rng.uniform(0.9, 1.7), rng.uniform(0.7, 1.4)])
         waves = np.stack([rng.uniform(0, 0.13, 4), rng.uniform(0, 2 * np.pi, 4)], 1)
-        base = _tone(rng, 0.035, 0.075, 0.15)
-        dry = Surface(C.DARK_PATCH, base, times(base, 2.6), _one_of(rng, "noise", "dirt"),
-                      texels=float(rng.uniform(600, 1100)), contrast=float(rng.uniform(0.4, 0.8)),
+        base = _tone(rng, 0.03, 0.062, 0.15)
+        dry = Surface(C.DARK_PATCH, base, times(base, 3.4), _one_of(rng, "noise", "dirt"),
+                      texels=float(rng.uniform(600, 1100)), contrast=float(rng.uniform(0.7, 1.0)),
                       celsius=road.celsius + float(rng.uniform(-0.3, 1.5)), spread=0.3, kind=LOOK)
         wet = replace(dry, label=C.WATER, celsius=road.celsius - float(rng.uniform(3, 6)), spread=0.1,
                       emissivity=0.97,
-                      index=1.33, mirror=float(rng.uniform(0.7, 1.1)), behind=float(rng.uniform(4, 10)))
+                      index=1.33, mirror=float(rng.uniform(0.7, 1.1)), behind=float(rng.uniform(4, 10)),
+                      drift=float(rng.uniform(0.5, 0.9)))
         anchor, frame = rng.uniform(0, 3, 3), _turned(rng)
         c, s = np.cos(turn := rng.uniform(-0.4, 0.4)), np.sin(turn)
         surface = wet if rng.random() < 0.5 else dry

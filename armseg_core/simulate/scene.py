@@ -70,6 +70,15 @@ class Mover:
         """Metres around its position that it needs."""
         return self.look.length / 2 if isinstance(self.look, CarLook) else 0.45
 
+    @property
+    def half_extents(self) -> tuple[float, float]:
+        """Metres from its position to its outline along world x and z."""
+        if not isinstance(self.look, CarLook):
+            return self.radius, self.radius
+        c, s = abs(np.cos(self.heading)), abs(np.sin(self.heading))
+        half, side = self.look.length / 2, self.look.width / 2
+        return float(half * c + side * s), float(half * s + side * c)
+
     def place(self, world: World, tau: float) -> None:
         """Add it as a solid body at time tau seconds (0 = label time)."""
         step = np.array([np.cos(self.heading), 0, np.sin(self.heading)]) * self.velocity * tau

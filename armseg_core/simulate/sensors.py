@@ -52,7 +52,7 @@ class Renderer:
         for mover in self.scene.movers:
             if mover.moves:
                 mover.place(world, tau)
-        return Stage(world, self.light, self.camera, self.shadows)
+        return Stage(world, self.light, self.camera, self.shadows, tau)
 
     def fine_image(self, values: np.ndarray) -> np.ndarray:
         """(N,) or (C, N) values of the fine hits -> (H, W[, C]): the mean of each pixel's 2 x 2 samples."""

@@ -65,9 +65,11 @@ def _fill(image: np.ndarray, points: np.ndarray) -> None:
 class Stage:
     """A world with everything needed to shade it: surface table, light, and the light on the ground."""
 
-    def __init__(self, world: World, light: Light, reference: Camera, static: Shadows | None = None) -> None:
-        """static: the shadows of the first `static_casters` hulls of the world, which never move."""
-        self.world, self.light, self.reference = world, light, reference
+    def __init__(self, world: World, light: Light, reference: Camera, static: Shadows | None = None,
+                 tau: float = 0.0) -> None:
+        """tau: seconds after the label time. static: the shadows of the first `static_casters` hulls of the
+        world, which never move."""
+        self.world, self.light, self.reference, self.tau = world, light, reference, tau
         self.table = Table(world)
         moving = world.casters[0 if static is None else world.static_casters :]
         self.direct, self.open_sky = Shadows(light, moving, static).shares()
@@ -217,7 +219,8 @@ class Hits:
         if segment.surface.kind == LOOK:  # fixed in the reference view, carried by a plane behind the surface
             far = point + self.ray[:, segment.part] * self._beyond(segment)
             x, y = _slopes(self.stage.reference, far)
-            s = matrix[0, 0] * x + matrix[0, 1] * y + shift[0]
+            moved = np.float32(segment.surface.texels * segment.surface.drift * self.stage.tau)
+            s = matrix[0, 0] * x + matrix[0, 1] * y + (shift[0] + moved)
             t = matrix[1, 0] * x + matrix[1, 1] * y + shift[1]
             return textures.sample(
                 self.stage.table.layer[segment.row], s, t, segment.surface.texels / self.camera.focal

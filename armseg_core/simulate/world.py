@@ -28,8 +28,8 @@ class Surface:
     spread: its deviation across the texture. index: refractive index of a smooth coat, 0 = none. mirror:
     share of the sky's light that the surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface
     whose pattern is fixed in the reference view, PRINT a printed panel. behind: metres from the surface to
-    the plane that carries a LOOK pattern (0 = on the surface). object: number of the object it belongs to,
-    -1 = none.
+    the plane that carries a LOOK pattern (0 = on the surface). drift: speed of a LOOK pattern, image slope
+    per second (wind on water). object: number of the object it belongs to, -1 = none.
     """
 
     label: int
@@ -45,6 +45,7 @@ class Surface:
     mirror: float = 1.0
     kind: int = PLAIN
     behind: float = 0.0
+    drift: float = 0.0
     object: int = -1
 
 
