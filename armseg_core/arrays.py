@@ -39,6 +39,10 @@ class Events:
 
     def __post_init__(self) -> None:
         n = len(self.t)
+        columns = (self.x, self.y, self.t, self.p)
+        if all(c.shape == (n,) for c in columns) and (self.t.dtype, self.p.dtype) == (np.int64, np.uint8) \
+                and self.x.dtype == self.y.dtype:
+            return  # made for every piece of a recording: no messages are put together when all is well
         for name in "xytp":
             a = getattr(self, name)
             _check(a.ndim == 1 and len(a) == n, f"events: {name} has shape {a.shape}", f"({n},)")
@@ -118,7 +122,8 @@ class PolarizedImages:
         _check(a.ndim in (3, 4) and len(a) == len(self.angles_deg) >= 3, f"polarized images have shape {a.shape}",
                f"({len(self.angles_deg)}, H, W[, 3]) with at least 3 angles")
         _check(a.dtype == np.float32, f"polarized images are {a.dtype}", "float32")
-        _check(self.saturated.shape == a.shape[1:3], f"saturation mask has shape {self.saturated.shape}", str(a.shape[1:3]))
+        _check(self.saturated.shape == a.shape[1:3], f"saturation mask has shape {self.saturated.shape}",
+               str(a.shape[1:3]))
 
 
 @dataclass(frozen=True)

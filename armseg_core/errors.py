@@ -47,7 +47,8 @@ class ArmsegError(Exception):
         super().__init__(" ".join(message.split()))
 
     def __reduce__(self):  # keeps the fields when it crosses a process boundary
-        return _rebuild, (type(self), self.what, None if self.where is None else str(self.where), self.expected, self.hint)
+        where = None if self.where is None else str(self.where)
+        return _rebuild, (type(self), self.what, where, self.expected, self.hint)
 
 
 def _rebuild(cls, what, where, expected, hint):

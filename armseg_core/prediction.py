@@ -83,7 +83,8 @@ class Predictor:
         image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it
         the file decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the
         model knows several. at_us: time in the recording (default: its end, or the last frame). options:
-        conversion options of the sensor. stretch: accept a sensor frame of another aspect ratio.
+        conversion options of the sensor, over those the data set was trained with. stretch: accept a sensor
+        frame of another aspect ratio.
 
         Raises:
             ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
@@ -94,6 +95,7 @@ class Predictor:
         tensor, name, how = None, None, ""
         if sensor is not None:
             name, how = self._which(Path(sensor), modality, options)
+            options = {**self.model.domains[domain].options.get(name, {}), **(options or {})}
             native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
             check_aspect(native.frames.shape[-2:], size, sensor, image, stretch)
             tensor = (

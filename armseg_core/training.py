@@ -31,7 +31,7 @@ from armseg_core.model.clip_loading import TINY_NOTICE
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
 from armseg_core.runs import Run, StopOnSignal, load_optimizer_tensors, optimizer_tensors
-from armseg_core.training_data import Batch, batches, open_data, statistics
+from armseg_core.training_data import Batch, batches, open_data, recorded_options, statistics
 from armseg_core.visualization import confusion_figure, save_png, training_curves
 
 LOG_EVERY = 10
@@ -180,7 +180,7 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
 
 def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
     """A new model for these data sets, with the input statistics of (some of) the training data."""
-    domains = tuple(Domain(d.name, d.classes) for d in datasets)
+    domains = tuple(Domain(d.name, d.classes, recorded_options(d)) for d in datasets)
     model = build(config.model, config.modalities, domains)
     for m in config.modalities:
         cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))

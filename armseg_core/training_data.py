@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from armseg_core.config.training import TrainConfig
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
+from armseg_core.data.dataset_file import path_options
 from armseg_core.data.sampler import Draw, JointSampler
 from armseg_core.data.transforms import Augment
 from armseg_core.errors import DataSetError, UsageError
@@ -168,6 +170,15 @@ class _Draws(Dataset):
 def _leave_interrupt_to_parent(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; only the training itself may act on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
+    """How a data set's raw sensor files are converted, for the model folder: `predict` reads new recordings
+    the same way. Options that name a file are left out, since they belong to a recording."""
+    return {
+        m: {k: v for k, v in dataset.sensor_options(dataset.ids[0], m).items() if k not in path_options(m)}
+        for m in dataset.selected
+    }
 
 
 def statistics(datasets: list[DataSet], modality: str, samples: int = 64) -> tuple[Tensor, Tensor]:

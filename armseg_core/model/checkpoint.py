@@ -36,10 +36,14 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Domain:
-    """A data set the model can label: its name and class list."""
+    """A data set the model can label: its name, its class list, and how its sensors were converted.
+
+    options: sensor -> conversion options of its raw files (event window, depth unit, ...), files left out.
+    """
 
     name: str
     classes: tuple[ClassInfo, ...]
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -124,7 +128,10 @@ def _write(model: Model, folder: Path) -> None:
         "clip": asdict(model.identity),
         "model": model.config.model_dump(mode="json"),
         "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
-        "domains": [{"name": d.name, "classes": [asdict(c) for c in d.classes]} for d in model.domains],
+        "domains": [
+            {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
+            for d in model.domains
+        ],
         "metrics": model.metrics,
         "versions": {
             "armseg": armseg_core.__version__,
@@ -234,6 +241,7 @@ def _read_description(path: Path) -> _Description:
                     tuple(
                         ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
                     ),
+                    d.get("options", {}),
                 )
                 for d in meta["domains"]
             ),
