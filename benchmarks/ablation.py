@@ -22,7 +22,7 @@ VARIANTS = [
 
 
 def main() -> None:
-    args = parser(__doc__, steps=400).parse_args()
+    args = parser(__doc__, steps=250, controls=False).parse_args()
     results = run_all(args, VARIANTS, __file__)
     print(header(args) + "\n")
     print(

@@ -16,7 +16,7 @@ VARIANTS = [Variant("joint"), Variant("rgb", ())]
 
 
 def main() -> None:
-    args = parser(__doc__, steps=1200).parse_args()
+    args = parser(__doc__, steps=1000, controls=True).parse_args()
     results = run_all(args, VARIANTS, __file__)
     joint = sorted((r for r in results if r["variant"] == "joint"), key=lambda r: r["seed"])
     rgb = sorted((r for r in results if r["variant"] == "rgb"), key=lambda r: r["seed"])

@@ -30,23 +30,24 @@ class Variant:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def parser(doc: str | None, steps: int) -> argparse.ArgumentParser:
-    """The options both benchmarks share."""
+def parser(doc: str | None, steps: int, controls: bool) -> argparse.ArgumentParser:
+    """The options both benchmarks share. controls: also measure the sensor alone and another scene's sensor."""
     p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "--work", type=Path, default=Path("benchmarks/cache"), help="scenes and finished runs are kept here"
     )
     p.add_argument("--seeds", default="0,1,2")
     p.add_argument("--steps", type=int, default=steps, help="optimiser steps of every training")
-    p.add_argument("--scenes", type=int, default=600, help="training scenes")
+    p.add_argument("--scenes", type=int, default=400, help="training scenes")
     p.add_argument("--test-scenes", type=int, default=120)
     p.add_argument("--train-seed", type=int, default=TRAIN_SEED, help="seed of the training scenes")
     p.add_argument("--test-seed", type=int, default=TEST_SEED, help="seed of the test scenes")
-    p.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    p.add_argument("--threads", type=int, default=2, help="CPU threads of each")
+    p.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    p.add_argument("--threads", type=int, default=1, help="CPU threads of each")
     p.add_argument("--device", default="auto")
     p.add_argument("--precision", default="bf16")
     p.add_argument("--one", help=argparse.SUPPRESS)
+    p.set_defaults(controls=controls)
     return p
 
 
@@ -104,7 +105,7 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
         run / "last",
         [test_folder],
         "test",
-        controls=True,
+        controls=args.controls,
         device=args.device,
         precision="fp32",
         cache_dir=args.work / "tensors",
