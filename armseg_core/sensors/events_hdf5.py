@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from armseg_core.config.conversion import EventOptions
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.sensors.events_columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.events_geometry import find_geometry, needs_polarity
-from armseg_core.sensors.events_source import BLOCK_EVENTS, EventStream
+from armseg_core.sensors.events_source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
 from armseg_core.sensors.reader import Reader
 
 ECF_FILTER = 0x8ECF  # Prophesee's own compression
@@ -128,6 +129,8 @@ def _matrix(name: str, data: Any) -> Layout | None:
 class Hdf5Stream(EventStream):
     """Events of one camera in an HDF5 file; blocks are whole chunks of the file."""
 
+    reads_ahead = True
+
     def __init__(self, path: Path, file: Any, layout: Layout, options: EventOptions) -> None:
         self._file, self._layout = file, layout
         self._data = _datasets(path, file, layout)
@@ -151,6 +154,7 @@ class Hdf5Stream(EventStream):
         chunk = max(1, (self._data.get("t") or self._data["all"]).chunks[0]) if self._chunked() else 1
         block = chunk * max(1, round(BLOCK_EVENTS / chunk))
         super().__init__(path, geometry, np.append(np.arange(0, count, block), count))
+        self._kept_times: dict[int, np.ndarray] = {}  # as stored: half the memory of microseconds
         self._order = layout.order or options.columns or ""
         if layout.kind == "matrix" and not self._order:
             self._order, why = guess_columns(path, self._data["all"][: 1 << 16])
@@ -179,9 +183,14 @@ class Hdf5Stream(EventStream):
     def _stored(self, block: int, wanted: str = "xytp") -> dict[str, np.ndarray]:
         """The columns of a block, as stored."""
         i0, i1 = int(self.bounds[block]), int(self.bounds[block + 1])
+        if wanted == "t" and block in self._kept_times:
+            return {"t": self._kept_times[block]}
         try:
             if self._layout.kind == "columns":
-                return {c: self._data[c][i0:i1] for c in wanted if c in self._data}
+                found = {c: self._data[c][i0:i1] for c in wanted if c in self._data}
+                if wanted == "t" and self.count <= KEEP_EVENTS:  # wanted by the scan and by each block
+                    self._kept_times[block] = found["t"]
+                return found
             rows = self._data["all"][i0:i1]
         except OSError as error:
             raise FormatError(
@@ -194,8 +203,10 @@ class Hdf5Stream(EventStream):
         return {column: rows[name] for column, name in self._layout.fields.items()}
 
     def _in_us(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        t, bad = to_us(t, self._unit)
-        return (t + self._offset if self._offset else t), bad
+        us, bad = to_us(t, self._unit)
+        if self._offset:
+            us = us + self._offset if us is t else np.add(us, self._offset, out=us)
+        return us, bad
 
     def _load_times(self, block: int) -> np.ndarray:
         if self._layout.kind != "columns":
@@ -225,6 +236,7 @@ class Hdf5Stream(EventStream):
         return int(pair[0]), int(pair[1]) if len(pair) == 2 else self.count
 
     def close(self) -> None:
+        super().close()
         self._file.close()
 
 
@@ -344,10 +356,18 @@ def read_hdf5(path: Path, options: EventOptions) -> Hdf5Stream:
     return source
 
 
+@lru_cache(maxsize=16)
+def _layout_names(path: Path, size: int, modified: int) -> frozenset[str]:
+    """Names of the layouts in a file as it is now: each row of the table asks, the file is opened once."""
+    with _opened(path) as file:
+        return frozenset() if file is None else frozenset(layout.name for layout in find_layouts(file))
+
+
 def _holds(name: str) -> Any:
     def matches(path: Path) -> bool:
-        with contextlib.suppress(Exception), _opened(path) as file:
-            return file is not None and any(layout.name == name for layout in find_layouts(file))
+        with contextlib.suppress(Exception):
+            stat = path.stat()
+            return name in _layout_names(path.absolute(), stat.st_size, stat.st_mtime_ns)
         return False
 
     return matches

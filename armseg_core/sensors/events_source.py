@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,8 @@ class EventStream:
     `_load`; `_load_times` where times alone are cheaper; `_guess_range` where the file has a time index.
     """
 
+    reads_ahead = False  # the next block is loaded by a second thread; for formats that release the GIL
+
     def __init__(self, path: Path, geometry: Geometry, bounds: np.ndarray) -> None:
         self.path, self.size, self.rectify = Path(path), geometry.size, geometry.rectify
         self.bounds = np.asarray(bounds, np.int64)
@@ -71,6 +74,8 @@ class EventStream:
         self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
+        self._coming: tuple[str, int, Future[Any]] | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._held_times: np.ndarray | None = None
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -98,6 +103,8 @@ class EventStream:
 
     def close(self) -> None:
         """Release the file."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
 
     # --- the contract of EventSource ---------------------------------------------------------------------
 
@@ -176,7 +183,10 @@ class EventStream:
             try:
                 k = int(np.searchsorted(self.bounds, i0, "right")) - 1
                 start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
-                piece = self._block(k).cut(i0 - start, min(i1, stop) - start)
+                block = self._block(k)
+                if i1 > stop:
+                    self._read_ahead(self._load, k + 1)
+                piece = block.cut(i0 - start, min(i1, stop) - start)
             except _Disorder:
                 self.check_order()
                 continue
@@ -232,9 +242,9 @@ class EventStream:
         blocks = len(self.bounds) - 1
         low, high = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
         backward, worst, previous = 0, 0, None
-        kept: list[np.ndarray] | None = [] if self.count <= KEEP_EVENTS and blocks > 1 else None
         for k in range(blocks):
             t = self._block_times(k)
+            self._read_ahead(self._load_times, k + 1)
             low[k], high[k] = t[0], t[-1]
             if falls(t):
                 step = t[:-1] - t[1:]
@@ -243,11 +253,6 @@ class EventStream:
             if previous is not None and t[0] < previous:
                 backward, worst = backward + 1, max(worst, int(previous - t[0]))
             previous = t[-1]
-            if kept is not None:
-                kept.append(t)
-        if kept is not None and not backward:
-            self._held_times = np.concatenate(kept)
-            self._times.clear()
         return Order(low, high, backward, worst)
 
     def _sort_in_memory(self) -> None:
@@ -273,8 +278,22 @@ class EventStream:
         if self._held is not None:
             return self._held
         if self._raw is None or self._raw[0] != k:
-            self._raw = (k, self._load(k))
+            self._raw = (k, self._loaded(self._load, k))
         return self._raw[1]
+
+    def _read_ahead(self, load: Callable[[int], Any], k: int) -> None:
+        """Let a thread of its own load the block k, which is needed next, while this one is worked on."""
+        if self.reads_ahead and self._held is None and k < len(self.bounds) - 1:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "events")
+            self._coming = (load.__name__, k, self._thread.submit(load, k))
+
+    def _loaded(self, load: Callable[[int], Any], k: int) -> Any:
+        """load(k), from the thread that reads ahead when it was asked for just this."""
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[:2] == (load.__name__, k):
+            return coming[2].result()
+        return load(k)
 
     def _block(self, k: int) -> _Block:
         if k not in self._blocks:
@@ -286,11 +305,12 @@ class EventStream:
     def _block_times(self, k: int) -> np.ndarray:
         if self._held_times is not None:
             return self._held_times[self.bounds[k] : self.bounds[k + 1]]
-        if k not in self._times:
-            self._times[k] = self._load_times(k)
-            while len(self._times) > 3:
+        times = self._times.get(k)
+        if times is None:
+            times = self._times[k] = self._loaded(self._load_times, k)
+            while len(self._times) > 4:
                 self._times.popitem(last=False)
-        return self._times[k]
+        return times
 
     # --- search ------------------------------------------------------------------------------------------
 
