@@ -21,9 +21,10 @@ from armseg_core.errors import ArmsegWarning, OutputError
 class SampleScenes:
     """Arguments of `armseg simulate` that make the sample data. `size` is (H, W)."""
 
-    scenes: int = 24
-    seed: int = 0
-    size: tuple[int, int] = (128, 160)
+    scenes: int = 21
+    seed: int = 16  # every class is in every split
+    size: tuple[int, int] = (96, 128)
+    light_field_views: int = 5  # keeps the set under 15 MB
 
 
 SAMPLE_SCENES = SampleScenes()
