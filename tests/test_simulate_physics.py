@@ -128,6 +128,17 @@ def test_nearer_shapes_hide_farther_ones() -> None:
         assert z[H // 2, W // 2 + 14] == pytest.approx(6.0, rel=1e-5)
 
 
+def test_normals_face_the_viewer_from_everywhere() -> None:
+    scene = empty_scene(camera())
+    add_person(scene.static, draw_person(np.random.default_rng(0)), np.array([0, 0, 7.0]), 0.0, 1.0, C.PERSON,
+               {"skin": 34.0, "cloth": 31.0, "hair": 30.0})
+    r = Renderer(scene)
+    for shift in np.random.default_rng(0).uniform(-1, 1, (200, 3)):  # a first pixel that grazes an outline is rare
+        hits = render.Hits(r.stage, r.camera, (EYE + shift * (1, 0.5, 1))[None])
+        for segment in hits.segments:
+            assert (segment.normal * hits.ray[:, segment.part]).sum(0).max() < 2e-3
+
+
 # --- depth camera
 
 
@@ -249,7 +260,7 @@ def test_counts_are_the_temperature_of_a_person() -> None:
     scene = empty_scene(camera(focal=240, size=(192, 128)))
     warm = {"skin": 34.0, "cloth": 31.0, "hair": 30.0}
     look = draw_person(np.random.default_rng(0))
-    add_person(scene.static, look, np.array([0, 0, 3.0]), 0.0, 0.0, C.PERSON, 0, warm)
+    add_person(scene.static, look, np.array([0, 0, 3.0]), 0.0, 0.0, C.PERSON, warm)
     r = Renderer(scene)
     celsius = render.thermal(r, np.random.default_rng(0)) * 0.01 - 273.15
     person = (r.image(r.hits.labels()) == C.PERSON).astype(np.uint8)

@@ -55,7 +55,6 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
     a, b = (points - foot) @ u, (points - foot) @ v
     centre = foot + u * (a.max() + a.min()) / 2 + v * (b.max() + b.min()) / 2
     paper = Surface(C.BILLBOARD, (0.5, 0.5, 0.5), contrast=0.0, emissivity=0.93, kind=PRINT,
-                    object=mover.number,
                     celsius=mover.celsius["side" if mover.is_car else "cloth"], spread=0.1)
     row = world.add(paper, centre, [u, v])
     world.shapes.append(Cutout((row,), centre, u * (a.max() - a.min()) / 2, v * (b.max() - b.min()) / 2,

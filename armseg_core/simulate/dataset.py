@@ -22,7 +22,7 @@ from armseg_core.simulate import write
 from armseg_core.simulate.layout import draw_scene
 from armseg_core.simulate.scene import Scene
 
-SIMULATOR_VERSION = 2  # raised whenever the same seed gives other files
+SIMULATOR_VERSION = 3  # raised whenever the same seed gives other files
 MIN_SIDE = 32
 SPLITS = ("train", "val", "test")
 # sensor -> raw file, its options in dataset.toml

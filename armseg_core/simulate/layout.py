@@ -225,7 +225,7 @@ def _add_movers(scene: Scene, rng: np.random.Generator, side: int, wall: Wall, w
             label = C.PERSON if live else C.MANNEQUIN if coin < first + second else C.BILLBOARD
         celsius = (_celsius_car if is_car else _celsius_person)(rng, scene.ambient, warm, live)
         if position is not None:
-            scene.movers.append(Mover(look, position, heading, label, len(scene.movers),
+            scene.movers.append(Mover(look, position, heading, label,
                                       speed if live else 0.0, celsius, panel, turn))
     _keep_panels_behind_nearer_objects(scene)
 

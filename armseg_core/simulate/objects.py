@@ -93,7 +93,7 @@ def _color(hue: float, saturation: float, value: float) -> Color:
     return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
-def add_car(world: World, look: CarLook, position: np.ndarray, heading: float, label: int, number: int,
+def add_car(world: World, look: CarLook, position: np.ndarray, heading: float, label: int,
             celsius: dict[str, float]) -> None:
     """Body, cabin and wheels.
 
@@ -105,7 +105,7 @@ def add_car(world: World, look: CarLook, position: np.ndarray, heading: float, l
 
     def paint(part: str, dark: float = 1.0) -> int:
         coat = Surface(label, times(look.paint, dark), times(look.accent, dark), look.texture, 110.0,
-                       look.contrast, celsius[part], 0.3, 0.93, index=1.5, object=number)
+                       look.contrast, celsius[part], 0.3, 0.93, index=1.5)
         return world.add(coat, anchor, frame)
 
     half, side, belt, sill = look.length / 2, look.width / 2, look.belt, 0.22
@@ -122,10 +122,10 @@ def add_car(world: World, look: CarLook, position: np.ndarray, heading: float, l
              ((0, -1, 0), (0, -look.roof, 0)), ((0, 1, 0), (0, -belt + 0.12, 0)),
              ((0, -0.35, 1), (0, -belt, side - 0.08)), ((0, -0.35, -1), (0, -belt, -side + 0.08))]
     glass = world.add(Surface(label, (0.03, 0.035, 0.04), (0.14, 0.15, 0.16), "plates", 70.0, 0.6,
-                              celsius["glass"], 0.2, 0.9, index=1.5, object=number), anchor, frame)
+                              celsius["glass"], 0.2, 0.9, index=1.5), anchor, frame)
     add_shape(world, polyhedron((glass, glass, paint("paint"), glass, glass, glass), cabin, axes, position))
     tyre = world.add(Surface(label, (0.02, 0.02, 0.02), (0.12, 0.12, 0.12), "plates", 160.0, 0.7,
-                             celsius["wheel"], 0.4, object=number), anchor, frame)
+                             celsius["wheel"], 0.4), anchor, frame)
     for f in (-0.62, 0.6):
         for s in (-1, 1):
             centre = position + np.array([f * half, -0.32, s * (side - 0.06)]) @ axes
@@ -166,7 +166,7 @@ def draw_person(rng: np.random.Generator) -> PersonLook:
 
 
 def add_person(world: World, look: PersonLook, position: np.ndarray, heading: float, phase: float, label: int,
-               number: int, celsius: dict[str, float]) -> None:
+               celsius: dict[str, float]) -> None:
     """Torso, head, hair, legs and arms.
 
     position: (3,) on the ground. phase: of the walk cycle. celsius: temperature of skin, cloth, hair.
@@ -176,8 +176,8 @@ def add_person(world: World, look: PersonLook, position: np.ndarray, heading: fl
     frame = np.stack([axes[0] + 0.6 * axes[2], axes[1] + 0.2 * axes[2]])
 
     def surface(color: Color, second: Color, part: str, texture: str, contrast: float) -> int:
-        return world.add(Surface(label, color, second, texture, 260.0, contrast, celsius[part], 0.3, 0.98,
-                                 object=number), anchor, frame)
+        return world.add(Surface(label, color, second, texture, 260.0, contrast, celsius[part], 0.3, 0.98),
+                         anchor, frame)
 
     skin = surface(look.skin, times(look.skin, 0.6), "skin", "noise", 0.4)
     hair = surface(look.hair, times(look.hair, 0.3), "hair", "noise", 0.6)

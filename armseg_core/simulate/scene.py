@@ -47,7 +47,6 @@ class Mover:
     position: np.ndarray
     heading: float
     label: int
-    number: int
     velocity: float
     celsius: dict[str, float]
     panel: float
@@ -84,10 +83,10 @@ class Mover:
         step = np.array([np.cos(self.heading), 0, np.sin(self.heading)]) * self.velocity * tau
         at = self.position + step
         if isinstance(self.look, CarLook):
-            add_car(world, self.look, at, self.heading, self.label, self.number, self.celsius)
+            add_car(world, self.look, at, self.heading, self.label, self.celsius)
         else:
             phase = self.look.phase + 2 * np.pi * self.velocity * tau / METRES_PER_CYCLE
-            add_person(world, self.look, at, self.heading, phase, self.label, self.number, self.celsius)
+            add_person(world, self.look, at, self.heading, phase, self.label, self.celsius)
 
 
 @dataclass

@@ -92,9 +92,8 @@ class Segment:
 class Hits:
     """Pixels of B views, sorted by surface so that each surface is a slice; the sky comes first.
 
-    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z
-    = 1. z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. All
-    float32.
+    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z 1.
+    z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. float32.
     """
 
     def __init__(self, stage: Stage, camera: Camera, origins: np.ndarray, ground: bool = True) -> None:
@@ -116,7 +115,7 @@ class Hits:
             normal = UP if shape is None else shape.normals(self.point[:, part], face)
             ray = self.ray[:, part]
             along = normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2]
-            if along[0] > 0:  # a surface seen from behind, such as a panel built with its back to the camera
+            if normal.shape[1] == 1 and along[0] > 0:  # a flat surface built with its back to the camera
                 normal, along = -normal, -along
             self.cosine[part] = np.maximum(-along, 0) / length[part]
             self.segments.append(Segment(part, row, stage.world.surfaces[row], shape, normal))
@@ -133,11 +132,8 @@ class Hits:
         ray = self.camera.dirs.reshape(3, -1).take(pixel, 1)
         return depth, ray, ray * reach + self.origins.T.take(view, 1)
 
-    def _split_by_surface(
-        self, z: np.ndarray, edges: np.ndarray
-    ) -> list[tuple[slice, int, Shape | None, int]]:
-        """(slice, surface row, shape, face) of everything visible; sorts `order` by face inside each
-        polyhedron."""
+    def _split_by_surface(self, z: np.ndarray, edges: np.ndarray) -> list[tuple[slice, int, Shape | None, int]]:
+        """(slice, surface row, shape, face) of all that is visible; sorts `order` by face in each polyhedron."""
         pieces: list[tuple[slice, int, Shape | None, int]] = []
         if edges[1] < edges[2]:
             pieces.append((slice(int(edges[1]), int(edges[2])), GROUND_SURFACE, None, 0))
@@ -182,16 +178,8 @@ class Hits:
         out[self.sky] = SKY
         return out
 
-    def normals(self) -> np.ndarray:
-        """(3, N) float32 unit normals towards the viewer; zeros in the sky."""
-        out = np.zeros_like(self.point)
-        for segment in self.segments:
-            out[:, segment.part] = segment.normal
-        return out
-
     def depth(self) -> np.ndarray:
-        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, all else at its
-        surface."""
+        """z-depth (N,) of what a ranging sensor meets: the room behind an opening, or else the surface."""
         z = self.z.copy()
         for segment in self.segments:
             if segment.surface.behind > 0 and segment.surface.index == 0:
@@ -199,8 +187,7 @@ class Hits:
         return z
 
     def _beyond(self, segment: Segment) -> np.ndarray:
-        """How much further the rays of a LOOK surface go until the plane that carries its pattern, in
-        z-depth (n,).
+        """z-depth (n,) from a LOOK surface on to the plane that carries its pattern.
 
         Openings: the back wall, parallel to the facade. Water: the mirrored street, an upright plane.
         """
@@ -222,9 +209,8 @@ class Hits:
             moved = np.float32(segment.surface.texels * segment.surface.drift * self.stage.tau)
             s = matrix[0, 0] * x + matrix[0, 1] * y + (shift[0] + moved)
             t = matrix[1, 0] * x + matrix[1, 1] * y + shift[1]
-            return textures.sample(
-                self.stage.table.layer[segment.row], s, t, segment.surface.texels / self.camera.focal
-            )
+            texels_per_pixel = segment.surface.texels / self.camera.focal
+            return textures.sample(self.stage.table.layer[segment.row], s, t, texels_per_pixel)
         s = matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + shift[0]
         t = matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + shift[1]
         footprint = np.float32(segment.surface.texels / self.camera.focal) * self.z[segment.part]

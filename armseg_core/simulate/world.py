@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from armseg_core.simulate import textures
-from armseg_core.simulate.classes import GROUND
 from armseg_core.simulate.raycast import Shape
 
 Color = tuple[float, float, float]  # linear RGB albedo
 PLAIN, LOOK, PRINT = range(3)  # how a surface gets its radiance, see shading.py
+GROUND_SURFACE = 0  # row of the ground in the world of every scene
 
 
 def times(color: Color, factor: float) -> Color:
@@ -29,7 +29,7 @@ class Surface:
     share of the sky's light that the surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface
     whose pattern is fixed in the reference view, PRINT a printed panel. behind: metres from the surface to
     the plane that carries a LOOK pattern (0 = on the surface). drift: speed of a LOOK pattern, image slope
-    per second (wind on water). object: number of the object it belongs to, -1 = none.
+    per second (wind on water).
     """
 
     label: int
@@ -46,7 +46,6 @@ class Surface:
     kind: int = PLAIN
     behind: float = 0.0
     drift: float = 0.0
-    object: int = -1
 
 
 @dataclass
@@ -85,7 +84,3 @@ class Table:
         # texel coordinates = matrix @ (x, y, z) + shift
         self.matrix = frames
         self.shift = -np.einsum("sij,sj->si", frames, anchors)
-
-
-GROUND_SURFACE = 0  # row of the ground in every world
-assert GROUND == 0
