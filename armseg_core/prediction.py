@@ -94,7 +94,7 @@ class Predictor:
         size = (rgb.shape[1], rgb.shape[2])
         tensor, name, how = None, None, ""
         if sensor is not None:
-            name, how = self._which(Path(sensor), modality, options)
+            name, how = self._which(Path(sensor), modality, options, domain)
             options = {**self.model.domains[domain].options.get(name, {}), **(options or {})}
             native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
             check_aspect(native.frames.shape[-2:], size, sensor, image, stretch)
@@ -130,7 +130,9 @@ class Predictor:
         confidence, mask = logits.float().softmax(1)[0].max(0)
         return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
-    def _which(self, path: Path, modality: str | None, options: dict[str, Any] | None) -> tuple[str, str]:
+    def _which(
+        self, path: Path, modality: str | None, options: dict[str, Any] | None, domain: int
+    ) -> tuple[str, str]:
         """(sensor, where that came from)."""
         if not self.model.modalities:
             raise UsageError(
@@ -147,7 +149,7 @@ class Predictor:
         elif (found := guess_modality(path)) is not None:
             name, how = found, "file"
         else:
-            name, share = self.guess(path, options)
+            name, share = self.guess(path, options, domain)
             how = f"MA-CLIP, {share:.0%} sure"
             if share < 0.6:
                 text = f"{path}: taken for {name} with {share:.0%} confidence only; say --modality to be sure"
@@ -162,7 +164,7 @@ class Predictor:
         return name, how
 
     @torch.inference_mode()
-    def guess(self, path: Path, options: dict[str, Any] | None = None) -> tuple[str, float]:
+    def guess(self, path: Path, options: dict[str, Any] | None = None, domain: int = 0) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
 
         The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter
@@ -181,7 +183,8 @@ class Predictor:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ArmsegWarning)
-                    frame = to_tensor(path, modality=m, options=options).frames
+                    recorded = self.model.domains[domain].options.get(m, {})
+                    frame = to_tensor(path, modality=m, options={**recorded, **(options or {})}).frames
             except ArmsegError as error:
                 problem = problem or error
                 continue

@@ -18,7 +18,9 @@ from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError
 from armseg_core.model.checkpoint import Domain, Model, find_model, load, newest_run, save
 
-CITY = Domain("city", (ClassInfo("road", (128, 64, 128), ("street", "asphalt")), ClassInfo("tree", (0, 128, 0))))
+CITY = Domain(
+    "city", (ClassInfo("road", (128, 64, 128), ("street", "asphalt")), ClassInfo("tree", (0, 128, 0)))
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,19 @@ def edit(folder: Path, **changes: Any) -> None:
 
 def test_the_folder_holds_exactly_the_documented_files_and_no_pickle(saved: Path) -> None:
     files = sorted(p.relative_to(saved).as_posix() for p in saved.rglob("*") if p.is_file())
-    assert files == sorted([
-        "armseg.json", "README.md", "segmenter.safetensors", "class_embeddings.safetensors",
-        *(f"adapters/{m}/adapter_{part}" for m in ("rgb", "depth", "event")
-          for part in ("config.json", "model.safetensors"))])
+    assert files == sorted(
+        [
+            "armseg.json",
+            "README.md",
+            "segmenter.safetensors",
+            "class_embeddings.safetensors",
+            *(
+                f"adapters/{m}/adapter_{part}"
+                for m in ("rgb", "depth", "event")
+                for part in ("config.json", "model.safetensors")
+            ),
+        ]
+    )
     for path in saved.rglob("*.json"):
         json.loads(path.read_text())
     for path in saved.rglob("*.safetensors"):
@@ -82,7 +93,9 @@ def _umask() -> int:
 
 def test_no_frozen_weight_is_stored(saved: Path) -> None:
     names = {n for p in saved.rglob("*.safetensors") for n in safetensors.torch.load_file(p)}
-    assert not [n for n in names if "visual" in n or "base_layer" in n or "resblocks" in n and "lora_" not in n]
+    assert not [
+        n for n in names if "visual" in n or "base_layer" in n or ("resblocks" in n and "lora_" not in n)
+    ]
 
 
 @pytest.mark.parametrize(("modality", "domain"), [(None, 0), ("depth", 0), ("event", 1)])
@@ -99,7 +112,11 @@ def test_the_loaded_model_predicts_the_same_bits(model: Model, saved: Path, moda
 
 def test_the_loaded_model_knows_what_the_saved_one_knew(model: Model, saved: Path) -> None:
     loaded = load(saved)
-    assert (loaded.domains, loaded.modalities, loaded.metrics) == (model.domains, ("depth", "event"), model.metrics)
+    assert (loaded.domains, loaded.modalities, loaded.metrics) == (
+        model.domains,
+        ("depth", "event"),
+        model.metrics,
+    )
     assert (loaded.config, loaded.identity) == (model.config, model.identity)
     assert loaded.clip is None
     assert loaded.prompts.keys() == model.prompts.keys()
@@ -108,7 +125,7 @@ def test_the_loaded_model_knows_what_the_saved_one_knew(model: Model, saved: Pat
     assert all(torch.equal(t, own[n]) for n, t in loaded.segmenter.state_dict().items())
     assert loaded.domain_index("city") == 1
     assert loaded.domain_index(None) == 0
-    with pytest.raises(CheckpointError, match="no data set 'town'.*toy, city"):
+    with pytest.raises(CheckpointError, match=r"no data set 'town'.*toy, city"):
         loaded.domain_index("town")
 
 
@@ -131,7 +148,12 @@ def test_a_model_with_a_frozen_tower_and_rgb_only(small_clip, tmp_path: Path) ->
 
 def test_the_card_says_what_the_model_is(saved: Path) -> None:
     card = (saved / "README.md").read_text()
-    for text in ("depth camera, event camera", "Classes of city: road, tree", '"rgb": 0.25', "armseg predict"):
+    for text in (
+        "depth camera, event camera",
+        "Classes of city: road, tree",
+        '"rgb": 0.25',
+        "armseg predict",
+    ):
         assert text in card
 
 
@@ -141,16 +163,27 @@ def test_armseg_json_names_everything_needed(saved: Path, small_clip) -> None:
     assert meta["clip"]["name"] == small_clip["clip"]
     assert re.fullmatch("[0-9a-f]{64}", meta["clip"]["sha256"])
     assert meta["modalities"]["depth"]["channels"] == ["depth", "valid", "inverse_depth"]
-    assert meta["domains"][1]["classes"][0] == {"name": "road", "color": [128, 64, 128], "synonyms": ["street", "asphalt"]}
+    assert meta["domains"][1]["classes"][0] == {
+        "name": "road",
+        "color": [128, 64, 128],
+        "synonyms": ["street", "asphalt"],
+    }
     assert meta["versions"].keys() == {"armseg", "torch", "open_clip_torch", "peft", "timm"}
 
 
 # -- folders that cannot be loaded
 
 
-@pytest.mark.parametrize("path", [
-    "armseg.json", "segmenter.safetensors", "class_embeddings.safetensors", "adapters/rgb/adapter_model.safetensors",
-    "adapters/event/adapter_model.safetensors"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "armseg.json",
+        "segmenter.safetensors",
+        "class_embeddings.safetensors",
+        "adapters/rgb/adapter_model.safetensors",
+        "adapters/event/adapter_model.safetensors",
+    ],
+)
 @pytest.mark.parametrize("damage", ["truncated", "missing", "empty"])
 def test_a_damaged_file_is_named(folder: Path, path: str, damage: str) -> None:
     file = folder / path
@@ -162,9 +195,20 @@ def test_a_damaged_file_is_named(folder: Path, path: str, damage: str) -> None:
     refuse(folder, path)
 
 
-@pytest.mark.parametrize("changes", [
-    {"clip": {}}, {"clip": 3}, {"model": {"widht": 3}}, {"model": {"width": "wide"}}, {"domains": [{"name": "x"}]},
-    {"domains": 7}, {"modalities": ["depth"]}, {"modalities": {"sonar": {"channels": ["a"]}}}, {"format_version": "x"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clip": {}},
+        {"clip": 3},
+        {"model": {"widht": 3}},
+        {"model": {"width": "wide"}},
+        {"domains": [{"name": "x"}]},
+        {"domains": 7},
+        {"modalities": ["depth"]},
+        {"modalities": {"sonar": {"channels": ["a"]}}},
+        {"format_version": "x"},
+    ],
+)
 def test_a_foreign_description_is_damage(folder: Path, changes: dict) -> None:
     edit(folder, **changes)
     refuse(folder, "armseg.json", "damaged")
@@ -223,7 +267,9 @@ def test_saving_replaces_the_older_folder_as_a_whole(model: Model, folder: Path)
 
 def test_a_failed_save_leaves_the_older_folder(model: Model, folder: Path, monkeypatch) -> None:
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    monkeypatch.setattr(safetensors.torch, "save_file", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space")))
+    monkeypatch.setattr(
+        safetensors.torch, "save_file", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space"))
+    )
     with pytest.raises(Exception, match="No space"):
         save(model, folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
@@ -252,7 +298,7 @@ def test_find_model_takes_a_model_folder_or_the_best_of_a_run(tmp_path: Path) ->
 
 
 def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no trained model found.*armseg train"):
+    with pytest.raises(CheckpointError, match=r"no trained model found.*armseg train"):
         newest_run(tmp_path / "runs")
     touch_model(tmp_path / "runs" / "train-001" / "last", 30)
     touch_model(tmp_path / "runs" / "train-001" / "best", 10)

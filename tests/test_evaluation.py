@@ -42,7 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def naive(model: Model, dataset, indices: list[int], modality: str | None = None, partner=None, use_rgb=True) -> list[list[int]]:
+def naive(
+    model: Model, dataset, indices: list[int], modality: str | None = None, partner=None, use_rgb=True
+) -> list[list[int]]:
     """The confusion matrix, pixel by pixel."""
     matrix = [[0, 0], [0, 0]]
     for i in indices:
@@ -73,7 +75,8 @@ def test_the_matrices_are_those_of_a_plain_loop(model: Model, data: Path) -> Non
         assert np.array_equal(matrix, expected)
     assert confusion(model, dataset, None).matrix.tolist() == naive(model, dataset, [0, 1, 2, 3, 4])
     assert confusion(model, dataset, "depth", use_rgb=False).matrix.tolist() == naive(
-        model, dataset, with_depth, "depth", use_rgb=False)
+        model, dataset, with_depth, "depth", use_rgb=False
+    )
     assert confusion(model, dataset, None, indices=[3, 1]).matrix.tolist() == naive(model, dataset, [1, 3])
     partner = {0: 2, 1: 4, 2: 0, 4: 1}
     assert other_scenes(with_depth) == partner
@@ -92,15 +95,26 @@ def test_another_scene_is_never_the_scene_itself_and_each_is_used_once(count: in
 
 def test_the_rgb_only_row_is_always_there(model: Model, data: Path) -> None:
     report = evaluate(model, [data], "test", progress=False)
-    assert [(r.inputs, r.samples) for r in report.rows] == [("rgb", 5), ("rgb (samples with depth)", 4), ("rgb+depth", 4)]
+    assert [(r.inputs, r.samples) for r in report.rows] == [
+        ("rgb", 5),
+        ("rgb (samples with depth)", 4),
+        ("rgb+depth", 4),
+    ]
     controls = evaluate(model, [data], "test", controls=True, progress=False)
     assert [r.inputs for r in controls.rows] == [
-        "rgb", "rgb (samples with depth)", "rgb+depth", "depth", "rgb+depth (other scene)"]
+        "rgb",
+        "rgb (samples with depth)",
+        "rgb+depth",
+        "depth",
+        "rgb+depth (other scene)",
+    ]
     assert [r.inputs for r in evaluate(model, [data], "test", modalities=(), progress=False).rows] == ["rgb"]
     whole = evaluate(model, [data], "train", progress=False)
     assert [r.inputs for r in whole.rows] == ["rgb", "rgb+depth"]
     dataset = open_dataset(data, "test")
-    assert report.row("rgb (samples with depth)").matrix.matrix.tolist() == naive(model, dataset, [0, 1, 2, 4])
+    assert report.row("rgb (samples with depth)").matrix.matrix.tolist() == naive(
+        model, dataset, [0, 1, 2, 4]
+    )
 
 
 def test_a_report_finds_its_rows_and_is_plain_json(model: Model, data: Path, tmp_path: Path) -> None:
@@ -154,8 +168,11 @@ def test_the_class_list_decides_which_data_set_of_the_model_is_meant(small_clip,
 def test_evaluation_leaves_the_model_as_it_was(model: Model, data: Path, monkeypatch) -> None:
     dataset = open_dataset(data, "test")
     seen = []
-    monkeypatch.setattr(model.segmenter, "forward", lambda *a, f=model.segmenter.forward: (
-        seen.append(model.segmenter.training), f(*a))[1])
+    monkeypatch.setattr(
+        model.segmenter,
+        "forward",
+        lambda *a, f=model.segmenter.forward: (seen.append(model.segmenter.training), f(*a))[1],
+    )
     model.segmenter.train()
     confusion(model, dataset, None)
     assert model.segmenter.training
@@ -177,16 +194,28 @@ def refuse(kind: type[ArmsegError], match: str, call) -> None:
 
 
 def test_choices_that_cannot_be_evaluated(model: Model, data: Path, small_clip, tmp_path: Path) -> None:
-    refuse(UsageError, "not trained with thermal.*depth",
-           lambda: evaluate(model, [data], "test", modalities=("thermal",)))
+    refuse(
+        UsageError,
+        "not trained with thermal.*depth",
+        lambda: evaluate(model, [data], "test", modalities=("thermal",)),
+    )
     two = small_model(small_clip, ("depth", "thermal"), domains=(SCENES,))
-    refuse(UsageError, "'scenes' has no thermal", lambda: evaluate(two, [data], "test", modalities=("thermal",)))
+    refuse(
+        UsageError, "'scenes' has no thermal", lambda: evaluate(two, [data], "test", modalities=("thermal",))
+    )
     refuse(UsageError, "no split 'val'", lambda: evaluate(model, [data], "val"))
     refuse(CheckpointError, "no model here", lambda: evaluate(tmp_path, [data], "test"))
     foreign = small_model(small_clip, ("depth",))
-    refuse(DataSetError, "classes of 'scenes' are not.*toy: ground, car, person", lambda: evaluate(foreign, [data]))
-    refuse(DataSetError, "1 samples with depth.*two or more",
-           lambda: confusion(model, open_dataset(data, "train"), "depth", other_scene=True))
+    refuse(
+        DataSetError,
+        "classes of 'scenes' are not.*toy: ground, car, person",
+        lambda: evaluate(foreign, [data]),
+    )
+    refuse(
+        DataSetError,
+        "1 samples with depth.*two or more",
+        lambda: confusion(model, open_dataset(data, "train"), "depth", other_scene=True),
+    )
 
 
 def test_a_sample_without_a_label_is_named(model: Model, tmp_path: Path) -> None:

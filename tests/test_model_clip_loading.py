@@ -52,8 +52,12 @@ class TestRefusedBeforeAnyDownload:
 
     @pytest.mark.parametrize("weights", [None, "clip.safetensors"])
     def test_a_tag_trained_with_another_activation(self, weights) -> None:
-        text = refuse("trained with QuickGELU, ViT-B-16 is without", clip="ViT-B-16", pretrained="openai",
-                      weights=weights)
+        text = refuse(
+            "trained with QuickGELU, ViT-B-16 is without",
+            clip="ViT-B-16",
+            pretrained="openai",
+            weights=weights,
+        )
         assert text.endswith("--clip ViT-B-16-quickgelu")
         # the other way round, for every pair that open_clip lists: never a silent mismatch
         for name, tag in open_clip.list_pretrained():
@@ -114,19 +118,29 @@ def test_weights_that_cannot_be_read(damage: str, small_clip, tmp_path: Path) ->
         torch.save({"state_dict": Path("x")}, path)
     elif damage == "folder":
         path.mkdir()
-    text = refuse("no such file" if damage in ("missing", "folder") else "cannot be read", CheckpointError,
-                  clip=small_clip["clip"], weights=path)
+    text = refuse(
+        "no such file" if damage in ("missing", "folder") else "cannot be read",
+        CheckpointError,
+        clip=small_clip["clip"],
+        weights=path,
+    )
     assert text.startswith(str(path))
 
 
-@pytest.mark.parametrize(("sizes", "counted"), [
-    ({"layers": 3}, "0 tensors missing, 12 unknown, 0 of another shape"),
-    ({"layers": 5}, "12 tensors missing, 0 unknown, 0 of another shape"),
-    ({"patch": 4}, "0 tensors missing, 0 unknown, 2 of another shape")])
+@pytest.mark.parametrize(
+    ("sizes", "counted"),
+    [
+        ({"layers": 3}, "0 tensors missing, 12 unknown, 0 of another shape"),
+        ({"layers": 5}, "12 tensors missing, 0 unknown, 0 of another shape"),
+        ({"patch": 4}, "0 tensors missing, 0 unknown, 2 of another shape"),
+    ],
+)
 def test_weights_of_another_architecture(sizes, counted, small_clip, tmp_path: Path) -> None:
     path = tmp_path / "clip.json"
     path.write_text(json.dumps(clip_config(**sizes)))
-    assert counted in refuse("another architecture", CheckpointError, clip=str(path), weights=small_clip["weights"])
+    assert counted in refuse(
+        "another architecture", CheckpointError, clip=str(path), weights=small_clip["weights"]
+    )
     model = open_clip.CLIP(**clip_config(**sizes)["model_cfg"])
     before = {n: t.clone() for n, t in model.state_dict().items()}
     with pytest.raises(CheckpointError):
@@ -134,8 +148,16 @@ def test_weights_of_another_architecture(sizes, counted, small_clip, tmp_path: P
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("content", ["{ not json", "[]", "{}", '{"model_cfg": {"embed_dim": 3}}',
-                                     '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}, "typo": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{ not json",
+        "[]",
+        "{}",
+        '{"model_cfg": {"embed_dim": 3}}',
+        '{"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}, "typo": 1}}',
+    ],
+)
 def test_a_broken_config_file(content: str, small_clip, tmp_path: Path) -> None:
     path = tmp_path / "clip.json"
     path.write_text(content)
@@ -153,15 +175,22 @@ def test_a_named_model_takes_local_weights_quietly(tmp_path: Path, caplog, capsy
     write_clip(tmp_path)
     with caplog.at_level(logging.INFO):
         clip = load(clip="toy-clip", weights=tmp_path / "clip.safetensors")
-    assert torch.equal(clip.visual.proj, safetensors.torch.load_file(tmp_path / "clip.safetensors")["visual.proj"])
+    assert torch.equal(
+        clip.visual.proj, safetensors.torch.load_file(tmp_path / "clip.safetensors")["visual.proj"]
+    )
     assert not caplog.records  # open_clip would announce that the model is random
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("name", "tag", "mean"), [
-    ("ViT-B-16-SigLIP", None, (0.5, 0.5, 0.5)), ("MobileCLIP2-S0", None, (0.0, 0.0, 0.0)),
-    ("ViT-B-16-quickgelu", None, (0.48145466, 0.4578275, 0.40821073)), ("ViT-B-16", "datacomp_xl_s13b_b90k",
-                                                                         (0.48145466, 0.4578275, 0.40821073))])
+@pytest.mark.parametrize(
+    ("name", "tag", "mean"),
+    [
+        ("ViT-B-16-SigLIP", None, (0.5, 0.5, 0.5)),
+        ("MobileCLIP2-S0", None, (0.0, 0.0, 0.0)),
+        ("ViT-B-16-quickgelu", None, (0.48145466, 0.4578275, 0.40821073)),
+        ("ViT-B-16", "datacomp_xl_s13b_b90k", (0.48145466, 0.4578275, 0.40821073)),
+    ],
+)
 def test_a_weights_file_gets_the_image_statistics_of_its_model(name, tag, mean) -> None:
     found = clip_loading._preprocessing(ModelConfig(clip=name, pretrained=tag, weights="file.safetensors"))
     assert found["mean"] == mean
@@ -176,7 +205,9 @@ def test_texts_are_open_clips_own_embeddings_and_repeats_are_encoded_once(small_
     texts = ["a photo of a car.", "a tree.", "a photo of a car."]
     expected = torch.nn.functional.normalize(clip.model.encode_text(clip.tokenizer(texts)), dim=-1)
     sizes, encode = [], clip.model.encode_text
-    monkeypatch.setattr(clip.model, "encode_text", lambda t, normalize: sizes.append(len(t)) or encode(t, normalize))
+    monkeypatch.setattr(
+        clip.model, "encode_text", lambda t, normalize: sizes.append(len(t)) or encode(t, normalize)
+    )
     assert torch.allclose(clip.encode_text(texts), expected, atol=1e-6)
     assert clip.encode_text([str(i) for i in range(300)]).shape == (300, 24)
     assert sizes == [2, 256, 44]

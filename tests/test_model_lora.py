@@ -137,7 +137,10 @@ def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: 
 
     adapters(model).save(tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
-        f"{name}/adapter_{part}" for name in ("depth", "rgb", "thermal") for part in ("config.json", "model.safetensors")]
+        f"{name}/adapter_{part}"
+        for name in ("depth", "rgb", "thermal")
+        for part in ("config.json", "model.safetensors")
+    ]
     fresh = small_model(small_clip, lora_rank=0).segmenter.ma_clip.tower
     theirs = peft.PeftModel.from_pretrained(fresh.visual, str(tmp_path / "rgb"), adapter_name="rgb").eval()
     x = inputs()[0]
@@ -178,7 +181,7 @@ def test_adapters_that_do_not_fit_are_refused(damage: str, model: Model, tmp_pat
             state["base_model.model.extra.lora_A.weight"] = state[first].clone()
         safetensors.torch.save_file({n: t.contiguous() for n, t in state.items()}, path)
     before = [p.clone() for n, p in model.segmenter.named_parameters() if ".depth." in n]
-    with pytest.raises(CheckpointError, match="depth/adapter_model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"depth/adapter_model.safetensors"):
         adapters(model).load(tmp_path)
     after = [p for n, p in model.segmenter.named_parameters() if ".depth." in n]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

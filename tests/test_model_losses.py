@@ -62,7 +62,9 @@ def test_lovasz_of_a_certain_prediction_is_one_minus_iou(seed: int) -> None:
     """The Lovasz extension equals the set function at 0/1 vectors (Berman et al., 2018)."""
     rng = torch.Generator().manual_seed(seed)
     target = torch.randint(0, 4, (50,), generator=rng)
-    guess = torch.where(torch.rand(50, generator=rng) < 0.5, target, torch.randint(0, 5, (50,), generator=rng))
+    guess = torch.where(
+        torch.rand(50, generator=rng) < 0.5, target, torch.randint(0, 5, (50,), generator=rng)
+    )
     losses = []
     for k in target.unique().tolist():
         inter = ((guess == k) & (target == k)).sum().item()

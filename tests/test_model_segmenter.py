@@ -55,8 +55,15 @@ def test_the_sensor_and_its_kind_matter(small_clip) -> None:
     assert not torch.equal(logits(model, rgb, depth, "depth"), logits(model, 1 - rgb, depth, "depth"))
 
 
-@pytest.mark.parametrize("off", [{"aligned": False}, {"dsrm": False}, {"lora_rank": 0},
-                                 {"aligned": False, "dsrm": False, "lora_rank": 0, "guidance": False}])
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"aligned": False},
+        {"dsrm": False},
+        {"lora_rank": 0},
+        {"aligned": False, "dsrm": False, "lora_rank": 0, "guidance": False},
+    ],
+)
 def test_at_step_0_the_parts_are_the_identity(small_clip, off) -> None:
     full = small_model(small_clip)
     plain = small_model(small_clip, seed=5, **off)
@@ -147,8 +154,11 @@ def test_trainable_is_everything_but_the_frozen_tower(small_clip) -> None:
 @pytest.mark.parametrize("tower", ["pyramid", "mobileclip2", "timm"])
 @pytest.mark.parametrize("size", [(33, 47), (70, 40)])
 def test_other_towers_segment_at_odd_sizes(tower, size) -> None:
-    visual = {"pyramid": lambda: timm_visual("convnext_atto"), "mobileclip2": lambda: named_visual("MobileCLIP2-S0"),
-              "timm": lambda: timm_visual("eva02_tiny_patch14_224")}[tower]()
+    visual = {
+        "pyramid": lambda: timm_visual("convnext_atto"),
+        "mobileclip2": lambda: named_visual("MobileCLIP2-S0"),
+        "timm": lambda: timm_visual("eva02_tiny_patch14_224"),
+    }[tower]()
     built = ClipTower(visual)
     config = ModelConfig(width=16, stem_width=8, lora_rank=2)
     model = Segmenter(built, config, ("thermal",), [torch.randn(4, built.embed_dim)]).eval()
@@ -249,7 +259,8 @@ def test_pseudo_rgb_starts_as_the_map_of_the_table(name: str) -> None:
     got = pseudo_rgb_layer(row)(x)[0, :, 1, 0]
     for color in range(3):
         expected = row.pseudo_rgb_bias[color] + sum(
-            row.pseudo_rgb[c][color] * x[0, c, 1, 0].item() for c in range(row.num_channels))
+            row.pseudo_rgb[c][color] * x[0, c, 1, 0].item() for c in range(row.num_channels)
+        )
         assert got[color].item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -269,7 +280,9 @@ def test_with_vit_b16_and_one_sensor_less_than_ten_million_parameters_are_traine
             self.channels, self.embed_dim, self.stride = [768] * 4, 512, 16
 
     with torch.device("meta"):
-        visual = _build_vision_tower(512, {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16}, True)
+        visual = _build_vision_tower(
+            512, {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16}, True
+        )
         segmenter = Segmenter(Vit(visual), ModelConfig(), ("thermal",), [torch.empty(19, 512)])
     trained = sum(p.numel() for p in segmenter.trainable().values())
     assert sum(p.numel() for p in segmenter.parameters()) - trained > 85_000_000

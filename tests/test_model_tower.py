@@ -32,9 +32,17 @@ def twin(**sizes) -> tuple[nn.Module, ClipTower]:
     return visual(**sizes), ClipTower(visual(**sizes)).eval()
 
 
-@pytest.mark.parametrize(("depth", "expected"), [
-    (12, [2, 5, 8, 11]), (24, [5, 11, 17, 23]), (6, [1, 2, 4, 5]), (4, [0, 1, 2, 3]), (2, [0, 0, 1, 1]),
-    (1, [0, 0, 0, 0])])
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (12, [2, 5, 8, 11]),
+        (24, [5, 11, 17, 23]),
+        (6, [1, 2, 4, 5]),
+        (4, [0, 1, 2, 3]),
+        (2, [0, 0, 1, 1]),
+        (1, [0, 0, 0, 0]),
+    ],
+)
 def test_tapped_blocks_are_evenly_spaced_and_end_with_the_last(depth, expected) -> None:
     assert tapped_blocks(depth) == expected
 
@@ -115,8 +123,9 @@ def timm_visual(name: str, size: int = 64, **vision) -> nn.Module:
     from open_clip.model import _build_vision_tower
 
     torch.manual_seed(0)
-    return _build_vision_tower(24, {"timm_model_name": name, "timm_pool": "avg", "timm_proj": "linear",
-                                    "image_size": size, **vision}).eval()
+    return _build_vision_tower(
+        24, {"timm_model_name": name, "timm_pool": "avg", "timm_proj": "linear", "image_size": size, **vision}
+    ).eval()
 
 
 def named_visual(name: str) -> nn.Module:
@@ -154,8 +163,10 @@ def test_mobileclip2_runs_at_odd_sizes_and_gives_its_own_embedding() -> None:
     assert (out.embedding - expected).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("name", "kind"), [("vit_tiny_patch16_224", "plain positions"),
-                                            ("eva02_tiny_patch14_224", "rotary positions")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("vit_tiny_patch16_224", "plain positions"), ("eva02_tiny_patch14_224", "rotary positions")],
+)
 def test_a_timm_vit_takes_any_size(name, kind) -> None:
     tower = ClipTower(timm_visual(name)).eval()
     assert tower.kind == "timm_vit"

@@ -18,9 +18,16 @@ from toy_scenes import write_scenes
 from armseg_core.conversion import convert_file, to_tensor
 from armseg_core.data import open_dataset
 from armseg_core.data.sample import ClassInfo
-from armseg_core.errors import ArmsegError, ArmsegWarning, CheckpointError, InputError, OutputError, UsageError
-from armseg_core.model.checkpoint import Domain, Model, save
+from armseg_core.errors import (
+    ArmsegError,
+    ArmsegWarning,
+    CheckpointError,
+    InputError,
+    OutputError,
+    UsageError,
+)
 from armseg_core.modalities import get_modality
+from armseg_core.model.checkpoint import Domain, Model, save
 from armseg_core.prediction import Prediction, Predictor, save_prediction
 from armseg_core.tensorfile import SensorTensor, TensorInfo
 
@@ -91,7 +98,9 @@ def test_raw_and_converted_files_give_the_same_mask(predictor, scene: Path, tmp_
 
 def test_shares_are_of_all_pixels_largest_first() -> None:
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], np.uint8)
-    shares = Prediction(np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, None, "").shares
+    shares = Prediction(
+        np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, None, ""
+    ).shares
     assert list(shares.items()) == [("b", 0.75), ("a", 0.25)]
     assert sum(shares.values()) == pytest.approx(1)
 
@@ -108,15 +117,19 @@ def test_a_saved_model_predicts_the_same(model, predictor, scene: Path, tmp_path
     loaded = Predictor.load(tmp_path / "model", "cpu")
     args = (scene / "rgb.png", scene / "depth.png", "depth")
     options = {"depth_unit": "mm"}
-    assert np.array_equal(loaded.predict(*args, options=options).confidence,
-                          predictor.predict(*args, options=options).confidence)
+    assert np.array_equal(
+        loaded.predict(*args, options=options).confidence,
+        predictor.predict(*args, options=options).confidence,
+    )
 
 
 # -- which sensor
 
 
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
-def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(predictor, scene: Path, monkeypatch) -> None:
+def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(
+    predictor, scene: Path, monkeypatch
+) -> None:
     def no_guess(*args):
         raise AssertionError("MA-CLIP was asked")
 
@@ -127,7 +140,7 @@ def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(pre
     assert (by_option.modality, by_option.how) == ("thermal", "option")
     assert not np.array_equal(by_file.mask, by_option.mask)
     monkeypatch.undo()
-    monkeypatch.setattr(Predictor, "guess", lambda self, path, options: ("thermal", 0.93))
+    monkeypatch.setattr(Predictor, "guess", lambda self, path, options, domain: ("thermal", 0.93))
     guessed = predictor.predict(scene / "rgb.png", scene / "scan.png")
     assert (guessed.modality, guessed.how) == ("thermal", "MA-CLIP, 93% sure")
     assert np.array_equal(guessed.mask, by_option.mask)
@@ -159,7 +172,7 @@ def test_the_reading_that_looks_like_its_prompt_is_taken(small_clip, scene: Path
 
 
 def test_an_unsure_guess_is_said(predictor, scene: Path, monkeypatch) -> None:
-    monkeypatch.setattr(Predictor, "guess", lambda self, path, options: ("depth", 0.51))
+    monkeypatch.setattr(Predictor, "guess", lambda self, path, options, domain: ("depth", 0.51))
     with pytest.warns(ArmsegWarning, match=r"taken for depth with 51% confidence only; say --modality"):
         predictor.predict(scene / "rgb.png", scene / "scan.png", options={"depth_unit": "mm"})
 
@@ -179,7 +192,9 @@ def write_depth(path: Path, size: tuple[int, int]) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
-def test_a_frame_of_the_same_shape_is_resized_and_another_shape_is_refused(predictor, scene: Path, tmp_path: Path) -> None:
+def test_a_frame_of_the_same_shape_is_resized_and_another_shape_is_refused(
+    predictor, scene: Path, tmp_path: Path
+) -> None:
     rgb = scene / "rgb.png"  # 48 x 40
     half = predictor.predict(rgb, write_depth(tmp_path / "depth.png", (20, 24)), "depth")
     assert half.mask.shape == (40, 48)
@@ -213,8 +228,13 @@ def test_pictures_of_a_prediction(predictor, scene: Path, tmp_path: Path) -> Non
     result = predictor.predict(scene / "rgb.png")
     paths = save_prediction(result, tmp_path / "new" / "folder", "rgb")
     assert {k: p.name for k, p in paths.items()} == {
-        "mask": "rgb.mask.png", "colour": "rgb.colour.png", "overlay": "rgb.overlay.png"}
-    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == sorted(p.name for p in paths.values())
+        "mask": "rgb.mask.png",
+        "colour": "rgb.colour.png",
+        "overlay": "rgb.overlay.png",
+    }
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == sorted(
+        p.name for p in paths.values()
+    )
     with Image.open(paths["mask"]) as mask:
         assert mask.mode == "P"
         assert np.array_equal(np.asarray(mask), result.mask)
@@ -267,7 +287,11 @@ def test_files_that_cannot_be_used(predictor, scene: Path, tmp_path: Path) -> No
         ("--modality depth without a sensor file", (rgb, None, "depth")),
     ):
         refuse(UsageError, match, lambda args=args: predictor.predict(*args))
-    refuse(UsageError, "depth_unit", lambda: predictor.predict(rgb, scene / "depth.png", options={"depth_unit": "feet"}))
+    refuse(
+        UsageError,
+        "depth_unit",
+        lambda: predictor.predict(rgb, scene / "depth.png", options={"depth_unit": "feet"}),
+    )
 
 
 def test_an_rgb_model_takes_no_sensor(small_clip, scene: Path) -> None:

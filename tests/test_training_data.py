@@ -39,7 +39,10 @@ def test_batches_are_homogeneous_and_shaped(toy: Path) -> None:
     for b in found:
         assert (b.rgb.shape, b.rgb.dtype) == ((3, 3, 32, 32), torch.float32)
         assert (b.label.shape, b.label.dtype) == ((3, 32, 32), torch.int64)
-        assert (b.sensor.shape, b.sensor.dtype) == ((3, 3 if b.modality == "depth" else 5, 32, 32), torch.float32)
+        assert (b.sensor.shape, b.sensor.dtype) == (
+            (3, 3 if b.modality == "depth" else 5, 32, 32),
+            torch.float32,
+        )
         assert set(b.label.unique().tolist()) <= {0, 1, 2, IGNORE}
 
 
@@ -83,15 +86,20 @@ def test_without_augmentation_a_batch_holds_the_samples_themselves(toy: Path) ->
 def test_the_data_sets_own_ignore_index_becomes_the_losses(tmp_path: Path) -> None:
     root = write_folder_dataset(tmp_path, modalities=(), size=(40, 48))
     toml = root / "dataset.toml"
-    toml.write_text(toml.read_text().replace("ignore_index = 255", "ignore_index = 2")
-                    .replace('path = "{id}/label.png"', 'path = "{id}/label.png"\nmap = { 255 = 0 }'))
+    toml.write_text(
+        toml.read_text()
+        .replace("ignore_index = 255", "ignore_index = 2")
+        .replace('path = "{id}/label.png"', 'path = "{id}/label.png"\nmap = { 255 = 0 }')
+    )
     config = TrainConfig(data=(root,), modalities=(), steps=1, batch_size=4, crop=(40, 48), **PLAIN)
     label = next(batches(config, open_data(config)[0])).label
     assert set(label.unique().tolist()) == {0, 1, IGNORE}
 
 
-@pytest.mark.parametrize(("size", "crop"), [
-    ((128, 160), (128, 160)), ((1080, 1920), (512, 512)), ((100, 40), (96, 32)), ((20, 700), (32, 512))])
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [((128, 160), (128, 160)), ((1080, 1920), (512, 512)), ((100, 40), (96, 32)), ((20, 700), (32, 512))],
+)
 def test_default_crop(size, crop) -> None:
     assert crop_size(size) == crop
 
@@ -99,7 +107,9 @@ def test_default_crop(size, crop) -> None:
 def test_pools_hold_the_samples_with_each_sensor(tmp_path: Path) -> None:
     whole = open_dataset(write_scenes(tmp_path / "whole", {"train": 3}), "train")
     assert sampling_pools(whole) == {"depth": [0, 1, 2]}
-    partly = open_dataset(write_scenes(tmp_path / "partly", {"train": 4}, without_depth=("train1", "train3")), "train")
+    partly = open_dataset(
+        write_scenes(tmp_path / "partly", {"train": 4}, without_depth=("train1", "train3")), "train"
+    )
     assert sampling_pools(partly) == {"depth": [0, 2], None: [0, 1, 2, 3]}  # none is left out
     assert sampling_pools(open_dataset(tmp_path / "partly", "train", ())) == {None: [0, 1, 2, 3]}
 
@@ -135,8 +145,12 @@ def test_data_that_is_not_there(tmp_path: Path, toy: Path) -> None:
     refuse(UsageError, "no data set given.*armseg train DATA")
     refuse(InputError, "no such folder", data=(tmp_path / "nothing",))
     refuse(DataSetError, "not a data set", data=(tmp_path,))
-    refuse(UsageError, "no training sample has thermal.*some of depth, event.*armseg check", data=(toy,),
-           modalities=("depth", "thermal"))
+    refuse(
+        UsageError,
+        "no training sample has thermal.*some of depth, event.*armseg check",
+        data=(toy,),
+        modalities=("depth", "thermal"),
+    )
 
 
 def test_a_sensor_without_a_single_file(tmp_path: Path) -> None:

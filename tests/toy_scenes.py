@@ -28,8 +28,14 @@ options = {{ depth_unit = "mm" }}
 """
 
 
-def write_scenes(root: Path, splits: dict[str, int] | None = None, size: tuple[int, int] = (40, 48), seed: int = 0,
-                 without_depth: tuple[str, ...] = (), name: str = "scenes") -> Path:
+def write_scenes(
+    root: Path,
+    splits: dict[str, int] | None = None,
+    size: tuple[int, int] = (40, 48),
+    seed: int = 0,
+    without_depth: tuple[str, ...] = (),
+    name: str = "scenes",
+) -> Path:
     """A folder data set with raw 16-bit depth in millimetres. without_depth: ids that lack the sensor."""
     splits = splits or {"train": 12, "val": 3, "test": 4}
     rng = np.random.default_rng(seed)
@@ -45,12 +51,16 @@ def write_scenes(root: Path, splits: dict[str, int] | None = None, size: tuple[i
     return root
 
 
-def write_scene(root: Path, sample_id: str, size: tuple[int, int], rng: np.random.Generator, depth: bool = True) -> None:
+def write_scene(
+    root: Path, sample_id: str, size: tuple[int, int], rng: np.random.Generator, depth: bool = True
+) -> None:
     label = np.zeros(size, np.uint8)
     h, w = size
     half = rng.integers(4)  # one half of the picture is far; which one is random
-    label[(slice(h // 2), slice(h // 2, h), slice(h), slice(h))[half],
-          (slice(w), slice(w), slice(w // 2), slice(w // 2, w))[half]] = 1
+    label[
+        (slice(h // 2), slice(h // 2, h), slice(h), slice(h))[half],
+        (slice(w), slice(w), slice(w // 2), slice(w // 2, w))[half],
+    ] = 1
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     cv2.imwrite(str(root / "rgb" / f"{sample_id}.png"), image)
     Image.fromarray(label).save(root / "label" / f"{sample_id}.png")
