@@ -34,6 +34,7 @@ from armseg_core.representations import Representation, get_representation, mode
 from armseg_core.representations.representation import Made
 from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors import sniff
+from armseg_core.sensors.events_source import OutOfOrder
 from armseg_core.tensorfile import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
 
 __all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_modality", "to_tensor"]
@@ -189,7 +190,12 @@ def _convert(plan: Plan, progress: bool) -> _Made:
     recording = plan.reader.read(plan.source, plan.options)
     if isinstance(recording, EventSource):
         with recording as source:
-            made = _write(plan, _event_frames(source, plan, progress), digest, plan.dtype or "float16")
+            dtype = plan.dtype or "float16"
+            try:
+                made = _write(plan, _event_frames(source, plan, progress), digest, dtype)
+            except OutOfOrder as found:  # seen only while reading: put the events in order, start again
+                found.source.check_order()
+                made = _write(plan, _event_frames(source, plan, progress), digest, dtype)
             notes, duration = tuple(source.notes), (source.t_last_us - source.t_first_us) / 1e6
             made = replace(made, events=source.count, duration_s=duration, notes=notes)
     else:
@@ -246,9 +252,10 @@ def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[_
     from armseg_core.representations.event_windows import count_windows, iterate_windows
 
     options: Any = plan.options  # of the event group
-    total, silent = count_windows(source, options), None if progress else True  # None: on a terminal only
+    silent = None if progress else True  # None: on a terminal only
+    total = count_windows(source, options, trusting=True)
     with tqdm(total=total, unit="window", desc=plan.source.name, leave=False, disable=silent) as bar:
-        for events, t0_us, t1_us in iterate_windows(source, options):
+        for events, t0_us, t1_us in iterate_windows(source, options, trusting=True):
             yield _framed(plan.row.make(events, options, t0_us, t1_us), t1_us)
             bar.update()
 

@@ -155,9 +155,11 @@ def test_the_window_before_a_time(tmp_path):
     with recording(tmp_path, random_events(500)) as source:
         window, t0, t1 = window_ending_at(source, EventOptions(window="20ms"), OFFSET + 60_000)
         assert (t0, t1) == (OFFSET + 40_000, OFFSET + 60_000)
-        assert as_list(window.load()) == [e for e in events if t0 <= e[2] < t1]
+        assert as_list(window) == [e for e in events if t0 <= e[2] < t1]  # short: read at once
         window, t0, t1 = window_ending_at(source, EventOptions(count=10), OFFSET - 5)
         assert (len(window), t0, t1, window.span()) == (0, OFFSET - 5, OFFSET - 5, None)
+        window, t0, t1 = window_ending_at(source, EventOptions(count=10), OFFSET + 70_000)
+        assert as_list(window.load()) == [e for e in events if e[2] < t1][-10:]
 
 
 @pytest.mark.parametrize("row", EVENT_REPRESENTATIONS, ids=lambda row: row.name)
@@ -192,6 +194,40 @@ def test_frames_of_an_unsorted_recording(tmp_path, monkeypatch, limit):
             pytest.raises(InputError, match="--window instead of --count"),
         ):
             list(iterate_windows(source, EventOptions(count=100)))
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("window", [{"window": 5_000}, {"window": 10**6}, {"count": 100}])
+def test_trust_in_the_order_is_given_up_where_disorder_shows(tmp_path, place, window):
+    """Cut without a scan of all times, as `convert` does: one late event must not be lost or misplaced."""
+    events = random_events(1500)
+    late = events.pop(700)
+    events.insert(round(place * len(events)), late)
+    path = write_dsec(tmp_path / "events.h5", events, index=False)
+    options = EventOptions(**window)
+    with read_hdf5(path, options) as source:
+        with pytest.raises(events_source.OutOfOrder):
+            [w.load() for w, _, _ in iterate_windows(source, options, trusting=True) if list(w.pieces())]
+        with pytest.warns(ArmsegWarning, match="not in time order"):
+            assert not source.check_order()
+        got = [e for w, _, _ in iterate_windows(source, options, trusting=True) for e in as_list(w.load())]
+    assert got == sorted(events, key=lambda e: e[2])
+
+
+def test_convert_starts_again_where_disorder_shows(tmp_path):
+    from armseg_core.conversion import convert_file
+    from armseg_core.tensorfile import TensorFile
+
+    events = random_events(1500)
+    mixed = [*events[:1400], *events[1450:], *events[1400:1450]]
+    path = write_dsec(tmp_path / "events.h5", mixed, index=False)
+    options = {"norm": "none", "window": 10_000}
+    summary = convert_file(path, options=options, dtype="float32", progress=False)
+    assert any("not in time order" in note for note in summary.notes)
+    with TensorFile(summary.output) as file:
+        for frame, t1 in zip(file.frames, file.t_us, strict=True):
+            window = [e for e in events if t1 - 10_000 <= e[2] < t1]
+            np.testing.assert_allclose(frame, voxel_loop(window, 5, (48, 64)), atol=1e-5)
 
 
 def test_events_dropped_at_the_ends_of_a_window_do_not_stretch_its_time(tmp_path):

@@ -17,6 +17,7 @@ from armseg_core.arrays import Events, EventSource
 from armseg_core.config.conversion import EventOptions
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
 
+LOADED_EVENTS = 1 << 22  # a window of up to this many events may be read at once
 PIECE_EVENTS = 1 << 17  # events in one piece; their arrays together stay in a second-level cache
 
 
@@ -73,6 +74,9 @@ class EventWindow:
         return None
 
 
+Window = Events | EventWindow
+
+
 def cut(events: Events, max_events: int) -> Iterator[Events]:
     """Views of at most max_events; nothing for no events."""
     for i in range(0, len(events), max_events):
@@ -80,7 +84,9 @@ def cut(events: Events, max_events: int) -> Iterator[Events]:
         yield Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
 
 
-def iterate_windows(source: EventSource, options: EventOptions) -> Iterator[tuple[EventWindow, int, int]]:
+def iterate_windows(
+    source: EventSource, options: EventOptions, *, trusting: bool = False
+) -> Iterator[tuple[EventWindow, int, int]]:
     """The windows of a recording in order, each with its start (included) and end (excluded) in microseconds.
 
     - `end_times`: one window for each time in the file, ending there (events exactly at it are not in it);
@@ -90,13 +96,19 @@ def iterate_windows(source: EventSource, options: EventOptions) -> Iterator[tupl
     - otherwise windows of `window` microseconds from the first event on, the last one to beyond the last
       event: every event is in exactly one of them.
 
+    Args:
+        trusting: do not scan all times for disorder first. Where disorder then shows, reading a window (or
+            asking for the next one) raises the source's own `OutOfOrder`, and everything made so far is void.
+
     Raises:
         InputError: times that give an absurd number of windows, or end times outside the recording.
     """
-    _prepare(source)
+    if not trusting or options.end_times is not None:
+        _check_order(source)
     if options.end_times is not None:
         for t1_us in _checked_end_times(source, options):
-            yield window_ending_at(source, options, int(t1_us))
+            i0, i1, t0_us = _range_before(source, options, int(t1_us))
+            yield EventWindow(source, t0_us, int(t1_us), i0, i1), t0_us, int(t1_us)
     elif options.count is not None:
         whole = max(options.count, source.count - options.count + 1)
         for i0 in range(0, min(whole, source.count), options.count):
@@ -104,17 +116,20 @@ def iterate_windows(source: EventSource, options: EventOptions) -> Iterator[tupl
             t0_us, t1_us = _time_at(source, i0), _time_at(source, i1 - 1) + 1
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
     else:
-        t0_us, i0 = source.t_first_us, 0
-        for _ in range(count_windows(source, options)):
+        i0, t0_us = 0, source.t_first_us
+        for _ in range(count_windows(source, options, trusting=trusting)):
             t1_us = t0_us + options.window
             i1 = source.index_at(t1_us)
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
             t0_us, i0 = t1_us, i1
+        for _ in EventWindow(source, t0_us, t0_us, i0, source.count).pieces():
+            pass  # events are left only when the last time is not the latest one: this shows the disorder
 
 
-def count_windows(source: EventSource, options: EventOptions) -> int:
+def count_windows(source: EventSource, options: EventOptions, *, trusting: bool = False) -> int:
     """How many windows `iterate_windows` gives."""
-    _prepare(source)
+    if not trusting:
+        _check_order(source)
     if options.end_times is not None:
         return len(read_end_times(options.end_times))
     if options.count is not None:
@@ -131,21 +146,32 @@ def count_windows(source: EventSource, options: EventOptions) -> int:
     return number
 
 
-def window_ending_at(source: EventSource, options: EventOptions, t1_us: int) -> tuple[EventWindow, int, int]:
+def window_ending_at(source: EventSource, options: EventOptions, t1_us: int) -> tuple[Window, int, int]:
     """The window that ends at t1_us (excluded): `window` long, or the last `count` events before it.
+
+    Of a recording whose order is not known yet, a short window is read at once, because reading is what shows
+    disorder; before a long one all times are scanned.
 
     Returns:
         window, its start and its end. It is empty when the recording has no events there.
     """
+    i0, i1, t0_us = _range_before(source, options, t1_us)
+    if not getattr(source, "order_known", True):
+        if i1 - i0 <= LOADED_EVENTS and options.count is None:
+            return source.read_time(t0_us, t1_us), t0_us, t1_us
+        _check_order(source)
+        i0, i1, t0_us = _range_before(source, options, t1_us)
+    return EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
+
+
+def _range_before(source: EventSource, options: EventOptions, t1_us: int) -> tuple[int, int, int]:
+    """(first event, end, start time) of the window that ends at t1_us."""
     i1 = source.index_at(t1_us)
     if options.count is None:
-        t0_us = t1_us - options.window
-        i0 = source.index_at(t0_us)
-    else:
-        _in_order(source)
-        i0 = max(0, i1 - options.count)
-        t0_us = _time_at(source, i0) if i0 < i1 else t1_us
-    return EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
+        return source.index_at(t1_us - options.window), i1, t1_us - options.window
+    _in_order(source)
+    i0 = max(0, i1 - options.count)
+    return i0, i1, _time_at(source, i0) if i0 < i1 else t1_us
 
 
 def read_end_times(path: Path) -> np.ndarray:
@@ -184,9 +210,8 @@ def read_end_times(path: Path) -> np.ndarray:
     return np.array(times, np.int64)
 
 
-def _prepare(source: EventSource) -> None:
-    """Let the source look at the order of all its times, where it can (a whole recording is about to be
-    cut)."""
+def _check_order(source: EventSource) -> None:
+    """Let the source look at the order of all its times, where it can."""
     check = getattr(source, "check_order", None)
     if check is not None:
         check()

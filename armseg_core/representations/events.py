@@ -14,15 +14,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from armseg_core.arrays import Events, EventSource
+from armseg_core.arrays import EventSource
 from armseg_core.config.conversion import EventOptions
 from armseg_core.representations.event_ergo import ergo12
 from armseg_core.representations.event_input import EventInput
 from armseg_core.representations.event_kernels import VoxelGrid, cell_of, corners, normalised
-from armseg_core.representations.event_windows import EventWindow, iterate_windows
+from armseg_core.representations.event_windows import Window, iterate_windows
 from armseg_core.representations.representation import Made, Representation
-
-Window = Events | EventWindow
 
 
 def _voxels(events: Window, options: EventOptions, split: bool) -> np.ndarray:

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +53,12 @@ class Order:
         return self.backward == 0
 
 
-class _Disorder(Exception):
-    """A piece that was taken to be in time order is not."""
+class OutOfOrder(Exception):
+    """A recording that was taken to be in time order is not. After `source.check_order()`, read it again."""
+
+    def __init__(self, source: EventStream) -> None:
+        super().__init__("events are not in time order")
+        self.source = source
 
 
 class EventStream:
@@ -131,6 +134,11 @@ class EventStream:
         return int(self._block_times(len(self.bounds) - 2)[-1])
 
     @property
+    def order_known(self) -> bool:
+        """Whether all times have been looked at."""
+        return self.order is not None
+
+    @property
     def in_order(self) -> bool:
         """False only for a recording that was found unsorted and is too long to be sorted in memory."""
         return self.order is None or self.order.sorted
@@ -159,37 +167,37 @@ class EventStream:
         Disorder is noticed (and put right) when it shows in the events that are read; `check_order` finds it
         wherever it is.
         """
-        unchecked = self.order is None
-        events = self._read_time(t0_us, t1_us)
-        if unchecked and "unsorted" in self._messages:  # the search for the window was misled
-            events = self._read_time(t0_us, t1_us)
-        return events
+        try:
+            return self._read_time(t0_us, t1_us)
+        except OutOfOrder:  # the search for the window was misled, too
+            self.check_order()
+            return self._read_time(t0_us, t1_us)
 
     def read_index(self, i0: int, i1: int) -> Events:
         """Events number i0 (included) to i1 (excluded), less those that had to be dropped.
 
         Of a recording that is not `in_order` these are in stored order, sorted within the piece.
         """
-        parts = list(self.pieces(i0, i1))
-        if self.order is None and any(a.t[-1] > b.t[0] for a, b in pairwise(filter(len, parts))):
+        try:
+            return join_events(list(self.pieces(i0, i1)), self.size)
+        except OutOfOrder:
             self.check_order()
-            parts = list(self.pieces(i0, i1))
-        return join_events(parts, self.size)
+            return join_events(list(self.pieces(i0, i1)), self.size)
 
     def pieces(self, i0: int, i1: int) -> Iterator[Events]:
-        """Like `read_index`, one piece per block and without a copy: the fast way through a recording."""
+        """Like `read_index`, one piece per block and without a copy: the fast way through a recording.
+
+        Raises:
+            OutOfOrder: disorder shows for the first time.
+        """
         i0, i1 = max(0, i0), min(i1, self.count)
         while i0 < i1:
-            try:
-                k = int(np.searchsorted(self.bounds, i0, "right")) - 1
-                start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
-                block = self._block(k)
-                if i1 > stop:
-                    self._read_ahead(self._load, k + 1)
-                piece = block.cut(i0 - start, min(i1, stop) - start)
-            except _Disorder:
-                self.check_order()
-                continue
+            k = int(np.searchsorted(self.bounds, i0, "right")) - 1
+            start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
+            block = self._block(k)
+            if i1 > stop:
+                self._read_ahead(self._load, k + 1)
+            piece = block.cut(i0 - start, min(i1, stop) - start)
             yield piece if self.in_order else join_events([piece], self.size)
             i0 = stop
 
@@ -208,6 +216,7 @@ class EventStream:
 
     def chunks(self, max_events: int) -> Iterator[Events]:
         """The whole recording in pieces of at most max_events."""
+        self.check_order()
         for i0 in range(0, self.count, max_events):
             yield self.read_index(i0, i0 + max_events)
 
@@ -297,10 +306,19 @@ class EventStream:
 
     def _block(self, k: int) -> _Block:
         if k not in self._blocks:
-            self._blocks[k] = self._clean(k, self._raw_block(k))
+            columns = self._raw_block(k)
+            if self.order is None:
+                self._watch_order(k, columns.t)
+            self._blocks[k] = self._clean(k, columns)
             while len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[k]
+
+    def _watch_order(self, k: int, t: np.ndarray) -> None:
+        """Look for disorder in a block, and between it and the block before when that has been read."""
+        if falls(t) or t[0] < self._last.get(k - 1, t[0]):
+            raise OutOfOrder(self)
+        self._last[k] = int(t[-1])
 
     def _block_times(self, k: int) -> np.ndarray:
         if self._held_times is not None:
@@ -356,8 +374,7 @@ class EventStream:
 
     def _read_time(self, t0_us: int, t1_us: int) -> Events:
         if self.in_order:
-            i0 = self.index_at(t0_us)
-            return self.read_index(i0, self.index_at(t1_us))
+            return join_events(list(self.pieces(self.index_at(t0_us), self.index_at(t1_us))), self.size)
         assert self.order is not None
         parts: list[Events] = []
         for k in np.flatnonzero((self.order.low < t1_us) & (self.order.high >= t0_us)):
@@ -375,8 +392,6 @@ class EventStream:
 
     def _clean(self, k: int, c: Columns) -> _Block:
         """Checked events of a block; what is dropped is counted once per block."""
-        if self.order is None and falls(c.t):
-            raise _Disorder
         x, y, t = whole_numbers(c.x), whole_numbers(c.y), c.t
         p, bad = polarity_bits(c.p, c.bad, self.path)
         height, width = self.size
