@@ -90,7 +90,7 @@ def command(
     Exit code: 0 done, 1 some recordings of a folder failed, 2 nothing could be done.
 
     Example:
-        armseg convert sample_data/scenes/000/events.h5 --window 50ms -o events.voxel_grid.h5
+        armseg convert sample_data/scene_00018/events.h5 --window 50ms -o events.voxel_grid.h5
         armseg convert sample_data --modality depth -o converted
     """
     from armseg_core.batch import convert_folder, parse_shard

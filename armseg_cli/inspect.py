@@ -33,7 +33,7 @@ def command(
     depth, units, and where a converted file came from.
 
     Example:
-        armseg inspect sample_data/scenes/000/events.h5
+        armseg inspect sample_data/scene_00018/events.h5
     """
     from armseg_core.errors import UsageError
     from armseg_core.inspection import inspect_file

@@ -62,8 +62,8 @@ def command(
     from the model.
 
     Example:
-        armseg predict img.png aux.png
-        armseg predict rgb.png events.h5 --model runs/train-001 -o out
+        armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
+        armseg predict sample_data/scene_00018/rgb.png --model runs/train-001 -o predicted
     """
     from armseg_cli.training_options import parse_settings
     from armseg_core.errors import InputError

@@ -26,7 +26,8 @@ def command(
 
     Existing whole scenes with the same parameters are kept, so the command can be interrupted and repeated.
 
-    Example: armseg simulate scenes/ --scenes 20 --seed 1 --size 160x128
+    Example:
+        armseg simulate scenes --scenes 20 --seed 1 --size 160x128
     """
     import time
 

@@ -34,7 +34,7 @@ def command(
     NAME.view.png in the current folder, that of a run to plots/overview.png in the run.
 
     Example:
-        armseg visualize sample_data --sample scene_00000
+        armseg visualize sample_data --sample scene_00018
     """
     from armseg_core.figures import visualize
 
