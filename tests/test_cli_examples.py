@@ -31,6 +31,7 @@ def needs_own_files(arguments: list[str]) -> bool:
     return "--pretrained" in arguments or any(re.fullmatch(r"[A-Z_]+", part) for part in arguments)
 
 
+@pytest.mark.slow
 def test_examples_run_in_the_order_of_the_commands(armseg, sample_data: Path, tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(sample_data, tmp_path / "sample_data")
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,9 @@ from armseg_core.modalities import SENSORS
 from armseg_core.tensorfile import is_tensor_file
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory):
     """A demonstration with two training steps: (output folder, what --json printed)."""

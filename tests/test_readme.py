@@ -42,6 +42,7 @@ BLOCKS = [
 RUN = [block for block in BLOCKS if block.language in ("bash", "python") and not block.skip]
 
 
+@pytest.mark.slow
 def test_the_readme_blocks_run_in_order(armseg, sample_data: Path, tmp_path: Path, monkeypatch) -> None:
     assert RUN
     shutil.copytree(sample_data, tmp_path / "sample_data")
