@@ -47,7 +47,7 @@ def ergo12(events: Events | EventWindow, options: EventOptions, t0_us: int, t1_u
     """The channels of CHANNELS; 0 where a pixel has no event. A mean count is 1 wherever there is one."""
     given = EventInput(events, options)
     number = sum(map(len, given.pieces()))
-    first, last = given.span() or (0, 0)
+    first, last = given.met or (0, 0)
     planes = np.zeros((len(CHANNELS), given.grid.cells))
     bounds = _bounds(number)
     for plane, channel in zip(planes, CHANNELS, strict=True):

@@ -29,6 +29,7 @@ class EventInput:
             rows = np.argsort(events.t, kind="stable")
             events = Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
         self._events = events
+        self.met: tuple[int, int] | None = None  # times of the first and the last event that `pieces` has met
         hot = None if options.hot_pixels is None else self._hot_pixels(options.hot_pixels)
         self.grid = Grid.of(events.size, options.size, options.crop_bottom, hot)
 
@@ -43,13 +44,19 @@ class EventInput:
 
     def pieces(self) -> Iterator[Landed]:
         """The events in time order, in frame coordinates."""
+        self.met = None
         for piece in self._raw():
+            if len(piece):
+                self.met = (self.met[0] if self.met else int(piece.t[0]), int(piece.t[-1]))
             landed = land(piece, self.grid)
             if len(landed):
                 yield landed
 
     def span(self) -> tuple[int, int] | None:
-        """Times of the first and the last event, or None for an empty window."""
+        """Times of the first and the last event, or None for an empty window.
+
+        Unread events may turn out to be unusable: where `met` then differs, it is right.
+        """
         if isinstance(self._events, EventWindow):
             return self._events.span()
         t = self._events.t

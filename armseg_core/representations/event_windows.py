@@ -60,18 +60,16 @@ class EventWindow:
                 yield self.source.read_index(i, min(i + max_events, self.i1))
 
     def span(self) -> tuple[int, int] | None:
-        """Times of the first and the last event, or None for an empty window."""
+        """Times of the first and the last event as they are stored, or None for an empty window.
+
+        An event that has to be dropped may be one of them: only reading shows that (`EventInput.met`).
+        """
+        if not len(self):
+            return None
         if not getattr(self.source, "in_order", True):
             t = self.load().t
             return (int(t[0]), int(t[-1])) if len(t) else None
-        first = next((piece.t[0] for piece in self.pieces() if len(piece)), None)
-        step, end = 1, self.i1
-        while first is not None and end > self.i0:  # backwards, because the last ones may have been dropped
-            t = self.source.read_index(max(self.i0, end - step), end).t
-            if len(t):
-                return int(first), int(t[-1])
-            end, step = end - step, step * 4
-        return None
+        return _time_at(self.source, self.i0), _time_at(self.source, self.i1 - 1)
 
 
 Window = Events | EventWindow
@@ -227,12 +225,17 @@ def _in_order(source: EventSource) -> None:
 
 
 def _time_at(source: EventSource, i: int) -> int:
-    """Time of the event number i, or of the nearest one before or after that was not dropped."""
+    """Time of the stored event number i (of a source that cannot tell: of the one or the last one before it)."""
     _in_order(source)
     time_of = getattr(source, "time_of", None)
     if time_of is not None:
         return int(time_of(i))
-    return int(source.read_index(i, i + 1).t[0])
+    step = 1
+    while not len(t := source.read_index(max(0, i + 1 - step), i + 1).t):
+        if step > i:
+            return source.t_first_us
+        step *= 4
+    return int(t[-1])
 
 
 def _checked_end_times(source: EventSource, options: EventOptions) -> np.ndarray:

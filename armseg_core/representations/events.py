@@ -28,11 +28,18 @@ def _voxels(events: Window, options: EventOptions, split: bool) -> np.ndarray:
     span = given.span()
     if span is None:
         return np.zeros((options.bins * (1 + split), given.grid.height, given.grid.width), np.float32)
-    sums = VoxelGrid(given.grid, options.bins, *span, split=split, expected=len(given))
-    for piece in given.pieces():
-        sums.add(piece)
+    sums = _summed(given, options.bins, span, split)
+    if given.met not in (None, span):  # the first or the last event was dropped
+        sums = _summed(given, options.bins, given.met, split)
     frame = sums.result()
     return normalised(frame) if options.norm == "dsec" else frame
+
+
+def _summed(given: EventInput, bins: int, span: tuple[int, int], split: bool) -> VoxelGrid:
+    sums = VoxelGrid(given.grid, bins, *span, split=split, expected=len(given))
+    for piece in given.pieces():
+        sums.add(piece)
+    return sums
 
 
 def _voxel_scale(options: EventOptions, channels: int) -> tuple[tuple[str, ...], tuple[float, float]]:
@@ -76,19 +83,25 @@ def stacked_histogram(events: Window, options: EventOptions, t0_us: int, t1_us: 
     """Histograms of `options.stack` equal slices between the first and the last event, counts up to `clip`:
     first all negative, then all positive slices."""
     given = EventInput(events, options)
-    slices, cells = options.stack, given.grid.cells
-    planes = np.zeros((2 * slices, cells))
-    first, last = given.span() or (0, 0)
-    for piece in given.pieces():
-        part = np.minimum((piece.t - first) * slices // max(last - first, 1), slices - 1)
-        np.add.at(
-            planes.reshape(-1),
-            cell_of(piece, given.grid) + (piece.p.astype(np.int64) * slices + part) * cells,
-            1.0,
-        )
+    span = given.span() or (0, 0)
+    planes = _sliced(given, options.stack, span)
+    if given.met not in (None, span):  # the first or the last event was dropped
+        planes = _sliced(given, options.stack, given.met)
+    slices = options.stack
     frame = np.minimum(given.grid.inner(planes), options.clip).astype(np.float32)
     names = tuple(f"{sign}{b}" for sign in ("neg", "pos") for b in range(slices))
     return frame, names, ("events",) * (2 * slices), (0.0, float(options.clip))
+
+
+def _sliced(given: EventInput, slices: int, span: tuple[int, int]) -> np.ndarray:
+    """(2 * slices, cells): counts of each polarity and slice of time."""
+    cells, (first, last) = given.grid.cells, span
+    planes = np.zeros((2 * slices, cells))
+    for piece in given.pieces():
+        part = np.minimum((piece.t - first) * slices // max(last - first, 1), slices - 1)
+        part += piece.p.astype(np.int64) * slices
+        np.add.at(planes.reshape(-1), cell_of(piece, given.grid) + part * cells, 1.0)
+    return planes
 
 
 def event_frame(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:

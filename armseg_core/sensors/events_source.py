@@ -77,12 +77,13 @@ class EventStream:
         self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
-        self._coming: tuple[str, int, Future[Any]] | None = None
+        self._coming: tuple[tuple[str, int], Future[Any]] | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._held_times: np.ndarray | None = None
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
         self._last: dict[int, int] = {}
+        self._pieces_end = -1
         self._messages: dict[str, str] = dict(geometry.notes)
         self._dropped: dict[str, int] = {}
         self._seen: set[int] = set()
@@ -191,11 +192,13 @@ class EventStream:
             OutOfOrder: disorder shows for the first time.
         """
         i0, i1 = max(0, i0), min(i1, self.count)
+        # where window follows window, the block after this one is wanted next, too
+        goes_on, self._pieces_end = i0 == self._pieces_end, i1
         while i0 < i1:
             k = int(np.searchsorted(self.bounds, i0, "right")) - 1
             start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
             block = self._block(k)
-            if i1 > stop:
+            if i1 > stop or goes_on:
                 self._read_ahead(self._load, k + 1)
             piece = block.cut(i0 - start, min(i1, stop) - start)
             yield piece if self.in_order else join_events([piece], self.size)
@@ -292,17 +295,21 @@ class EventStream:
 
     def _read_ahead(self, load: Callable[[int], Any], k: int) -> None:
         """Let a thread of its own load the block k, which is needed next, while this one is worked on."""
-        if self.reads_ahead and self._held is None and k < len(self.bounds) - 1:
+        wanted = (load.__name__, k)
+        if not self.reads_ahead or self._held is not None or k >= len(self.bounds) - 1 or k in self._blocks:
+            return
+        if self._coming is None or self._coming[0] != wanted:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "events")
-            self._coming = (load.__name__, k, self._thread.submit(load, k))
+            self._coming = (wanted, self._thread.submit(load, k))
 
     def _loaded(self, load: Callable[[int], Any], k: int) -> Any:
         """load(k), from the thread that reads ahead when it was asked for just this."""
-        coming, self._coming = self._coming, None
-        if coming is not None and coming[:2] == (load.__name__, k):
-            return coming[2].result()
-        return load(k)
+        coming = self._coming
+        if coming is None or coming[0] != (load.__name__, k):
+            return load(k)
+        self._coming = None
+        return coming[1].result()
 
     def _block(self, k: int) -> _Block:
         if k not in self._blocks:
