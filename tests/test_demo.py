@@ -10,7 +10,6 @@ import pytest
 from armseg_core.modalities import SENSORS
 from armseg_core.tensorfile import is_tensor_file
 
-
 pytestmark = pytest.mark.slow
 
 
