@@ -13,8 +13,6 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,23 +32,10 @@ from armseg_core.sensors.events_columns import (
     whole_numbers,
 )
 from armseg_core.sensors.events_geometry import Geometry
+from armseg_core.sensors.events_order import Order, OrderScan, ReadAhead
 
 BLOCK_EVENTS = 1 << 17  # events of one block: about 1.7 MB, fits a second-level cache
 KEEP_EVENTS = 1 << 24  # recordings up to this many events may be held in memory (13 bytes each: 218 MB)
-
-
-@dataclass
-class Order:
-    """What a scan of all times found. low, high: smallest and largest time of each block (K,)."""
-
-    low: np.ndarray
-    high: np.ndarray
-    backward: int  # number of events earlier than the one before them
-    worst_us: int  # the largest step back
-
-    @property
-    def sorted(self) -> bool:
-        return self.backward == 0
 
 
 class OutOfOrder(Exception):
@@ -77,8 +62,7 @@ class EventStream:
         self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
-        self._coming: tuple[tuple[str, int], Future[Any]] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._ahead = ReadAhead()
         self._held_times: np.ndarray | None = None
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -107,8 +91,7 @@ class EventStream:
 
     def close(self) -> None:
         """Release the file."""
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
+        self._ahead.close()
 
     # --- the contract of EventSource ---------------------------------------------------------------------
 
@@ -199,7 +182,7 @@ class EventStream:
             start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
             block = self._block(k)
             if i1 > stop or goes_on:
-                self._read_ahead(self._load, k + 1)
+                self._ask_for(self._load, k + 1)
             piece = block.cut(i0 - start, min(i1, stop) - start)
             yield piece if self.in_order else join_events([piece], self.size)
             i0 = stop
@@ -251,21 +234,12 @@ class EventStream:
         return "unsorted" not in self._messages
 
     def _scan_order(self) -> Order:
-        blocks = len(self.bounds) - 1
-        low, high = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
-        backward, worst, previous = 0, 0, None
-        for k in range(blocks):
-            t = self._block_times(k)
-            self._read_ahead(self._load_times, k + 1)
-            low[k], high[k] = t[0], t[-1]
-            if falls(t):
-                step = t[:-1] - t[1:]
-                backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
-                low[k], high[k] = t.min(), t.max()
-            if previous is not None and t[0] < previous:
-                backward, worst = backward + 1, max(worst, int(previous - t[0]))
-            previous = t[-1]
-        return Order(low, high, backward, worst)
+        scan = OrderScan()
+        for k in range(len(self.bounds) - 1):
+            times = self._block_times(k)
+            self._ask_for(self._load_times, k + 1)
+            scan.add(times)
+        return scan.result()
 
     def _sort_in_memory(self) -> None:
         if self.count > KEEP_EVENTS:
@@ -290,26 +264,13 @@ class EventStream:
         if self._held is not None:
             return self._held
         if self._raw is None or self._raw[0] != k:
-            self._raw = (k, self._loaded(self._load, k))
+            self._raw = (k, self._ahead.get(self._load, k))
         return self._raw[1]
 
-    def _read_ahead(self, load: Callable[[int], Any], k: int) -> None:
-        """Let a thread of its own load the block k, which is needed next, while this one is worked on."""
-        wanted = (load.__name__, k)
-        if not self.reads_ahead or self._held is not None or k >= len(self.bounds) - 1 or k in self._blocks:
-            return
-        if self._coming is None or self._coming[0] != wanted:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "events")
-            self._coming = (wanted, self._thread.submit(load, k))
-
-    def _loaded(self, load: Callable[[int], Any], k: int) -> Any:
-        """load(k), from the thread that reads ahead when it was asked for just this."""
-        coming = self._coming
-        if coming is None or coming[0] != (load.__name__, k):
-            return load(k)
-        self._coming = None
-        return coming[1].result()
+    def _ask_for(self, load: Callable[[int], Any], k: int) -> None:
+        """Read ahead, where that helps and the block is not here yet."""
+        if self.reads_ahead and self._held is None and k < len(self.bounds) - 1 and k not in self._blocks:
+            self._ahead.ask(load, k)
 
     def _block(self, k: int) -> _Block:
         if k not in self._blocks:
@@ -332,7 +293,7 @@ class EventStream:
             return self._held_times[self.bounds[k] : self.bounds[k + 1]]
         times = self._times.get(k)
         if times is None:
-            times = self._times[k] = self._loaded(self._load_times, k)
+            times = self._times[k] = self._ahead.get(self._load_times, k)
             while len(self._times) > 4:
                 self._times.popitem(last=False)
         return times

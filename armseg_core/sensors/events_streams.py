@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.sensors.events_columns import Columns, falls
+from armseg_core.sensors.events_columns import Columns
 from armseg_core.sensors.events_geometry import Geometry
-from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream, Order
+from armseg_core.sensors.events_order import Order, OrderScan
+from armseg_core.sensors.events_source import KEEP_EVENTS, EventStream
 
 
 class MemoryStream(EventStream):
@@ -39,29 +40,17 @@ class DecodedStream(EventStream):
         self._cursor: Iterator[tuple[Any, Columns]] = iter(())
         self._points: list[Any] = []
         self._kept: list[Columns] | None = []
-        counts, backward, worst = [0], 0, 0
-        low: list[int] = []
-        high: list[int] = []
+        counts, scan = [0], OrderScan()
         for point, columns in decoder(None):
             self._points.append(point)
             counts.append(counts[-1] + len(columns.t))
-            t = columns.t
-            if high and t[0] < high[-1]:
-                backward, worst = backward + 1, max(worst, high[-1] - int(t[0]))
-            if falls(t):
-                step = t[:-1] - t[1:]
-                backward, worst = backward + int((step > 0).sum()), max(worst, int(step.max()))
-                low.append(int(t.min()))
-                high.append(int(t.max()))
-            else:
-                low.append(int(t[0]))
-                high.append(int(t[-1]))
+            scan.add(columns.t)
             if self._kept is not None:
                 self._kept.append(columns)
                 if counts[-1] > KEEP_EVENTS:
                     self._kept = None
         super().__init__(path, geometry, np.array(counts))
-        self._found = Order(np.array(low, np.int64), np.array(high, np.int64), backward, worst)
+        self._found = scan.result()
         self.check_order()
 
     def _scan_order(self) -> Order:
