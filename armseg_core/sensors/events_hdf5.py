@@ -66,46 +66,37 @@ def find_layouts(file: Any) -> list[Layout]:
     """Every event stream in an open HDF5 file, in the order of its names."""
     import h5py
 
-    groups: dict[str, Any] = {"": file}
-    layouts: list[Layout] = []
-    seen = 0
+    flat: dict[str, list[str]] = {}  # group -> names of its one-dimensional data sets
+    places: set[str] = set()
+    others: list[Layout] = []
 
     def visit(name: str, node: Any) -> bool | None:
-        nonlocal seen
-        seen += 1
-        if isinstance(node, h5py.Group):
-            groups[name] = node
-        else:
+        places.add(name)
+        if isinstance(node, h5py.Dataset):
+            group, _, own = name.rpartition("/")
+            if node.ndim == 1:
+                flat.setdefault(group, []).append(own)
             found = _table(name, node) or _matrix(name, node)
-            layouts.extend([found] if found else [])
-        return True if seen > _MAX_NODES else None
+            others.extend([found] if found else [])
+        return True if len(places) > _MAX_NODES else None
 
     file.visititems(visit)
-    return [*filter(None, (_columns(file, name, group) for name, group in groups.items())), *layouts]
+    return [*filter(None, (_columns(places, group, names) for group, names in sorted(flat.items()))), *others]
 
 
-def _columns(file: Any, name: str, group: Any) -> Layout | None:
-    import h5py
-
-    flat = [key for key in group if isinstance(group.get(key), h5py.Dataset) and group[key].ndim == 1]
-    fields = match_names(flat)
+def _columns(places: set[str], name: str, datasets: list[str]) -> Layout | None:
+    fields = match_names(datasets)
     if not {"x", "y", "t"} <= set(fields):
         return None
     for index in MILLISECOND_INDEX:
         for place in (f"{name}/{index}".strip("/"), index, f"{name.rpartition('/')[0]}/{index}".strip("/")):
-            if place in file:
+            if place in places:
                 m3ed = index == "ms_map_idx"
                 size = M3ED_SIZE if m3ed else DSEC_SIZE
                 return Layout("m3ed" if m3ed else "dsec", "columns", name, fields, place, "us", size=size)
-    dsec = name == "events" and "t_offset" in file
-    return Layout(
-        "dsec" if dsec else "hdf5",
-        "columns",
-        name,
-        fields,
-        unit="us" if dsec else "",
-        size=DSEC_SIZE if dsec else None,
-    )
+    if name == "events" and "t_offset" in places:
+        return Layout("dsec", "columns", name, fields, unit="us", size=DSEC_SIZE)
+    return Layout("hdf5", "columns", name, fields)
 
 
 def _table(name: str, data: Any) -> Layout | None:
