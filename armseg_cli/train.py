@@ -103,13 +103,8 @@ def command(
     }
     run = None
     if resume is not None:
-        given = {
-            "DATA": data,
-            "modalities": modalities,
-            "set": settings,
-            **flags,
-            "out": None,
-        }  # --out finds it
+        # --out says where to look for the run
+        given = {"DATA": data, "modalities": modalities, "set": settings, **flags, "out": None}
         run = resolve_resume(resume, out, [key for key, value in given.items() if value not in (None, [])])
         config = Run.reopen(run)[1]
     else:

@@ -244,6 +244,19 @@ def test_without_guidance_the_embedding_does_not_reach_the_logits(small_clip) ->
         assert torch.equal(logits(model, rgb, depth, "depth"), before) == (not guidance)
 
 
+def test_dsrm_is_guided_by_the_mean_of_the_streams_that_ran(small_clip) -> None:
+    model = small_model(small_clip)
+    shake(model.segmenter)
+    seen = []
+    model.segmenter.dsrm.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    rgb, depth = inputs("depth")
+    for args in ((rgb,), (rgb, depth, "depth"), (None, depth, "depth")):
+        with torch.no_grad():
+            out = model.segmenter(*args)
+        assert torch.equal(seen[-1], torch.stack(list(out.embeddings.values())).mean(0))
+    assert torch.allclose(seen[1], (seen[0] + seen[2]) / 2)
+
+
 def test_standardize_uses_the_given_statistics_and_cuts_outliers() -> None:
     part = Standardize(2)
     part.set(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.0]))

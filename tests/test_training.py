@@ -397,6 +397,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     config, undisturbed: Path, monkeypatch, step: int
 ) -> None:
     settings = config(steps=23, model={"lora_dropout": 0.2}, eval_every=7)
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         with pytest.raises(KeyboardInterrupt) as caught:
@@ -405,7 +406,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     assert caught.value.__notes__ == [
         f"stopped after step {step + 1}; go on with: armseg train --resume {run}"
     ]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert train(resume=run, progress=False) == run
     for folder in ("last", "best"):
         expected = weights_of(undisturbed / folder)
@@ -515,6 +516,19 @@ def test_a_run_on_a_gpu_can_be_resumed_and_read_on_the_cpu(config, monkeypatch) 
             train(settings, progress=False)
     run = train(resume=settings.out / "train-001", progress=False)
     assert next(load(run).segmenter.parameters()).device == CPU
+
+
+def test_every_step_runs_in_training_mode_also_after_a_validation(config, monkeypatch) -> None:
+    seen, real = [], training.training_step
+
+    def watch(config, model, *rest):
+        dropouts = [m for n, m in model.segmenter.named_modules() if "lora_dropout" in n]
+        seen.append(model.segmenter.training and all(m.training for m in dropouts))
+        return real(config, model, *rest)
+
+    monkeypatch.setattr(training, "training_step", watch)
+    train(config(steps=3, eval_every=1, model={"lora_dropout": 0.1}), progress=False)
+    assert seen == [True] * 3
 
 
 def test_a_dry_run_writes_nothing(config, tmp_path: Path) -> None:

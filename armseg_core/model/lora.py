@@ -130,8 +130,6 @@ class LoraAdapters:
     def unmerge(self) -> None:
         """Take the merged adapter out again. The frozen weights are what they were, bit for bit."""
         for layer, weight in zip(self._layers, self._unmerged_weights, strict=True):
-            layer.unmerge()
-            layer.get_base_layer().weight.copy_(
-                weight
-            )  # subtracting the adapter again leaves rounding errors
+            layer.unmerge()  # subtracts the adapter again, which leaves rounding errors
+            layer.get_base_layer().weight.copy_(weight)
         self._merged, self._unmerged_weights = "", []
