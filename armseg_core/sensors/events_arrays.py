@@ -51,7 +51,6 @@ class ArrayStream(EventStream):
         return Columns(x, y, t, np.ones(len(t), np.uint8) if p is None else np.asarray(p[rows]), bad)
 
     def close(self) -> None:
-        super().close()
         self._columns = {}
 
 

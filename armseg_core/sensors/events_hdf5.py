@@ -120,8 +120,6 @@ def _matrix(name: str, data: Any) -> Layout | None:
 class Hdf5Stream(EventStream):
     """Events of one camera in an HDF5 file; blocks are whole chunks of the file."""
 
-    reads_ahead = True
-
     def __init__(self, path: Path, file: Any, layout: Layout, options: EventOptions) -> None:
         self._file, self._layout = file, layout
         self._data = _datasets(path, file, layout)
@@ -227,7 +225,6 @@ class Hdf5Stream(EventStream):
         return int(pair[0]), int(pair[1]) if len(pair) == 2 else self.count
 
     def close(self) -> None:
-        super().close()
         self._file.close()
 
 

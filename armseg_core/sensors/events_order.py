@@ -1,11 +1,8 @@
-"""Time order of an event recording: what a scan of its times finds, and a thread that loads the next block."""
+"""Time order of an event recording: what a scan of its times finds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,32 +50,3 @@ class OrderScan:
     def result(self) -> Order:
         low, high = np.array(self._low, np.int64), np.array(self._high, np.int64)
         return Order(low, high, self._backward, self._worst)
-
-
-class ReadAhead:
-    """Loads the block that is needed next in a thread of its own, while this one is worked on."""
-
-    def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
-        self._coming: tuple[tuple[str, int], Future[Any]] | None = None
-
-    def ask(self, load: Callable[[int], Any], k: int) -> None:
-        """Start load(k)."""
-        wanted = (load.__name__, k)
-        if self._coming is None or self._coming[0] != wanted:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "events")
-            self._coming = (wanted, self._thread.submit(load, k))
-
-    def get(self, load: Callable[[int], Any], k: int) -> Any:
-        """load(k), from the thread when it was asked for just this."""
-        coming = self._coming
-        if coming is None or coming[0] != (load.__name__, k):
-            return load(k)
-        self._coming = None
-        return coming[1].result()
-
-    def close(self) -> None:
-        """Wait for what is under way."""
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)

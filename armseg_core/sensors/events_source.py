@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from armseg_core.sensors.events_columns import (
     whole_numbers,
 )
 from armseg_core.sensors.events_geometry import Geometry
-from armseg_core.sensors.events_order import Order, OrderScan, ReadAhead
+from armseg_core.sensors.events_order import Order, OrderScan
 
 BLOCK_EVENTS = 1 << 17  # events of one block: about 1.7 MB, fits a second-level cache
 KEEP_EVENTS = 1 << 24  # recordings up to this many events may be held in memory (13 bytes each: 218 MB)
@@ -53,8 +53,6 @@ class EventStream:
     `_load`; `_load_times` where times alone are cheaper; `_guess_range` where the file has a time index.
     """
 
-    reads_ahead = False  # the next block is loaded by a second thread; for formats that release the GIL
-
     def __init__(self, path: Path, geometry: Geometry, bounds: np.ndarray) -> None:
         self.path, self.size, self.rectify = Path(path), geometry.size, geometry.rectify
         self.bounds = np.asarray(bounds, np.int64)
@@ -62,12 +60,10 @@ class EventStream:
         self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
-        self._ahead = ReadAhead()
         self._held_times: np.ndarray | None = None
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
         self._last: dict[int, int] = {}
-        self._pieces_end = -1
         self._messages: dict[str, str] = dict(geometry.notes)
         self._dropped: dict[str, int] = {}
         self._seen: set[int] = set()
@@ -91,7 +87,6 @@ class EventStream:
 
     def close(self) -> None:
         """Release the file."""
-        self._ahead.close()
 
     # --- the contract of EventSource ---------------------------------------------------------------------
 
@@ -175,15 +170,10 @@ class EventStream:
             OutOfOrder: disorder shows for the first time.
         """
         i0, i1 = max(0, i0), min(i1, self.count)
-        # where window follows window, the block after this one is wanted next, too
-        goes_on, self._pieces_end = i0 == self._pieces_end, i1
         while i0 < i1:
             k = int(np.searchsorted(self.bounds, i0, "right")) - 1
             start, stop = int(self.bounds[k]), int(self.bounds[k + 1])
-            block = self._block(k)
-            if i1 > stop or goes_on:
-                self._ask_for(self._load, k + 1)
-            piece = block.cut(i0 - start, min(i1, stop) - start)
+            piece = self._block(k).cut(i0 - start, min(i1, stop) - start)
             yield piece if self.in_order else join_events([piece], self.size)
             i0 = stop
 
@@ -236,9 +226,7 @@ class EventStream:
     def _scan_order(self) -> Order:
         scan = OrderScan()
         for k in range(len(self.bounds) - 1):
-            times = self._block_times(k)
-            self._ask_for(self._load_times, k + 1)
-            scan.add(times)
+            scan.add(self._block_times(k))
         return scan.result()
 
     def _sort_in_memory(self) -> None:
@@ -264,13 +252,8 @@ class EventStream:
         if self._held is not None:
             return self._held
         if self._raw is None or self._raw[0] != k:
-            self._raw = (k, self._ahead.get(self._load, k))
+            self._raw = (k, self._load(k))
         return self._raw[1]
-
-    def _ask_for(self, load: Callable[[int], Any], k: int) -> None:
-        """Read ahead, where that helps and the block is not here yet."""
-        if self.reads_ahead and self._held is None and k < len(self.bounds) - 1 and k not in self._blocks:
-            self._ahead.ask(load, k)
 
     def _block(self, k: int) -> _Block:
         if k not in self._blocks:
@@ -293,7 +276,7 @@ class EventStream:
             return self._held_times[self.bounds[k] : self.bounds[k + 1]]
         times = self._times.get(k)
         if times is None:
-            times = self._times[k] = self._ahead.get(self._load_times, k)
+            times = self._times[k] = self._load_times(k)
             while len(self._times) > 4:
                 self._times.popitem(last=False)
         return times
