@@ -15,6 +15,7 @@ VARIANTS = [
     Variant("full"),
     Variant("no MA-CLIP guidance", settings={"model.guidance": False}),
     Variant("no aligned embeddings", settings={"model.aligned": False, "loss.align": 0.0}),
+    Variant("no alignment loss", settings={"loss.align": 0.0}),
     Variant("no DSRM", settings={"model.dsrm": False}),
     Variant("no LoRA (frozen tower)", settings={"model.lora_rank": 0}),
     Variant("RGB only", ()),
@@ -22,7 +23,7 @@ VARIANTS = [
 
 
 def main() -> None:
-    args = parser(__doc__, steps=250, controls=False).parse_args()
+    args = parser(__doc__, steps=200, controls=False).parse_args()
     results = run_all(args, VARIANTS, __file__)
     print(header(args) + "\n")
     print(
