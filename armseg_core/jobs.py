@@ -94,9 +94,12 @@ class _Worker:
     def stop(self) -> None:
         """End the process: politely (it removes its temporary file), then by force."""
         self.alive = False
-        self._process.terminate()
-        self._process.join(5)
-        if self._process.is_alive():
+        for _ in range(20):  # Python drops an exit that is raised inside a finaliser: ask again
+            self._process.terminate()
+            self._process.join(0.25)
+            if not self._process.is_alive():
+                break
+        else:
             self._process.kill()
             self._process.join()
         self.pipe.close()
@@ -106,11 +109,18 @@ def _work(function: Function, pipe: connection.Connection, workers: int) -> None
     """Body of a worker process: one job after the other until the other end of the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files are removed
+    sys.unraisablehook = _quiet_exit
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit_threads(max(1, (os.cpu_count() or 1) // workers))
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(function(**pipe.recv()))
+
+
+def _quiet_exit(dropped: sys.UnraisableHookArgs) -> None:
+    """Say nothing of an exit that Python dropped: the parent asks again."""
+    if not isinstance(dropped.exc_value, SystemExit):
+        sys.__unraisablehook__(dropped)
 
 
 def _end_with_parent() -> None:

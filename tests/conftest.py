@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch takes its number of threads from here
@@ -13,6 +14,9 @@ os.environ["COLUMNS"] = "110"
 os.environ.pop("ARMSEG_TRACEBACK", None)
 
 import pytest
+
+# Ctrl-C works in tests also where the suite runs in the background of a script, which ignores SIGINT
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
