@@ -320,7 +320,8 @@ def read_hdf5(path: Path, options: EventOptions) -> Hdf5Stream:
 
     path = Path(path)
     try:
-        file = h5py.File(path, "r", rdcc_nbytes=8 << 20)
+        # a cache of a few chunks: a larger one pushes the events out of the processor's cache
+        file = h5py.File(path, "r", rdcc_nbytes=1 << 20)
     except OSError as error:
         raise FormatError("not a readable HDF5 file (truncated or damaged?)", where=path) from error
     try:
