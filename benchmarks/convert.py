@@ -36,7 +36,7 @@ from armseg_core.representations import get_representation
 from armseg_core.representations.event_kernels import Grid, VoxelGrid, land
 from armseg_core.representations.event_windows import PIECE_EVENTS, cut
 from armseg_core.sensors.events_evt import decode_dat
-from armseg_core.sensors.events_prophesee import _blocks, evt_decoder, read_header
+from armseg_core.sensors.events_prophesee import evt_decoder, raw_blocks, read_header
 
 H, W, B = 480, 640, 5
 ANCHOR = 34.0  # million events a second of numpy.bincount on the machine of the requirements
@@ -205,7 +205,7 @@ def decode_raw(path: Path, encoding: str) -> int:
 
 def decode_dat_file(path: Path) -> int:
     number, state = 0, (0, 0)
-    for _, data in _blocks(path, read_header(path).start + 2, 8):
+    for _, data in raw_blocks(path, read_header(path).start + 2, 8):
         columns, *state = decode_dat(data.view("<i8"), *state)
         number += len(columns.t)
     return number

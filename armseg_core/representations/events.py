@@ -10,7 +10,7 @@ Shape letters: N events, B bins, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from armseg_core.arrays import EventSource
 from armseg_core.config.conversion import EventOptions
 from armseg_core.representations.event_ergo import ergo12
 from armseg_core.representations.event_input import EventInput
-from armseg_core.representations.event_kernels import VoxelGrid, cell_of, corners, normalised
+from armseg_core.representations.event_kernels import Landed, VoxelGrid, cell_of, corners, normalised
 from armseg_core.representations.event_windows import Window, iterate_windows
 from armseg_core.representations.representation import Made, Representation
 
@@ -61,7 +61,12 @@ def voxel_grid_split(events: Window, options: EventOptions, t0_us: int, t1_us: i
     return frame, names, *_voxel_scale(options, len(frame))
 
 
-def _add_up(given: EventInput, planes: np.ndarray, plane_of, value_of) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _add_up(
+    given: EventInput,
+    planes: np.ndarray,
+    plane_of: Callable[[Landed], np.ndarray | int],
+    value_of: Callable[[Landed], np.ndarray],
+) -> np.ndarray:
     """Add value_of(piece) of each event to its cell of the plane plane_of(piece); (planes, H, W) float32."""
     cells = given.grid.cells
     for piece in given.pieces():
@@ -190,7 +195,9 @@ def event_frames(
         yield representation.make(window, options, t0_us, t1_us)[0], t1_us
 
 
-def _row(name, title, source, make, is_model_input=False) -> Representation:  # type: ignore[no-untyped-def]
+def _row(
+    name: str, title: str, source: str, make: Callable[..., Made], is_model_input: bool = False
+) -> Representation:
     return Representation(name, "event", title, source, make, is_model_input)
 
 

@@ -136,7 +136,7 @@ EVT21_ADVICE = (
 )
 
 
-def _blocks(path: Path, offset: int, unit: int) -> Iterator[tuple[int, np.ndarray]]:
+def raw_blocks(path: Path, offset: int, unit: int) -> Iterator[tuple[int, np.ndarray]]:
     """(offset, bytes) of whole words of `unit` bytes; the bytes are overwritten by the next block."""
     buffer = np.empty(BLOCK_BYTES, np.uint8)
     view = memoryview(buffer.data)
@@ -165,7 +165,7 @@ def evt_decoder(
 
     def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
         begin, state = point or (start, Evt2State() if encoding == "EVT2" else Evt3State())
-        for offset, data in _blocks(path, begin, unit):
+        for offset, data in raw_blocks(path, begin, unit):
             here = (offset, state)
             columns, state, missing = decode_words(data.view(dtype), state)
             if missing:
@@ -221,7 +221,7 @@ def read_dat(path: Path, options: EventOptions) -> DecodedStream:
 
     def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
         begin, turns, last = point or (header.start + 2, 0, 0)
-        for offset, data in _blocks(path, begin, 8):
+        for offset, data in raw_blocks(path, begin, 8):
             here = (offset, turns, last)
             columns, turns, last = decode_dat(data.view("<i8"), turns, last)
             yield here, columns

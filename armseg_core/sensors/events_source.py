@@ -233,8 +233,9 @@ class EventStream:
         if self.count > KEEP_EVENTS:
             return
         columns = join([self._raw_block(k) for k in range(len(self.bounds) - 1)])
-        self.hold(columns.take(np.argsort(columns.t, kind="stable")))
-        self.order = Order(self._held.t[:1], self._held.t[-1:], 0, 0)  # type: ignore[union-attr]
+        columns = columns.take(np.argsort(columns.t, kind="stable"))
+        self.hold(columns)
+        self.order = Order(columns.t[:1], columns.t[-1:], 0, 0)
 
     def hold(self, columns: Columns) -> None:
         """Keep the whole recording in memory as one block."""
