@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group formats || \
+		echo "note: some optional readers cannot be installed here; their tests will be skipped"
 	@touch $(STAMP)
 
 demo: $(STAMP)

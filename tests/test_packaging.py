@@ -35,7 +35,8 @@ def constrained() -> dict[str, str]:
 
 
 def test_constraints_pin_everything_that_is_installed_for_development() -> None:
-    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    groups = PROJECT["dependency-groups"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *(item for group in groups for item in group)]
     assert {package_name(item) for item in wanted} <= set(constrained())
 
 
@@ -49,6 +50,12 @@ def test_doctor_knows_every_dependency_and_extra() -> None:
         map(package_name, REQUIRED)
     )
     assert set(PROJECT["project"]["optional-dependencies"]) == set(EXTRAS)
+
+
+def test_the_optional_readers_are_tested() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = {item for extra, items in extras.items() if extra != "ray" for item in items}
+    assert optional == set(PROJECT["dependency-groups"]["formats"])
 
 
 def test_one_version_everywhere() -> None:
