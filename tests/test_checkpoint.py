@@ -83,6 +83,7 @@ def test_the_folder_holds_exactly_the_documented_files_and_no_pickle(saved: Path
         safetensors.torch.load_file(path)
     assert sum(p.stat().st_size for p in saved.rglob("*") if p.is_file()) < 2_000_000
     assert oct(saved.stat().st_mode & 0o777) == oct(0o777 & ~_umask())
+    assert {oct(p.stat().st_mode & 0o777) for p in saved.rglob("*.*")} == {oct(0o666 & ~_umask())}
 
 
 def _umask() -> int:

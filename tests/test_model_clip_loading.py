@@ -14,8 +14,10 @@ from small_models import clip_config, write_clip
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.errors import ArmsegError, CheckpointError, InputError, UsageError
+from armseg_core.modalities import MODALITIES
 from armseg_core.model import clip_loading
 from armseg_core.model.clip_loading import TEMPLATES, load_clip, load_weights, small_tokenizer, tower_sha256
+from armseg_core.model.ma_clip import modality_prompt
 
 
 def load(**values) -> clip_loading.LoadedClip:
@@ -239,3 +241,22 @@ def test_the_small_tokenizer_is_clips_own_with_fewer_merges() -> None:
     for size in (100, 60_000):
         with pytest.raises(InputError, match="514 to 49408"):
             small_tokenizer(size, 20)
+
+
+# -- the bundled CLIP
+
+
+def test_armseg_tiny_is_small_offline_and_knows_its_sensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("a connection was begun"))
+    clip = load()
+    assert (clip.identity.name, clip.identity.quick_gelu) == ("armseg-tiny", False)
+    assert sum(p.numel() for p in clip.visual.parameters()) <= 6_000_000
+    stored = clip_loading.TINY_FOLDER / "model.safetensors"
+    assert stored.stat().st_size <= 12 * 2**20
+    assert {t.dtype for t in safetensors.torch.load_file(stored).values()} == {torch.float16}
+    # every class name keeps a direction of its own: no two texts of the table collapse
+    prompts = clip.encode_text([modality_prompt(m) for m in MODALITIES])
+    cosine = prompts @ prompts.T - torch.eye(len(prompts))
+    assert cosine.max() < 0.9

@@ -111,6 +111,9 @@ def save(model: Model, folder: Path) -> None:
     """
     with atomic_folder(folder) as scratch:
         _write(model, scratch)
+        usual = (scratch / "armseg.json").stat().st_mode
+        for path in scratch.rglob("*.safetensors"):
+            path.chmod(usual)  # the library writes them for their owner alone
 
 
 def _write(model: Model, folder: Path) -> None:
