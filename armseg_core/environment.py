@@ -28,7 +28,6 @@ REQUIRED: dict[str, str] = {
 }
 # extra of armseg -> (modules it brings, what it is for), as in pyproject.toml (a test compares them)
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
-    "prophesee": (("evt3",), "a second decoder of Prophesee EVT3 files"),
     "ros": (("rosbags",), "events in ROS 1 and ROS 2 bags"),
     "aedat": (("aedat",), "events in AEDAT4 files"),
     "exr": (("OpenEXR",), "depth in EXR files"),
