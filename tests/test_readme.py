@@ -77,6 +77,18 @@ def test_the_format_table_is_the_one_of_the_code() -> None:
     assert table[1].strip() == format_table().strip(), "make it again: scripts/update_readme.py"
 
 
+def test_the_figures_are_those_of_the_results() -> None:
+    """'70.1 with thermal' stands in the table of RESULTS.md as the joint model's figure of that sensor."""
+    results = (REPOSITORY / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    said = re.search(r"RGB-only model\s+reaches ([\d.]+) mIoU;(.*?)when it is given", README, re.DOTALL)
+    assert said
+    figures = re.findall(r"([\d.]+)\s+with\s+(?:the\s+)?(events?|thermal|depth|polarization|light\s+field)", said[2])
+    assert len(figures) == 5
+    for value, sensor in figures:
+        name = re.sub(r"\s+", "_", sensor.removesuffix("s"))
+        assert re.search(rf"^\| {name} \| +{said[1]} ± [\d.]+ \| +{value} ±", results, re.MULTILINE), (sensor, value)
+
+
 def test_links_and_paths_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     tree = [line.split()[0] for block in BLOCKS if not block.language for line in block.text.splitlines()]
