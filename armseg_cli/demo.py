@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Run the whole way on the sample data: convert, train, eval, predict, visualize.
 
-    Takes two to four minutes on two CPU cores. The model is small and trained briefly, with the bundled
+    Takes about two minutes on two CPU cores. The model is small and trained briefly, with the bundled
     demonstration CLIP: the numbers show that the parts work, not how good armseg gets.
 
     Example:
