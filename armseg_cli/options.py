@@ -31,7 +31,6 @@ SizeOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Parallel processes (default: one per core).")
 ]
