@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from armseg_core.simulate.dataset import SIMULATOR_VERSION
+
 TRAIN_SEED, TEST_SEED = 1001, 2002
 SENSORS = ("event", "thermal", "depth", "polarization", "light_field")
 
@@ -52,12 +54,12 @@ def parser(doc: str | None, steps: int, controls: bool) -> argparse.ArgumentPars
 
 
 def scenes(args: argparse.Namespace) -> tuple[Path, Path]:
-    """The training and test folders, simulated once."""
+    """The training and test folders, simulated once for each version of the simulator."""
     from armseg_core.simulate import simulate
 
     folders = (
-        args.work / f"train-{args.train_seed}-{args.scenes}",
-        args.work / f"test-{args.test_seed}-{args.test_scenes}",
+        args.work / f"train-v{SIMULATOR_VERSION}-{args.train_seed}-{args.scenes}",
+        args.work / f"test-v{SIMULATOR_VERSION}-{args.test_seed}-{args.test_scenes}",
     )
     jobs = (
         (folders[0], args.scenes, args.train_seed, (0.95, 0.05, 0.0)),
@@ -130,7 +132,9 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
 
 
 def run_name(args: argparse.Namespace, variant: Variant, seed: int) -> str:
-    return f"{variant.name.replace(' ', '_')}-{args.scenes}-{args.steps}-s{seed}"
+    """A name for all that decides a training, so that a kept one is never taken for another."""
+    scenes_of = f"v{SIMULATOR_VERSION}-{args.train_seed}-{args.scenes}"
+    return f"{variant.name.replace(' ', '_')}-{scenes_of}-{args.steps}-{args.precision}-s{seed}"
 
 
 def result_path(args: argparse.Namespace, variant: Variant, seed: int) -> Path:
@@ -181,7 +185,7 @@ def header(args: argparse.Namespace) -> str:
         else f"{platform.processor() or platform.machine()}, CPU"
     )
     return (
-        f"{args.scenes} training scenes (seed {args.train_seed}), {args.test_scenes} test scenes (seed {args.test_seed}), 160x128, "
+        f"simulator version {SIMULATOR_VERSION}, {args.scenes} training scenes (seed {args.train_seed}), {args.test_scenes} test scenes (seed {args.test_seed}), 160x128, "
         f"{args.steps} steps of 8 crops 128x96, seeds {args.seeds}, {args.jobs} at a time with {args.threads} threads, "
         f"{args.precision}, {device}, torch {torch.__version__}"
     )

@@ -22,6 +22,7 @@ from armseg_core.sensors.images import (
     hdf5_keys,
     head_of,
     image_header,
+    is_plane,
     npy_header,
     npz_names,
     quiet,
@@ -261,11 +262,8 @@ def _is_color_coded(path: Path) -> bool:
 
 @quiet
 def _is_array(path: Path) -> bool:
-    header = npy_header(path)
-    if header is not None:
-        shape = header[0]
-        flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
-        return flat and header[1].kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
+    if (header := npy_header(path)) is not None:
+        return is_plane(*header)
     return "depth" in npz_names(path)
 
 

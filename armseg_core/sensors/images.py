@@ -212,6 +212,13 @@ def npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype] | None:
     return None if dtype.hasobject else (shape, dtype)
 
 
+def is_plane(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array can be one picture of one channel: (H, W), (H, W, 1) or (1, H, W) numbers, W above 8
+    (below, it is rather a table of points)."""
+    flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
+    return flat and dtype.kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
+
+
 def hdf5_keys(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the data sets at the top of an HDF5 or MATLAB v7.3 file; {} when it is neither.
 

@@ -12,6 +12,7 @@ from armseg_core.errors import FormatError, require_extra
 from armseg_core.sensors.images import (
     head_of,
     image_header,
+    is_plane,
     npy_header,
     npz_names,
     quiet,
@@ -156,11 +157,8 @@ def _is_mfnet(path: Path) -> bool:
 
 @quiet
 def _is_array(path: Path) -> bool:
-    header = npy_header(path)
-    if header is not None:
-        shape = header[0]
-        flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
-        return flat and header[1].kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
+    if (header := npy_header(path)) is not None:
+        return is_plane(*header)
     return not {"thermal", "temperature"}.isdisjoint(npz_names(path))
 
 
