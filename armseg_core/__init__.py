@@ -17,6 +17,7 @@ _LAZY = {
     "evaluate": "armseg_core.evaluation",
     "train": "armseg_core.training",
     "SensorTensor": "armseg_core.tensorfile",
+    "TensorFile": "armseg_core.tensorfile",
     "ArmsegError": "armseg_core.errors",
     "MODALITIES": "armseg_core.modalities",
 }
