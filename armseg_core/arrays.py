@@ -93,6 +93,43 @@ class EventSource(Protocol):
 
 
 @dataclass(frozen=True)
+class EventPicture:
+    """A picture drawn from events, whose times are lost.
+
+    polarity: (H, W) float32 in [-1, 1], above 0 where the events are positive, 0 where there is none.
+    """
+
+    polarity: np.ndarray
+
+    def __post_init__(self) -> None:
+        a = self.polarity
+        _check(a.ndim == 2 and a.dtype == np.float32, f"event picture is {a.dtype} {a.shape}", "float32 (H, W)")
+        _check(bool((np.abs(a) <= 1).all()), "event picture: values outside [-1, 1]", "[-1, 1]")
+
+
+@dataclass(frozen=True)
+class EventMoments:
+    """Statistics of the events of each pixel in one window; the events themselves are lost.
+
+    All (2, H, W) float32 and finite, [0] of the positive and [1] of the negative events. count: how many, >= 0.
+    mean, deviation: of their times, where the window lasts from 0 to 1.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.count.shape
+        for name in ("count", "mean", "deviation"):
+            a = getattr(self, name)
+            _check(a.ndim == 3 and a.shape == shape and len(a) == 2 and a.dtype == np.float32,
+                   f"event moments: {name} is {a.dtype} {a.shape}", "float32 (2, H, W), all of one size")
+            _check(bool(np.isfinite(a).all()), f"event moments: {name} is not finite everywhere", "finite numbers")
+        _check(bool((self.count >= 0).all()), "event moments: a count below 0", "0 or more")
+
+
+@dataclass(frozen=True)
 class LightField:
     """views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or even
     grids; the centre view is (U // 2, V // 2)."""

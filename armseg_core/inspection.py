@@ -13,8 +13,11 @@ import numpy as np
 from armseg_core.arrays import (
     Calibration,
     Depth,
+    EventMoments,
+    EventPicture,
     Events,
     EventSource,
+    HhaImage,
     LightField,
     PointCloud,
     PolarizedImages,
@@ -205,6 +208,25 @@ class _Rates:
 # --- pictures and clouds ---------------------------------------------------------------------------------
 
 
+def _event_picture(picture: EventPicture) -> Report:
+    return {
+        "size": f"{picture.polarity.shape[1]}x{picture.polarity.shape[0]}",
+        **_numbers("polarity", picture.polarity),
+        "active_pixels": _rounded(float((picture.polarity != 0).mean())),
+    }
+
+
+def _event_moments(moments: EventMoments) -> Report:
+    positive, negative = moments.count.sum(axis=(1, 2), dtype=np.float64)
+    total = float(positive + negative)
+    return {
+        "size": f"{moments.count.shape[2]}x{moments.count.shape[1]}",
+        "events": _rounded(total),  # floats: some exports scale the counts
+        "positive_share": _rounded(float(positive) / total) if total else None,
+        "active_pixels": _rounded(float((moments.count > 0).any(axis=0).mean())),
+    }
+
+
 def _light_field(field: LightField) -> Report:
     u, v, h, w, _ = field.views.shape
     return {
@@ -257,6 +279,18 @@ def _depth(depth: Depth) -> Report:
     }
 
 
+def _hha(image: HhaImage) -> Report:
+    known = image.values[:, image.values[0] > 0]
+    names = ("disparity", "height_cm", "angle_deg_plus_38")
+    report: Report = {
+        "size": f"{image.values.shape[2]}x{image.values.shape[1]}",
+        "valid_share": _rounded(known.shape[1] / max(1, image.values[0].size)),
+    }
+    for name, plane in zip(names, known, strict=True):
+        report |= _numbers(name, plane)
+    return report
+
+
 def _cloud(cloud: PointCloud) -> Report:
     distance = np.linalg.norm(cloud.points, axis=1)
     return {
@@ -273,11 +307,14 @@ def _calibration(calibration: Calibration) -> Report:
 
 
 _DESCRIBE: dict[type, Callable[[Any], Report]] = {
+    EventPicture: _event_picture,
+    EventMoments: _event_moments,
     LightField: _light_field,
     PolarizedImages: _polarized,
     Stokes: _stokes,
     Thermal: _thermal,
     Depth: _depth,
+    HhaImage: _hha,
     PointCloud: _cloud,
     Calibration: _calibration,
 }

@@ -19,6 +19,7 @@ from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageErro
 from armseg_core.evaluation import autocast, pick_device
 from armseg_core.modalities import get_modality
 from armseg_core.model.checkpoint import Domain, Model, load
+from armseg_core.tensorfile import is_tensor_file
 from armseg_core.visualization import label_to_colour, overlay, save_indexed_png, save_png, with_legend
 
 
@@ -97,7 +98,11 @@ class Predictor:
             name, how = self._which(Path(sensor), modality, options, domain)
             options = {**self.model.domains[domain].options.get(name, {}), **(options or {})}
             native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
-            check_aspect(native.frames.shape[-2:], size, sensor, image, stretch)
+            converted = Path(sensor).is_file() and is_tensor_file(sensor)
+            cut = cuts(native.info.parameters if converted else options)
+            check_aspect(native.frames.shape[-2:], size, sensor, image, stretch, cut)
+            if cut:
+                warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
             tensor = (
                 native.frames[0]
                 if native.frames.shape[-2:] == size
@@ -206,16 +211,44 @@ class Predictor:
         return best, math.exp(scores[best]) / sum(map(math.exp, scores.values()))
 
 
+def cuts(options: dict[str, Any]) -> dict[str, int]:
+    """The conversion options that cut off a part of the sensor frame, such as {"crop_left": 192}."""
+    return {name: value for name, value in options.items() if name.startswith("crop_") and value}
+
+
+def said(cut: dict[str, int]) -> str:
+    """'crop_left=192'"""
+    return ", ".join(f"{name}={value}" for name, value in cut.items())
+
+
 def check_aspect(
-    sensor: tuple[int, ...], rgb: tuple[int, int], sensor_path: object, rgb_path: object, stretch: bool
+    sensor: tuple[int, ...],
+    rgb: tuple[int, int],
+    sensor_path: object,
+    rgb_path: object,
+    stretch: bool,
+    cut: dict[str, int] | None = None,
 ) -> None:
     """Refuse a sensor frame whose aspect ratio is more than 5 % off the image's: the pixels cannot match.
+
+    cut: options that cut off a part of the frame. The image must then be cut alike, to a pixel (an image of
+    another resolution may be rounded), since a frame with a small cut would pass for a whole one.
 
     Raises:
         InputError.
     """
     ratio = (sensor[-1] / sensor[-2]) / (rgb[1] / rgb[0])
-    if not stretch and not 1 / 1.05 <= ratio <= 1.05:
+    limit = 1 + 1 / min(*sensor[-2:], *rgb) if cut else 1.05
+    if not stretch and not 1 / limit <= ratio <= limit:
+        if cut:
+            whole = " ".join(f"--set {name}=0" for name in cut)
+            raise InputError(
+                f"the sensor frame is {sensor[-1]}x{sensor[-2]} after {said(cut)}, as in training "
+                f"or as asked for, and the image {rgb[1]}x{rgb[0]}",
+                where=sensor_path,
+                expected=f"an image cut alike, or the whole frame beside {rgb_path}",
+                hint=f"cut the image too, {whole} for the whole frame, or --stretch",
+            )
         raise InputError(
             f"the sensor frame is {sensor[-1]}x{sensor[-2]} and the image {rgb[1]}x{rgb[0]}",
             where=sensor_path,

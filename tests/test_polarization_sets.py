@@ -7,7 +7,9 @@ import pytest
 from picture_writer import png
 from polarized_light import ANGLES, OPTIONS, behind, light, read
 
-from armseg_core.errors import FormatError
+from armseg_core.arrays import Stokes
+from armseg_core.config.conversion import PolarizationOptions
+from armseg_core.errors import ArmsegWarning, FormatError, UsageError
 from armseg_core.representations import polarization as rep
 from armseg_core.sensors import polarization, sniff
 
@@ -109,20 +111,33 @@ def test_aolp_and_dolp_arrays(tmp_path):
         read(tmp_path / "x_dolp.npy", aolp_unit="deg")
 
 
-def test_mcubes_arrays_are_kept_as_they_are(tmp_path):
+@pytest.mark.parametrize("factor", [1, 2])
+def test_mcubes_gives_twice_the_angle_whichever_its_arrays_hold(tmp_path, factor):
     rng = np.random.default_rng(0)
-    angle, dolp = rng.uniform(0, 6, (4, 6)), rng.uniform(0.1, 0.9, (4, 6))
+    angle, dolp = rng.uniform(0, np.pi, (4, 6)), rng.uniform(0.1, 0.9, (4, 6))
+    noisy = rng.uniform(0.9, 1.1, (4, 6))  # sine and cosine need not be of unit length
     for folder, array in (
-        ("polL_aolp_sin", np.sin(angle)),
-        ("polL_aolp_cos", np.cos(angle)),
+        ("polL_aolp_sin", noisy * np.sin(factor * angle)),
+        ("polL_aolp_cos", noisy * np.cos(factor * angle)),
         ("polL_dolp", dolp),
     ):
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / "a1.npy", array)
-    color = png(tmp_path / "polL_color" / "a1.png", np.full((4, 6, 3), 51, np.uint8))
+    color = png(tmp_path / "polL_color" / "a1.png", np.full((4, 6, 3), (204, 102, 51), np.uint8))
+    s0 = (0.299 * 204 + 0.587 * 102 + 0.114 * 51) / 255
     for path in (tmp_path / "polL_dolp" / "a1.npy", color):
         assert sniff(path, "polarization").name == "mcubes"
-        frame = rep.stokes(read(path), OPTIONS)[0]
-        np.testing.assert_allclose(
-            frame, [np.full((4, 6), 0.2), dolp, np.sin(angle), np.cos(angle)], atol=1e-5
-        )
+        with pytest.warns(ArmsegWarning, match=f"cosine of {'A' if factor == 1 else '2A'} "):
+            data = read(path)
+        frame = rep.stokes(data, OPTIONS)[0]
+        truth = np.stack([np.full((4, 6), s0), dolp, np.sin(2 * angle), np.cos(2 * angle)])
+        np.testing.assert_allclose(frame, truth, atol=2e-6)
+        for make in (rep.stokes, rep.angles, rep.aolp_dolp):
+            whole, cut = (make(data, PolarizationOptions(crop_left=n))[0] for n in (0, 2))
+            np.testing.assert_array_equal(cut, whole[..., 2:])
+
+
+def test_a_crop_that_leaves_nothing_is_refused():
+    data = Stokes(np.ones((3, 4, 6), np.float32), np.zeros((4, 6), bool))
+    with pytest.raises(UsageError, match="--crop-left: cuts off 6 columns.*less than the 6"):
+        rep.stokes(data, PolarizationOptions(crop_left=6))

@@ -153,6 +153,7 @@ class PolarizationOptions(_SizedOptions):
         None,
         description="npy of (4, 4) or (H, W, 4, 4) correcting the intensities behind 0, 45, 90, 135 degrees.")
     aolp_unit: Literal["rad", "deg"] = Field("rad", description="Unit of AoLP npy files.")
+    crop_left: int = Field(0, ge=0, description="Columns of the picture cut off at the left (MCubeS: 192).")
 
     @field_validator("pattern")
     @classmethod

@@ -17,14 +17,7 @@ from armseg_core.data import public_classes as classes_of
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.folder import fill, read_ids, read_lines
 from armseg_core.data.images import read_color_label, read_label
-from armseg_core.data.public_sensors import (
-    aolp_pair_tensor,
-    event_moments_tensor,
-    event_picture_tensor,
-    hha_depth_tensor,
-)
 from armseg_core.errors import DataSetError
-from armseg_core.tensorfile import SensorTensor
 
 Templates = tuple[str, ...]  # paths with {id}, {parent}, {stem}; the first that exists is used
 
@@ -162,11 +155,9 @@ class NYUDepthV2(PublicDataSet):
         sensors={"depth": ("Depth/{id}.png", "HHA/{id}.jpg", "HHA/{id}.png")},
         options={"depth": {"depth_unit": "mm"}})
 
-    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
-                    options: dict[str, Any]) -> SensorTensor:
-        if path.parent.name == "HHA":
-            return hha_depth_tensor(path, size)
-        return super().make_sensor(path, modality, size, time_us, options)
+    def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
+        folder = self.sensor_path(sample_id, modality).parent.name
+        return {"depth_unit": "hha"} if folder == "HHA" else super().sensor_options(sample_id, modality)
 
 
 class MCubeS(PublicDataSet):
@@ -178,15 +169,11 @@ class MCubeS(PublicDataSet):
         markers=(("polL_color", "polL_dolp", "GT", "list_folder"),),
         lists={split: f"list_folder/{split}.txt" for split in ("train", "val", "test")},
         rgb=("polL_color/{id}.png",), label=("GT/{id}.png",),
-        sensors={"polarization": ("polL_dolp/{id}.npy",)})
-    cut_columns = 192
+        sensors={"polarization": ("polL_dolp/{id}.npy",)},
+        options={"polarization": {"crop_left": 192}})
 
     def crop(self, array: np.ndarray) -> np.ndarray:
-        return array[..., self.cut_columns:]
-
-    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
-                    options: dict[str, Any]) -> SensorTensor:
-        return aolp_pair_tensor(self.root, path.stem, self.cut_columns, size)
+        return array[..., self.files.options["polarization"]["crop_left"]:]
 
 
 class UrbanLF(PublicDataSet):
@@ -221,7 +208,7 @@ class DDD17(PublicDataSet):
     """DDD17 with the labels of Ev-SegNet (Alonso 2019): its export of gray images and 6-channel event arrays.
 
     The export holds statistics of the events and not the events: the voxel grid is an approximation (see
-    `event_moments_tensor`). Published figures are on `test`.
+    `representations/event_stills.py`). Published figures are on `test`.
     """
 
     title, layout = "DDD17 (Ev-SegNet export)", "{images,events,labels}/{train,test}/"
@@ -234,10 +221,6 @@ class DDD17(PublicDataSet):
 
     def id_of(self, rgb: Path) -> str:
         return rgb.relative_to("images").with_suffix("").as_posix()
-
-    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
-                    options: dict[str, Any]) -> SensorTensor:
-        return event_moments_tensor(path, size)
 
 
 class DSECSemantic(PublicDataSet):
@@ -322,7 +305,7 @@ class DELIVER(PublicDataSet):
     """DELIVER (Zhang 2023, CARLA). Labels 0 and 255 are ignored, n is class n - 1.
 
     Depth is read from CARLA's 24-bit depth PNG in `depth/`. Events are a rendered 8-bit picture without times
-    (see `event_picture_tensor`). The LiDAR pictures are renderings of an undocumented coding: not offered.
+    (see `sensors/events_stills.py`). The LiDAR pictures are renderings of an undocumented coding: not offered.
     """
 
     title, layout = "DELIVER", "{img,semantic,depth,event}/{cloud,...}/{train,val,test}/"
@@ -339,9 +322,3 @@ class DELIVER(PublicDataSet):
 
     def read_stored_label(self, path: Path) -> np.ndarray:
         return read_label(path, red=True)
-
-    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
-                    options: dict[str, Any]) -> SensorTensor:
-        if modality == "event":
-            return event_picture_tensor(path, size)
-        return super().make_sensor(path, modality, size, time_us, options)

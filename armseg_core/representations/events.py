@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from armseg_core.arrays import EventSource
+from armseg_core.arrays import EventMoments, EventPicture, EventSource
 from armseg_core.config.conversion import EventOptions
+from armseg_core.errors import UsageError
 from armseg_core.representations.event_ergo import ergo12
 from armseg_core.representations.event_input import EventInput
 from armseg_core.representations.event_kernels import Landed, VoxelGrid, cell_of, corners, normalised
+from armseg_core.representations.event_stills import still_voxels
 from armseg_core.representations.event_windows import Window, iterate_windows
 from armseg_core.representations.representation import Made, Representation
 
@@ -51,7 +53,19 @@ def _voxel_scale(options: EventOptions, channels: int) -> tuple[tuple[str, ...],
 def voxel_grid(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
     """Signed voxel grid, `options.bins` channels bin0 (earliest) ...: see `event_kernels.VoxelGrid`."""
     frame = _voxels(events, options, split=False)
-    return frame, tuple(f"bin{b}" for b in range(len(frame))), *_voxel_scale(options, len(frame))
+    return frame, _bin_names(options), *_voxel_scale(options, len(frame))
+
+
+def still_voxel_grid(data: EventPicture | EventMoments, options: EventOptions) -> Made:
+    """The voxel grid of a file without single events: see `event_stills`."""
+    frame = still_voxels(data, options)
+    if options.norm == "none" and isinstance(data, EventPicture):
+        return frame, _bin_names(options), ("",) * len(frame), (-1.0, 1.0)  # a colour, no number of events
+    return frame, _bin_names(options), *_voxel_scale(options, len(frame))
+
+
+def _bin_names(options: EventOptions) -> tuple[str, ...]:
+    return tuple(f"bin{b}" for b in range(options.bins))
 
 
 def voxel_grid_split(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
@@ -196,9 +210,26 @@ def event_frames(
 
 
 def _row(
-    name: str, title: str, source: str, make: Callable[..., Made], is_model_input: bool = False
+    name: str,
+    title: str,
+    source: str,
+    make: Callable[..., Made],
+    is_model_input: bool = False,
+    still: Callable[..., Made] | None = None,
 ) -> Representation:
-    return Representation(name, "event", title, source, make, is_model_input)
+    """A row whose `make` takes a window of events or, where there is `still`, a file without single
+    events."""
+
+    def make_any(data: Window | EventPicture | EventMoments, options: EventOptions, *window: int) -> Made:
+        if not isinstance(data, EventPicture | EventMoments):
+            return make(data, options, *window)
+        if still is None:
+            raise UsageError("needs single events, which this format does not hold",
+                             where=f"--representation {name}", expected="voxel_grid",
+                             hint="--representation voxel_grid")  # fmt: skip
+        return still(data, options)
+
+    return Representation(name, "event", title, source, make_any, is_model_input)
 
 
 EVENT_REPRESENTATIONS: tuple[Representation, ...] = (
@@ -208,6 +239,7 @@ EVENT_REPRESENTATIONS: tuple[Representation, ...] = (
         "Zhu et al., CVPR 2019; normalisation of DSEC (Gehrig et al., RA-L 2021)",
         voxel_grid,
         True,
+        still_voxel_grid,
     ),
     _row("voxel_grid_split", "voxel grid of each polarity", "Sun et al. (ESS), ECCV 2022", voxel_grid_split),
     _row("histogram", "histogram of each polarity", "Maqueda et al., CVPR 2018", histogram),

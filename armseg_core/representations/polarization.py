@@ -15,7 +15,7 @@ import numpy as np
 
 from armseg_core.arrays import PolarizedImages, Stokes
 from armseg_core.config.conversion import PolarizationOptions
-from armseg_core.errors import ArmsegWarning
+from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.representations.representation import Made, Representation
 
 _FOUR = (0.0, 45.0, 90.0, 135.0)
@@ -85,7 +85,7 @@ def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made
         frame = np.stack([s0 + s1, s0 + s2, s0 - s1, s0 - s2]) / 2
     else:
         frame, degrees = _grey(data.intensity), data.angles_deg
-    frame = _resized(frame.astype(np.float32), options.size)
+    frame = _resized(_cropped(frame.astype(np.float32), options), options.size)
     return frame, tuple(f"i{a:g}" for a in degrees), ("fraction of full scale",) * len(frame), (0.0, 1.0)
 
 
@@ -96,16 +96,26 @@ def _grey(intensity: np.ndarray) -> np.ndarray:
 def _stokes_image(
     data: PolarizedImages | Stokes, options: PolarizationOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stokes parameters and saturation mask at `options.size`.
+    """Stokes parameters and saturation mask, cropped and then at `options.size`.
 
     Only Stokes parameters are resized: a degree or an angle has no meaningful average.
     """
     s = data.s if isinstance(data, Stokes) else stokes_parameters(_grey(data.intensity), data.angles_deg)
-    resized = _resized(s.astype(np.float32, copy=False), options.size)
+    s, saturated = (_cropped(planes, options) for planes in (s.astype(np.float32, copy=False), data.saturated))
+    resized = _resized(s, options.size)
     if resized is s:
-        return s, data.saturated
-    mask = _resized(data.saturated[None].astype(np.float32), options.size)[0] > 0
+        return s, saturated
+    mask = _resized(saturated[None].astype(np.float32), options.size)[0] > 0
     return resized, mask
+
+
+def _cropped(planes: np.ndarray, options: PolarizationOptions) -> np.ndarray:
+    """(..., H, W) without the left `options.crop_left` columns."""
+    columns = planes.shape[-1]
+    if options.crop_left >= columns:
+        raise UsageError(f"cuts off {options.crop_left} columns", where="--crop-left",
+                         expected=f"less than the {columns} columns of the picture")  # fmt: skip
+    return planes[..., options.crop_left :]
 
 
 def _resized(planes: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

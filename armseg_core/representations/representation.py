@@ -18,7 +18,8 @@ class Representation:
 
     name: short name, unique within its modality, such as "voxel_grid".
     title: human name. source: paper or definition it follows.
-    make: for events (events, options, t0_us, t1_us) -> Made, per window; for the others (array, options) -> Made.
+    make: for events (events, options, t0_us, t1_us) -> Made, per window; for the others, and for event files
+        without single events (EventPicture, EventMoments), (array, options) -> Made.
         Pure: inputs are never written to.
     is_model_input: the frame is the model tensor of `modalities.py`, or the module's `model_tensor` makes it one.
     """

@@ -110,13 +110,13 @@ def read_picture(path: Path, options: DepthOptions) -> Depth:
 
 
 def read_color_coded(path: Path, options: DepthOptions) -> Depth | HhaImage:
-    """8-bit RGB(A) PNG: 24-bit CARLA depth (`depth_unit` carla) or HHA (`depth_unit` hha).
+    """8-bit RGB(A) PNG: 24-bit CARLA depth (`depth_unit` carla) or HHA (`depth_unit` hha; also JPEG).
 
     Raises:
         FormatError: no unit given and the name does not say HHA, or another unit.
     """
     unit = options.depth_unit
-    if unit is None and "hha" in f"{path.parent.name}/{path.name}".lower():
+    if unit is None and _named_hha(path):
         unit = "hha"
         warnings.warn(
             ArmsegWarning(f"{path}: taken as HHA, by its name (--depth-unit says otherwise)"), stacklevel=2
@@ -254,10 +254,16 @@ def _is_picture(path: Path) -> bool:
     return header.kind in ("png", "tiff") and (header.channels == 1 or header.bits == 16)
 
 
+def _named_hha(path: Path) -> bool:
+    return "hha" in f"{path.absolute().parent.name}/{path.name}".lower()
+
+
 @quiet
 def _is_color_coded(path: Path) -> bool:
     header = image_header(path)
-    return header is not None and header.kind == "png" and header.channels in (3, 4) and header.bits == 8
+    if header is None or header.channels not in (3, 4) or header.bits != 8:
+        return False
+    return header.kind == "png" or (header.kind == "jpeg" and _named_hha(path))  # any photo is a JPEG
 
 
 @quiet
@@ -293,8 +299,8 @@ DEPTH_READERS: tuple[Reader, ...] = (
     Reader(
         "depth-rgb",
         "depth",
-        "CARLA 24-bit depth or HHA PNG",
-        ("*.png",),
+        "CARLA 24-bit depth or HHA picture",
+        ("*.png", "HHA/*.jpg"),
         _is_color_coded,
         read_color_coded,
         notes="--depth-unit carla | hha",

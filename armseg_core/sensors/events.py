@@ -10,6 +10,7 @@ from armseg_core.sensors.events_arrays import ARRAY_READERS
 from armseg_core.sensors.events_hdf5 import HDF5_READERS
 from armseg_core.sensors.events_prophesee import PROPHESEE_READERS
 from armseg_core.sensors.events_ros import ROS_READERS
+from armseg_core.sensors.events_stills import STILL_READERS
 from armseg_core.sensors.events_text import TEXT_READERS
 from armseg_core.sensors.reader import Reader
 
@@ -21,4 +22,5 @@ EVENT_READERS: tuple[Reader, ...] = (
     *ROS_READERS,
     *ARRAY_READERS,
     *TEXT_READERS,
+    *STILL_READERS,
 )

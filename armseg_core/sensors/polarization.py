@@ -129,22 +129,50 @@ def read_stokes(path: Path, options: PolarizationOptions) -> Stokes:
 def read_mcubes(path: Path, options: PolarizationOptions) -> Stokes:
     """MCubeS: polL_aolp_sin, polL_aolp_cos and polL_dolp npy of one name, S0 from polL_color (else 1).
 
-    sin and cos are kept as the data set stores them and take the place of sin 2A and cos 2A; whether it
-    means A or 2A is not stated there.
+    DoLP is cut to [0, 1]. S0 is the ITU-R BT.601 luma of the picture, of full scale 1: degree and angle are
+    one plane for all colours here, so Stokes parameters cannot be averaged over the colours as for mosaics.
+
+    Raises:
+        FormatError: an array is not (H, W) numbers, or sizes differ.
     """
     root, stem = path.parent.parent, path.stem
     sine, cosine, dolp = (_plane(root / folder / f"{stem}.npy") for folder in _MCUBES)
     _same_shape({"polL_aolp_sin": sine, "polL_aolp_cos": cosine, "polL_dolp": dolp}, path)
-    picture = next(
-        (f for s in (".png", ".tif", ".tiff") if (f := root / "polL_color" / f"{stem}{s}").is_file()), None
-    )
+    sine, cosine = _doubled(sine, cosine)
+    pictures = (root / "polL_color" / f"{stem}{suffix}" for suffix in (".png", ".tif", ".tiff"))
+    picture = next((file for file in pictures if file.is_file()), None)
     s0 = np.ones_like(dolp)
     if picture is not None:
-        image = read_image(picture)
-        s0 = (image if image.ndim == 2 else image[..., :3].mean(axis=-1)).astype(np.float32)
-        s0 /= np.float32(full_scale(image.dtype))
+        s0 = _luma(read_image(picture))
         _same_shape({"polL_color": s0, "polL_dolp": dolp}, path)
-    return _stokes_from(s0, dolp, sine, cosine)
+    return _stokes_from(s0, np.clip(dolp, 0, 1), sine, cosine)
+
+
+def _doubled(sine: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(sin 2A, cos 2A), of unit length, from MCubeS's arrays, and a note of what they were taken for.
+
+    They hold sine and cosine of the angle A by the data set's README; some users read them as those of 2A.
+    A in [0, 180) or (-90, 90] degrees leaves sine or cosine without negative values; where both have them in
+    more than 1 % of the pixels (the rest is noise) the arrays are taken as those of 2A. Not verified on real
+    files.
+    """
+    is_single = min((sine < -1e-3).mean(), (cosine < -1e-3).mean()) <= 0.01
+    text = f"polL_aolp_sin and polL_aolp_cos are taken as sine and cosine of {'A' if is_single else '2A'} "
+    why = "hardly ever" if is_single else "often"
+    warnings.warn(ArmsegWarning(f"{text}(A = angle of polarization): both are {why} negative"), stacklevel=3)
+    if is_single:
+        sine, cosine = 2 * sine * cosine, cosine**2 - sine**2
+    length = np.hypot(sine, cosine)
+    safe = np.where(length > 0, length, 1)
+    return sine / safe, cosine / safe
+
+
+def _luma(image: np.ndarray) -> np.ndarray:
+    """(H, W) float32, full scale 1, of a grey picture or the BT.601 luma of an RGB(A) one."""
+    import cv2
+
+    unit = image.astype(np.float32) / np.float32(full_scale(image.dtype))
+    return unit if unit.ndim == 2 else np.asarray(cv2.cvtColor(unit[..., :3], cv2.COLOR_RGB2GRAY))
 
 
 def read_aolp_dolp(path: Path, options: PolarizationOptions) -> Stokes:
@@ -323,7 +351,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         ("polL_dolp/*.npy",),
         _is_mcubes,
         read_mcubes,
-        notes="any file of a sample in polL_dolp, polL_aolp_sin, polL_aolp_cos; kept as they are",
+        notes="any file of a sample in polL_dolp, polL_aolp_sin, polL_aolp_cos, polL_color; --crop-left",
     ),
     Reader(
         "aolp-dolp",
