@@ -103,7 +103,8 @@ class EventPicture:
 
     def __post_init__(self) -> None:
         a = self.polarity
-        _check(a.ndim == 2 and a.dtype == np.float32, f"event picture is {a.dtype} {a.shape}", "float32 (H, W)")
+        _check(a.ndim == 2 and a.dtype == np.float32, f"event picture is {a.dtype} {a.shape}",
+               "float32 (H, W)")
         _check(bool((np.abs(a) <= 1).all()), "event picture: values outside [-1, 1]", "[-1, 1]")
 
 
@@ -111,8 +112,8 @@ class EventPicture:
 class EventMoments:
     """Statistics of the events of each pixel in one window; the events themselves are lost.
 
-    All (2, H, W) float32 and finite, [0] of the positive and [1] of the negative events. count: how many, >= 0.
-    mean, deviation: of their times, where the window lasts from 0 to 1.
+    All (2, H, W) float32 and finite, [0] of the positive and [1] of the negative events. count: how many,
+    at least 0. mean, deviation: of their times, where the window lasts from 0 to 1.
     """
 
     count: np.ndarray
@@ -125,7 +126,7 @@ class EventMoments:
             a = getattr(self, name)
             _check(a.ndim == 3 and a.shape == shape and len(a) == 2 and a.dtype == np.float32,
                    f"event moments: {name} is {a.dtype} {a.shape}", "float32 (2, H, W), all of one size")
-            _check(bool(np.isfinite(a).all()), f"event moments: {name} is not finite everywhere", "finite numbers")
+            _check(bool(np.isfinite(a).all()), f"event moments: {name} is not finite", "finite numbers")
         _check(bool((self.count >= 0).all()), "event moments: a count below 0", "0 or more")
 
 

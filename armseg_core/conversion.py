@@ -89,8 +89,8 @@ def convert_file(
         modality: sensor, when content and name leave it open.
         representation: row of REPRESENTATIONS (default: the sensor's).
         options: fields of the sensor's group in `config/conversion.py`, such as {"window": "50ms"}.
-        dtype: float16, float32, uint8 or uint16 (default: float16 for windows of events; for the others what keeps
-            the precision of the data: float32, or the integer type of stored views).
+        dtype: float16, float32, uint8 or uint16 (default: float16 for windows of events; for the others what
+            keeps the precision of the data: float32, or the integer type of stored views).
         force: False leaves an output alone that is whole and current (same source, settings and version).
         progress: show a bar on stderr when it is a terminal.
 

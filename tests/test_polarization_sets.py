@@ -139,5 +139,5 @@ def test_mcubes_gives_twice_the_angle_whichever_its_arrays_hold(tmp_path, factor
 
 def test_a_crop_that_leaves_nothing_is_refused():
     data = Stokes(np.ones((3, 4, 6), np.float32), np.zeros((4, 6), bool))
-    with pytest.raises(UsageError, match="--crop-left: cuts off 6 columns.*less than the 6"):
+    with pytest.raises(UsageError, match=r"--crop-left: cuts off 6 columns.*less than the 6"):
         rep.stokes(data, PolarizationOptions(crop_left=6))

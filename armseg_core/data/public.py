@@ -305,7 +305,8 @@ class DELIVER(PublicDataSet):
     """DELIVER (Zhang 2023, CARLA). Labels 0 and 255 are ignored, n is class n - 1.
 
     Depth is read from CARLA's 24-bit depth PNG in `depth/`. Events are a rendered 8-bit picture without times
-    (see `sensors/events_stills.py`). The LiDAR pictures are renderings of an undocumented coding: not offered.
+    (see `sensors/events_stills.py`). The LiDAR pictures are renderings of an undocumented coding: not
+    offered.
     """
 
     title, layout = "DELIVER", "{img,semantic,depth,event}/{cloud,...}/{train,val,test}/"

@@ -101,7 +101,7 @@ def _stokes_image(
     Only Stokes parameters are resized: a degree or an angle has no meaningful average.
     """
     s = data.s if isinstance(data, Stokes) else stokes_parameters(_grey(data.intensity), data.angles_deg)
-    s, saturated = (_cropped(planes, options) for planes in (s.astype(np.float32, copy=False), data.saturated))
+    s, saturated = _cropped(s.astype(np.float32, copy=False), options), _cropped(data.saturated, options)
     resized = _resized(s, options.size)
     if resized is s:
         return s, saturated

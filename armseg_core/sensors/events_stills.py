@@ -57,8 +57,8 @@ def read_event_moments(path: Path, options: EventOptions) -> EventMoments:
     if array.ndim == 3 and array.shape[2] != _MOMENTS:
         array = np.moveaxis(array, 0, 2)
     if array.ndim != 3 or array.shape[2] != _MOMENTS or array.dtype.kind not in "fiu":
-        shape = f"{array.dtype} {array.shape}"
-        raise FormatError(f"the event array is {shape}", where=path, expected="numbers (H, W, 6) or (6, H, W)")
+        what = f"the event array is {array.dtype} {array.shape}"
+        raise FormatError(what, where=path, expected="numbers (H, W, 6) or (6, H, W)")
     planes = np.ascontiguousarray(np.moveaxis(array, 2, 0), np.float32)
     if not np.isfinite(planes).all():
         raise FormatError("the event array holds NaN or infinity", where=path, expected="finite numbers")

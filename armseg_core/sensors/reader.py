@@ -18,7 +18,8 @@ class Reader:
     patterns: usual file names or suffixes, for help and the README table.
     matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a little.
     read: (path, options of the modality's group) -> EventSource | EventPicture | EventMoments | LightField |
-        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged data and MissingExtraError without its package.
+        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged data
+        and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     refuse: when set, the format is recognised but not readable, and this text says what to do instead.
     """
