@@ -50,10 +50,8 @@ class Plan:
         files = [path for path in self.reader.files(self.source, self.options)
                  if self.source not in (path, *path.parents) and path not in given.values()]
         names = [path.name for path in (self.source, *files)]
-        return {
-            path.name if names.count(path.name) == 1 else Path(os.path.relpath(path, self.source.parent)).as_posix():
-            path for path in files
-        }
+        longer = {path: Path(os.path.relpath(path, self.source.parent)).as_posix() for path in files}
+        return {path.name if names.count(path.name) == 1 else longer[path]: path for path in files}
 
 
 def plan_conversion(

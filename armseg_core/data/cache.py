@@ -86,7 +86,7 @@ def cache_key(source: Path, parameters: dict[str, Any]) -> str:
 
     Args:
         source: recording or sensor-tensor file.
-        parameters: "modality", "options" (fields of its options group) and whatever else the frame depends on.
+        parameters: "modality", "options" (fields of its group) and whatever else the frame depends on.
 
     Raises:
         UsageError: options that the sensor does not have, or bad values.

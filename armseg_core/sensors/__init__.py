@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from armseg_core.config.base import Options
-from armseg_core.errors import ArmsegError, FormatError
+from armseg_core.errors import FormatError
 from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.sensors.depth import DEPTH_READERS
 from armseg_core.sensors.events import EVENT_READERS
@@ -107,19 +107,16 @@ def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, 
         options: of the modality's group.
 
     Returns:
-        `Reader.files` of its format; the file alone when it is a sensor-tensor file; the files that any format
-        of the sensor would take when it is of no known format.
+        `Reader.files` of its format; the file alone when it is a sensor-tensor file; the files that any
+        format of the sensor would take when it is of no known format.
     """
-    rows = {row.beside: row for row in readers_for(modality)}.values()
-    answers = {row.files(path, options) for row in rows}
-    if answers == {(path,)} or (path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path)):
+    rows = {row.beside: row for row in readers_for(modality)}
+    answers = {beside: row.files(path, options) for beside, row in rows.items()}
+    different = set(answers.values())
+    if different == {(path,)} or (path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path)):
         return (path,)
-    if len(answers) > 1:
-        try:
-            return sniff(path, modality).files(path, options)
-        except ArmsegError:
-            pass  # whoever reads it says so
-    return tuple(sorted({file for answer in answers for file in answer}))
+    found = tuple(matching(path, modality).values()) if len(different) > 1 else ()
+    return answers[found[0].beside] if found else tuple(sorted(set().union(*different)))
 
 
 def fits_pattern(path: Path, modality: str | None = None) -> bool:

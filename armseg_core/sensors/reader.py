@@ -27,8 +27,8 @@ class Reader:
     read: (path, options of the modality's group) -> EventSource | LightField | PolarizedImages | Stokes | Thermal |
         Depth | PointCloud. Raises FormatError for damaged data and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
-    beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the other
-        pictures of a set. Names of files that do not exist may be among them. Cheap: it opens none of them.
+    beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
+        other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
     refuse: when set, the format is recognised but not readable, and this text says what to do instead.
     """
 
@@ -50,8 +50,8 @@ class Reader:
             path: the recording. options: of the modality's group.
 
         Returns:
-            the file itself or every file below the folder, then those `beside` it that exist, then those that
-            options name; none twice.
+            the file itself or every file below the folder, then those `beside` it that exist, then those
+            that options name; none twice.
         """
         beside = (file for file in self.beside(path, options) if file.is_file())
         named = (value for _, value in options if isinstance(value, Path))
