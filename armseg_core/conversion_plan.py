@@ -14,8 +14,6 @@ from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.provenance import source_hash
 from armseg_core.representations import Representation, get_representation
 from armseg_core.sensors import Reader, sniff
-from armseg_core.sensors.angle_sets import find_aolp, find_set
-from armseg_core.sensors.calibration import find_calibration
 from armseg_core.tensorfile import DTYPES, is_tensor_file
 
 
@@ -41,25 +39,19 @@ class Plan:
         values |= self.options.model_dump(mode="json")
         given = {name: value for name, value in self.options if isinstance(value, Path)}
         values |= {name: path.name for name, path in given.items()}
-        beside = {path.name: path for path in companions(self.source, self.modality) if path.is_file()}
-        files = {name: source_hash(path)[0] for name, path in {**beside, **given}.items()}
+        files = {name: source_hash(path)[0] for name, path in {**self._beside(given), **given}.items()}
         return values | ({"files": files} if files else {})
 
+    def _beside(self, given: dict[str, Path]) -> dict[str, Path]:
+        """Files of the recording that neither lie in its own path nor are named by an option.
 
-def companions(source: Path, modality: str) -> tuple[Path, ...]:
-    """Files beside a recording that its reader takes by itself: they decide whether an output is current."""
-    if modality == "event":
-        sets = [start for start in ("events.dat.", "dataset_events_") if source.name.startswith(start)]
-        parts = [path for start in sets for path in sorted(source.parent.glob(f"{start}*"))]
-        return (source.parent / "rectify_map.h5", *parts)
-    if modality == "depth":
-        return (source.parent / "calib.json",)
-    if modality == "lidar":
-        found = find_calibration(source)
-        return () if found is None else (found,)
-    if modality == "polarization" and source.is_file():
-        return (*(find_set(source) or {}).values(), *(find_aolp(source) or {}).values())
-    return ()
+        They go by their names, or by their paths from the source's folder where names are the same.
+        """
+        files = [path for path in self.reader.files(self.source, self.options)
+                 if self.source not in (path, *path.parents) and path not in given.values()]
+        names = [path.name for path in (self.source, *files)]
+        longer = {path: Path(os.path.relpath(path, self.source.parent)).as_posix() for path in files}
+        return {path.name if names.count(path.name) == 1 else longer[path]: path for path in files}
 
 
 def plan_conversion(

@@ -10,7 +10,7 @@ from typing import Any
 
 from armseg_core import __version__
 from armseg_core.errors import ArmsegError, InputError
-from armseg_core.tensorfile import TensorFile, sha256_of
+from armseg_core.tensorfile import TensorFile, files_below, sha256_of
 
 FULL_HASH_BYTES = 1 << 30  # above this, reading everything a second time costs more than it is worth
 _EDGE = 1 << 20
@@ -30,7 +30,7 @@ def source_hash(path: str | os.PathLike[str]) -> tuple[str, str]:
     """
     path = Path(path)
     try:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        files = files_below(path)
         if sum(file.stat().st_size for file in files) <= FULL_HASH_BYTES:
             return sha256_of(path), FULL
         digest = hashlib.sha256()

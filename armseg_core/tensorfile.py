@@ -327,11 +327,17 @@ class TensorFile:
         self.close()
 
 
+def files_below(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or every file below a folder, in name order; [] when there is neither."""
+    root = Path(path)
+    return sorted(p for p in [root, *root.rglob("*")] if p.is_file())
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, or of a folder (names and contents of its files, in name order)."""
     digest = hashlib.sha256()
     root = Path(path)
-    for file in [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file()):
+    for file in files_below(root):
         if root.is_dir():
             digest.update(str(file.relative_to(root)).encode())
         with open(file, "rb") as stream:

@@ -286,7 +286,7 @@ def test_the_memory_level_is_bounded_and_drops_the_least_recently_used(tmp_path:
     converter = FakeConverter()
     cache = TensorCache(memory_mb=2.5 * frame.nbytes / 2**20)  # room for two
     for n in (0, 1, 0, 2, 0, 1):
-        got = cache.get(sources[n], {}, lambda n=n: converter(sources[n]))
+        got = cache.get(sources[n], {"modality": "depth"}, lambda n=n: converter(sources[n]))
         assert (got == n).all()
         assert cache.used <= cache.limit
     assert [call["path"].stem for call in converter.calls] == ["0", "1", "2", "1"]

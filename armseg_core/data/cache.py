@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 import armseg_core
+from armseg_core.config.conversion import OPTIONS
 from armseg_core.errors import ArmsegError
+from armseg_core.sensors import recording_files
 from armseg_core.tensorfile import SensorTensor, TensorFile
-
-# files beside a recording that change what it converts to
-_COMPANIONS = ("calib.json", "calib.txt", "rectify_map.h5", "cam_to_cam.yaml")
 
 
 class TensorCache:
@@ -83,15 +82,24 @@ def _frame(tensor: SensorTensor) -> np.ndarray:
 
 
 def cache_key(source: Path, parameters: dict[str, Any]) -> str:
-    """A name that changes when the source, its companion files, the parameters or armseg change."""
-    named = [value for value in parameters.get("options", {}).values() if isinstance(value, Path)]
-    text = json.dumps([armseg_core.__version__, str(source.resolve()), _stamp(source, named), parameters],
+    """A name that changes when a file the recording consists of, the parameters or armseg change.
+
+    Args:
+        source: recording or sensor-tensor file.
+        parameters: "modality", "options" (fields of its group) and whatever else the frame depends on.
+
+    Raises:
+        UsageError: options that the sensor does not have, or bad values.
+    """
+    modality, given = parameters["modality"], parameters.get("options", {})
+    options = OPTIONS[modality].parse({name: value for name, value in given.items() if value is not None})
+    files = _stamp(recording_files(source, modality, options))
+    text = json.dumps([armseg_core.__version__, str(source.resolve()), files, parameters],
                       sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _stamp(source: Path, named: list[Path]) -> list[tuple[str, int, int]]:
-    """(name, size, modification time) of the source's files, its companions and the files options name."""
-    files = list(source.rglob("*")) if source.is_dir() else [source]
-    files += [source.parent / name for name in _COMPANIONS] + named
-    return sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file())
+def _stamp(files: tuple[Path, ...]) -> list[tuple[str, int, int]]:
+    """(path, size, modification time) of the files that exist."""
+    found = [(file, file.stat()) for file in files if file.is_file()]
+    return sorted((str(file.absolute()), stat.st_size, stat.st_mtime_ns) for file, stat in found)

@@ -10,6 +10,7 @@ import fnmatch
 import os
 from pathlib import Path
 
+from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.modalities import MODALITIES, get_modality
 from armseg_core.sensors.depth import DEPTH_READERS
@@ -18,10 +19,11 @@ from armseg_core.sensors.lidar import LIDAR_READERS
 from armseg_core.sensors.light_field import LIGHT_FIELD_READERS
 from armseg_core.sensors.polarization import POLARIZATION_READERS
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.sniffing import judge_by_name, must_be_readable
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES, judge_by_name, must_be_readable
 from armseg_core.sensors.thermal import THERMAL_READERS
+from armseg_core.tensorfile import is_tensor_file
 
-__all__ = ["READERS", "Reader", "format_table", "readers_for", "sniff"]
+__all__ = ["READERS", "Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
 
 READERS: tuple[Reader, ...] = (
@@ -93,6 +95,28 @@ def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
         if reader.modality not in found and reader.matches(path):
             found[reader.modality] = reader
     return found
+
+
+def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, ...]:
+    """The files a recording or sensor-tensor file consists of, where its reader is not known yet.
+
+    The content is only looked at where the formats of the sensor differ in their answer, so asking is cheap.
+
+    Args:
+        path: file or folder; need not be readable.
+        options: of the modality's group.
+
+    Returns:
+        `Reader.files` of its format; the file alone when it is a sensor-tensor file; the files that any
+        format of the sensor would take when it is of no known format.
+    """
+    rows = {row.beside: row for row in readers_for(modality)}
+    answers = {beside: row.files(path, options) for beside, row in rows.items()}
+    different = set(answers.values())
+    if different == {(path,)} or (path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path)):
+        return (path,)
+    found = tuple(matching(path, modality).values()) if len(different) > 1 else ()
+    return answers[found[0].beside] if found else tuple(sorted(set().union(*different)))
 
 
 def fits_pattern(path: Path, modality: str | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def find_set(path: Path) -> dict[int, Path] | None:
         match = _NUMBERED.fullmatch(path.stem)
         found = None
         if match and int(match["number"]) in _ANGLES:  # only then is the folder worth a look
-            beside = [f for f in path.parent.iterdir() if f.suffix == path.suffix and f.is_file()]
+            names = (name for name in os.listdir(path.parent) if name.startswith(match["prefix"]))
+            beside = [f for f in map(path.parent.joinpath, names) if f.suffix == path.suffix and f.is_file()]
             found = _set_of(_groups(beside).get(match["prefix"], {}))
         folder = _NUMBERED.fullmatch(path.parent.name)
         if found is None and folder and int(folder["number"]) in _ANGLES:

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.arrays import Calibration
+from armseg_core.config.conversion import LidarOptions
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.sensors.images import image_header
+
+_KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt
 
 
 def find_calibration(cloud: Path) -> Path | None:
@@ -28,6 +31,15 @@ def find_calibration(cloud: Path) -> Path | None:
         folder.parent / "calib.txt",
     )
     return next((place for place in places if place.is_file()), None)
+
+
+def calibration_files(cloud: Path, options: LidarOptions) -> tuple[Path, ...]:
+    """The files that say where the camera of a point cloud is; some of a KITTI calibration need not exist."""
+    found = options.calibration or find_calibration(cloud)
+    if found is None or found.suffix.lower() == ".json":
+        return () if found is None else (found,)
+    picture = () if options.image_size else (_kitti_picture(cloud),)
+    return (found, found.parent / _KITTI_RAW_CAMERA, *picture)
 
 
 def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None) -> Calibration:
@@ -56,7 +68,7 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
         intrinsics, extrinsics, size = _from_kitti_raw(table, path)
     else:
         intrinsics, extrinsics = _from_kitti(table, path)
-        size = _kitti_size(cloud)
+        size = image_size or _kitti_size(cloud)
     size = image_size or size
     if size is None:
         raise UsageError(
@@ -135,7 +147,7 @@ def _from_kitti(table: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, n
 
 
 def _from_kitti_raw(table: dict[str, np.ndarray], path: Path):
-    camera_file = path.parent / "calib_cam_to_cam.txt"
+    camera_file = path.parent / _KITTI_RAW_CAMERA
     if not camera_file.is_file():
         raise InputError("KITTI raw keeps the camera in a second file, which is missing", where=camera_file)
     camera = _table(camera_file.read_text())
@@ -148,9 +160,14 @@ def _from_kitti_raw(table: dict[str, np.ndarray], path: Path):
     return k, shift @ rectify @ velodyne, (int(height), int(width))
 
 
+def _kitti_picture(cloud: Path) -> Path:
+    """image_2/NAME.png beside the velodyne folder."""
+    return cloud.parent.parent / "image_2" / f"{cloud.name.split('.')[0]}.png"
+
+
 def _kitti_size(cloud: Path) -> tuple[int, int] | None:
-    """Size of image_2/NAME.png beside the velodyne folder."""
-    picture = cloud.parent.parent / "image_2" / f"{cloud.name.split('.')[0]}.png"
+    """Size of the camera image."""
+    picture = _kitti_picture(cloud)
     header = image_header(picture) if picture.is_file() else None
     return None if header is None else header.size
 

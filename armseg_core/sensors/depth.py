@@ -228,12 +228,17 @@ def _finish(metres: np.ndarray, path: Path, options: DepthOptions, camera: np.nd
     return Depth(metres, valid, camera)
 
 
+def camera_file(path: Path, options: DepthOptions) -> tuple[Path, ...]:
+    """The calib.json beside a picture, where no option gives the camera; it need not exist."""
+    return () if options.camera is not None else (path.parent / "calib.json",)
+
+
 def _intrinsics(path: Path, shape: tuple[int, ...], options: DepthOptions) -> np.ndarray | None:
     """Camera matrix from the option, else from a calib.json beside the file that is of the same size."""
     if options.camera is not None:
         fx, fy, cx, cy = options.camera
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    beside = path.parent / "calib.json"
+    (beside,) = camera_file(path, options)
     try:
         calibration = json.loads(beside.read_text())
         matrix = np.asarray(calibration["intrinsics"], np.float64)
@@ -295,6 +300,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         _is_picture,
         read_picture,
         notes="16-bit or float; --depth-unit (mm when not given, and said)",
+        beside=camera_file,
     ),
     Reader(
         "depth-rgb",
@@ -304,6 +310,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         _is_color_coded,
         read_color_coded,
         notes="--depth-unit carla | hha",
+        beside=camera_file,
     ),
     Reader(
         "pfm",
@@ -313,6 +320,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         _starts(b"Pf", b"PF"),
         read_pfm,
         notes="metres, or --depth-unit disparity",
+        beside=camera_file,
     ),
     Reader(
         "depth-npy",
@@ -322,6 +330,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         _is_array,
         read_array,
         notes="(H, W); float metres, integer mm",
+        beside=camera_file,
     ),
     Reader(
         "depth-mat",
@@ -331,6 +340,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         _is_mat,
         read_mat,
         notes="NYUv2 labeled; --frame N",
+        beside=camera_file,
     ),
     Reader(
         "exr",
@@ -341,5 +351,6 @@ DEPTH_READERS: tuple[Reader, ...] = (
         read_exr,
         extra="exr",
         notes="channel Z",
+        beside=camera_file,
     ),
 )

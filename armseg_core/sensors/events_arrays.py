@@ -208,6 +208,10 @@ def _ddd17_files(path: Path) -> tuple[Path, Path] | None:
     return next((pair for pair in pairs if path in pair), None)
 
 
+def _ddd17_beside(path: Path, options: EventOptions) -> tuple[Path, ...]:
+    return _ddd17_files(path) or ()
+
+
 def read_ddd17(path: Path, options: EventOptions) -> ArrayStream:
     """DDD17 as exported by ESS: events.dat.t (int64 nanoseconds) beside events.dat.xyp (int16 x 3).
 
@@ -380,6 +384,7 @@ ARRAY_READERS: tuple[Reader, ...] = (
         lambda path: _ddd17_files(path) is not None,
         read_ddd17,
         notes="the folder or one of its two files",
+        beside=_ddd17_beside,
     ),
     Reader(
         "evimo2",

@@ -23,6 +23,12 @@ class Geometry:
     notes: dict[str, str] = field(default_factory=dict)
 
 
+def rectify_map_beside(path: Path, options: EventOptions) -> tuple[Path, ...]:
+    """The map beside a DSEC recording, where coordinates are undistorted and no option names another; it need
+    not exist."""
+    return (path.parent / "rectify_map.h5",) if options.rectify and options.rectify_map is None else ()
+
+
 def find_geometry(
     path: Path,
     options: EventOptions,
@@ -43,8 +49,8 @@ def find_geometry(
     """
     notes: dict[str, str] = {}
     place = options.rectify_map if options.rectify else None
-    if options.rectify and place is None and sibling and (path.parent / "rectify_map.h5").is_file():
-        place = path.parent / "rectify_map.h5"
+    if sibling:
+        place = next((file for file in rectify_map_beside(path, options) if file.is_file()), place)
     table = None if place is None else read_rectify_map(place)
     size = options.sensor_size or stored or (None if table is None else (table.shape[0], table.shape[1]))
     if size is None and usual is not None:

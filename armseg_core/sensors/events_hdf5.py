@@ -17,7 +17,7 @@ import numpy as np
 from armseg_core.config.conversion import EventOptions
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.sensors.events_columns import Columns, guess_columns, guess_unit, match_names, to_us
-from armseg_core.sensors.events_geometry import find_geometry, needs_polarity
+from armseg_core.sensors.events_geometry import find_geometry, needs_polarity, rectify_map_beside
 from armseg_core.sensors.events_source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
 from armseg_core.sensors.reader import Reader
 
@@ -368,8 +368,8 @@ def _is_raw_ddd17(path: Path) -> bool:
     return False
 
 
-def _row(name: str, title: str, patterns: tuple[str, ...], notes: str = "") -> Reader:
-    return Reader(name, "event", title, patterns, _holds(name), read_hdf5, notes=notes)
+def _row(name: str, title: str, patterns: tuple[str, ...], notes: str = "", **more: Any) -> Reader:
+    return Reader(name, "event", title, patterns, _holds(name), read_hdf5, notes=notes, **more)
 
 
 HDF5_READERS: tuple[Reader, ...] = (
@@ -378,6 +378,7 @@ HDF5_READERS: tuple[Reader, ...] = (
         "DSEC events.h5",
         ("events.h5",),
         "t_offset added, ms_to_idx used, rectify_map.h5 beside the file applied; also VECtor, TUM-VIE",
+        beside=rectify_map_beside,
     ),
     _row("m3ed", "M3ED HDF5", ("*_data.h5",), "also EvTTC; the left camera unless --stream says otherwise"),
     _row("mvsec", "MVSEC HDF5", ("*_data.hdf5",), "the left camera unless --stream says otherwise"),

@@ -35,6 +35,7 @@ CDR_EVENT = np.dtype(
         "itemsize": 16,
     }
 )
+_ROS2_PARTS = (".mcap", ".db3")
 CDR_FIRST_EVENT = 14  # offset of the second event from the first
 
 
@@ -242,6 +243,13 @@ def _packet_events(
     return columns, state
 
 
+def _bag_files(path: Path, options: EventOptions) -> Iterator[Path]:
+    """The list of the parts of a ROS 2 bag one of whose parts is given, and its parts."""
+    if not path.is_dir() and _is_ros2(path):
+        yield path.parent / "metadata.yaml"
+        yield from sorted(file for end in _ROS2_PARTS for file in path.parent.glob(f"*{end}"))
+
+
 def _is_ros1(path: Path) -> bool:
     with contextlib.suppress(OSError):
         if path.is_file():
@@ -253,7 +261,7 @@ def _is_ros1(path: Path) -> bool:
 def _is_ros2(path: Path) -> bool:
     with contextlib.suppress(OSError):
         folder = path if path.is_dir() else path.parent
-        named = path.is_dir() or path.suffix.lower() in (".mcap", ".db3")
+        named = path.is_dir() or path.suffix.lower() in _ROS2_PARTS
         return (
             named
             and (folder / "metadata.yaml").is_file()
@@ -285,5 +293,6 @@ ROS_READERS: tuple[Reader, ...] = (
         read_bag,
         extra="ros",
         notes="the folder or its one file; messages as in a ROS 1 bag",
+        beside=_bag_files,
     ),
 )

@@ -15,7 +15,7 @@ import numpy as np
 from armseg_core.arrays import PointCloud
 from armseg_core.config.conversion import LidarOptions
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, require_extra
-from armseg_core.sensors.calibration import find_calibration, read_calibration
+from armseg_core.sensors.calibration import calibration_files, find_calibration, read_calibration
 from armseg_core.sensors.images import head_of, quiet
 from armseg_core.sensors.reader import Reader
 
@@ -363,6 +363,7 @@ LIDAR_READERS: tuple[Reader, ...] = (
         _is_kitti,
         read_kitti_bin,
         notes="float32 N x 4; calib.json or KITTI calib beside it",
+        beside=calibration_files,
     ),
     Reader(
         "nuscenes-bin",
@@ -372,6 +373,7 @@ LIDAR_READERS: tuple[Reader, ...] = (
         _is_nuscenes,
         read_nuscenes_bin,
         notes="float32 N x 5; needs a calib.json",
+        beside=calibration_files,
     ),
     Reader(
         "pcd",
@@ -381,8 +383,18 @@ LIDAR_READERS: tuple[Reader, ...] = (
         _is_pcd,
         read_pcd,
         notes="ascii and binary; binary_compressed with the extra `lidar`",
+        beside=calibration_files,
     ),
-    Reader("ply", "lidar", "PLY point cloud", ("*.ply",), _is_ply, read_ply, notes="ascii and binary"),
+    Reader(
+        "ply",
+        "lidar",
+        "PLY point cloud",
+        ("*.ply",),
+        _is_ply,
+        read_ply,
+        notes="ascii and binary",
+        beside=calibration_files,
+    ),
     Reader(
         "las",
         "lidar",
@@ -392,5 +404,6 @@ LIDAR_READERS: tuple[Reader, ...] = (
         read_las,
         extra="lidar",
         notes="map coordinates are moved to the middle of the cloud",
+        beside=calibration_files,
     ),
 )

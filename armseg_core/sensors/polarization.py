@@ -126,6 +126,14 @@ def read_stokes(path: Path, options: PolarizationOptions) -> Stokes:
     return Stokes(s, np.zeros(s.shape[1:], bool))
 
 
+def _mcubes_files(path: Path) -> tuple[Path, ...]:
+    """The arrays of `_MCUBES` of a sample, then its picture in polL_color, which need not exist."""
+    root, stem = path.parent.parent, path.stem
+    pictures = [root / "polL_color" / f"{stem}{suffix}" for suffix in (".png", ".tif", ".tiff")]
+    planes = (root / folder / f"{stem}.npy" for folder in _MCUBES)
+    return (*planes, next((file for file in pictures if file.is_file()), pictures[0]))
+
+
 def read_mcubes(path: Path, options: PolarizationOptions) -> Stokes:
     """MCubeS: polL_aolp_sin, polL_aolp_cos and polL_dolp npy of one name, S0 from polL_color (else 1).
 
@@ -135,15 +143,13 @@ def read_mcubes(path: Path, options: PolarizationOptions) -> Stokes:
     Raises:
         FormatError: an array is not (H, W) numbers, or sizes differ.
     """
-    root, stem = path.parent.parent, path.stem
-    sine, cosine, dolp = (_plane(root / folder / f"{stem}.npy") for folder in _MCUBES)
+    *planes, color = _mcubes_files(path)
+    sine, cosine, dolp = (_plane(file) for file in planes)
     _same_shape({"polL_aolp_sin": sine, "polL_aolp_cos": cosine, "polL_dolp": dolp}, path)
     sine, cosine = _doubled(sine, cosine)
-    pictures = (root / "polL_color" / f"{stem}{suffix}" for suffix in (".png", ".tif", ".tiff"))
-    picture = next((file for file in pictures if file.is_file()), None)
     s0 = np.ones_like(dolp)
-    if picture is not None:
-        s0 = _luma(read_image(picture))
+    if color.is_file():
+        s0 = _luma(read_image(color))
         _same_shape({"polL_color": s0, "polL_dolp": dolp}, path)
     return _stokes_from(s0, np.clip(dolp, 0, 1), sine, cosine)
 
@@ -332,10 +338,8 @@ def _is_stokes(path: Path) -> bool:
 
 @quiet
 def _is_mcubes(path: Path) -> bool:
-    root = path.parent.parent
-    return path.parent.name in (*_MCUBES, "polL_color") and all(
-        (root / folder / f"{path.stem}.npy").is_file() for folder in _MCUBES
-    )
+    *planes, _ = _mcubes_files(path)
+    return path.parent.name in (*_MCUBES, "polL_color") and all(file.is_file() for file in planes)
 
 
 @quiet
@@ -352,6 +356,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         _is_mcubes,
         read_mcubes,
         notes="any file of a sample in polL_dolp, polL_aolp_sin, polL_aolp_cos, polL_color; --crop-left",
+        beside=lambda path, options: _mcubes_files(path) if _is_mcubes(path) else (),
     ),
     Reader(
         "aolp-dolp",
@@ -361,6 +366,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         _is_aolp_dolp,
         read_aolp_dolp,
         notes="folder or one of the files; --aolp-unit rad | deg; S0 from s0.npy",
+        beside=lambda path, options: (find_aolp(path) or {}).values(),
     ),
     Reader(
         "angles",
@@ -370,6 +376,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         _is_set,
         read_angle_set,
         notes="folder or one of the pictures; also folders 0, 45, 90, 135; linear pictures",
+        beside=lambda path, options: (find_set(path) or {}).values(),
     ),
     Reader(
         "stokes",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from armseg_core.tensorfile import files_below
+
+
+def nothing_beside(path: Path, options: Any) -> Iterable[Path]:
+    """The answer of a format that keeps everything in the file or folder it is given."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,8 @@ class Reader:
         PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged data
         and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
+    beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
+        other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
     refuse: when set, the format is recognised but not readable, and this text says what to do instead.
     """
 
@@ -33,3 +42,18 @@ class Reader:
     extra: str = ""
     notes: str = ""
     refuse: str = ""
+    beside: Callable[[Path, Any], Iterable[Path]] = nothing_beside
+
+    def files(self, path: Path, options: Any) -> tuple[Path, ...]:
+        """The files a recording consists of: a change of any of them may change what is read.
+
+        Args:
+            path: the recording. options: of the modality's group.
+
+        Returns:
+            the file itself or every file below the folder, then those `beside` it that exist, then those
+            that options name; none twice.
+        """
+        beside = (file for file in self.beside(path, options) if file.is_file())
+        named = (value for _, value in options if isinstance(value, Path))
+        return tuple(dict.fromkeys((*files_below(path), *beside, *named)))
