@@ -20,7 +20,6 @@ class Representation:
     title: human name. source: paper or definition it follows.
     make: for events (events, options, t0_us, t1_us) -> Made, per window; for the others (array, options) -> Made.
         Pure: inputs are never written to.
-    is_model_input: the frame is the model tensor of `modalities.py`, or the module's `model_tensor` makes it one.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Representation:
     title: str
     source: str
     make: Callable[..., Made]
-    is_model_input: bool = False
 
     def __call__(self, *arguments: Any) -> Made:
         return self.make(*arguments)
