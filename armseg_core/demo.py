@@ -32,7 +32,7 @@ from armseg_core.visualization import (
     save_png,
 )
 
-STEPS = 300  # of training: about two minutes on two CPU cores
+STEPS = 300  # of training: the whole demo takes two to four minutes on 2 CPU cores
 
 
 @dataclass
