@@ -21,7 +21,7 @@ def command(
     ] = Path("demo_out"),
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Training steps (default: two minutes on two cores)."),
+        typer.Option("--steps", min=1, help="Training steps (default: two to four minutes in all on 2 CPU cores)."),
     ] = None,
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Run the whole way on the sample data: convert, train, eval, predict, visualize.
 
-    Takes about two minutes on two CPU cores. The model is small and trained briefly, with the bundled
+    Takes two to four minutes on 2 CPU cores. The model is small and trained briefly, with the bundled
     demonstration CLIP: the numbers show that the parts work, not how good armseg gets.
 
     Example:

@@ -55,8 +55,8 @@ def command(
     if as_json:
         typer.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
     elif len(reports) == 1 and reports[0]["kind"] != "refused":
-        verb = "visualize" if reports[0]["kind"] == "converted" else "convert"
-        print_next(f"armseg {verb} {paths[0]}")
+        converted = reports[0]["kind"] == "converted"
+        print_next(f"armseg visualize {paths[0]}" if converted else f"armseg convert {paths[0]}")
 
 
 def show(report: dict[str, Any]) -> None:

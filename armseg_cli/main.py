@@ -12,7 +12,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("convert", "armseg_cli.convert", "Turn raw recordings into sensor-tensor files.",
         "finished outputs are kept; run the same command again to do the rest"),
     Row("train", "armseg_cli.train", "Train a model on one or several data sets.",
-        "the run folder keeps the last checkpoint; continue with: armseg train --resume"),
+        "the run folder keeps the last checkpoint; continue with: armseg train --resume latest"),
     Row("eval", "armseg_cli.evaluate", "Measure a model: IoU per class, RGB only beside RGB+X.",
         "nothing was written"),
     Row("predict", "armseg_cli.predict", "Segment an image with its sensor recording.",

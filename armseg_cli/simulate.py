@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from armseg_cli.console import print_next
+
 
 def command(
     out: Annotated[Path, typer.Argument(help="Folder to write the data set to.", metavar="OUT")],
@@ -49,4 +51,4 @@ def command(
     seconds = time.perf_counter() - start
     noun = "scene" if scenes == 1 else "scenes"
     typer.echo(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
-    typer.echo(f"Next: armseg check {out}")
+    print_next(f"armseg check {out}")

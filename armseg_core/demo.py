@@ -32,7 +32,7 @@ from armseg_core.visualization import (
     save_png,
 )
 
-STEPS = 300  # of training: about two minutes on two CPU cores
+STEPS = 300  # of training: the whole demo takes two to four minutes on 2 CPU cores
 
 
 @dataclass
@@ -42,7 +42,6 @@ class DemoResult:
     data: Path
     run: Path
     report: Report
-    conversions: list[ConversionSummary]
     pictures: list[Path] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # by step, in order
 
@@ -99,7 +98,7 @@ def run_demo(
         pictures = predict_one_scene(Predictor.load(run, device), scenes, output)
     with stage("visualize", "each converted file as a picture"):
         pictures += render_conversions(conversions, output / "sensors")
-    return DemoResult(data, run, report, conversions, pictures, seconds)
+    return DemoResult(data, run, report, pictures, seconds)
 
 
 def convert_one_of_each(scenes: DataSet, folder: Path) -> list[ConversionSummary]:

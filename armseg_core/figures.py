@@ -322,7 +322,7 @@ def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
     picture = vis.sample_figure(loaded, names, palette, alpha=alpha, note=note)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{dataset.name}_{loaded.id}")
     return Figure(picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view",
-                  f"armseg train --data {path}")
+                  f"armseg train {path}")
 
 
 def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:

@@ -147,7 +147,7 @@ class Predictor:
             )
         if not path.exists():
             raise InputError(
-                "no such file", where=path, expected="a sensor recording or a file made by armseg convert"
+                "no such file", where=path, expected="a sensor recording or a file made by `armseg convert`"
             )
         if modality is not None:
             name, how = get_modality(modality).name, "option"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -416,6 +417,30 @@ def test_ctrl_c_stops_workers_and_leaves_nothing_unfinished(tmp_path: Path) -> N
     assert 0 < len(outputs(out)) < 300
     assert not [name for name in names(out) if name.endswith((".tmp", ".lock"))]
     wait_until_gone(process.pid)
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without locks"])
+def test_unfinished_files_are_removed_only_where_a_lock_says_that_nobody_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """On a file system without locks the unfinished file may be that of a conversion at work."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    out = tmp_path / "out"
+    out.mkdir()
+    unfinished, foreign = out / ".depth.metric.h5.abc123.tmp", out / ".other.h5.abc123.tmp"
+    unfinished.write_bytes(b"half a file")
+    foreign.write_bytes(b"of another program")
+    made = convert_folder([raw_files.depth(tmp_path / "in" / "depth.png").parent], out, workers=1)
+    assert (made.converted, made.failed) == (1, 0)
+    assert (out / unfinished.name[1:].removesuffix(".abc123.tmp")).is_file()
+    assert unfinished.exists() is not locks
+    assert foreign.exists()
 
 
 @pytest.mark.slow

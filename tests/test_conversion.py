@@ -496,7 +496,7 @@ def test_every_sensor_has_options_and_a_default_representation() -> None:
     assert set(OPTIONS) == set(SENSORS)
     for sensor in SENSORS:
         assert readers_for(sensor)
-        assert get_representation(sensor).is_model_input
+        assert get_representation(sensor).modality == sensor
 
 
 def test_conversion_errors_are_one_line(scene, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_disk_cache_changes_nothing(simulated: Path, tmp_path: Path) -> None
 
 def test_simulated_scenes_can_be_augmented(simulated: Path) -> None:
     sample = open_dataset(simulated, first_split(simulated)).load(0)
-    out = Augment((40, 72), (0.5, 2.0), sensor_noise=0.05, sensor_holes=0.5)(sample, np.random.default_rng(0))
+    out = Augment((40, 72), (0.5, 2.0))(sample, np.random.default_rng(0))
     assert out.size == (40, 72)
     assert set(out.sensors) == set(SENSORS)
 

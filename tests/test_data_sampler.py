@@ -1,15 +1,14 @@
-"""The joint sampler: homogeneous batches, fair shares, epochs without replacement, exact resume."""
+"""The joint sampler: homogeneous batches, fair shares, epochs without replacement, the same for a seed."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 
 import pytest
 
 from armseg_core.data.sampler import Draw, JointSampler
-from armseg_core.errors import CheckpointError, UsageError
+from armseg_core.errors import UsageError
 
 POOLS = [{"event": list(range(100)), "depth": list(range(50, 100))}, {"thermal": [3, 5, 8, 13]},
          {None: [0, 1, 2]}]
@@ -56,26 +55,6 @@ def test_sensors_of_a_data_set_are_drawn_alike_whatever_their_number_of_samples(
 def test_seed_decides() -> None:
     assert take(JointSampler(POOLS, 4, seed=7), 50) == take(JointSampler(POOLS, 4, seed=7), 50)
     assert take(JointSampler(POOLS, 4, seed=7), 50) != take(JointSampler(POOLS, 4, seed=8), 50)
-
-
-@pytest.mark.parametrize("stop", [0, 1, 17, 60])
-def test_interrupted_equals_uninterrupted(stop: int) -> None:
-    whole = take(JointSampler(POOLS, 3, seed=2), 100)
-    first = JointSampler(POOLS, 3, seed=2)
-    begun = take(first, stop)
-    state = json.loads(json.dumps(first.state_dict()))  # it survives a JSON file
-    second = JointSampler(POOLS, 3, seed=2)
-    take(second, 5)  # whatever it did before
-    second.load_state_dict(state)
-    assert begun + take(second, 100 - stop) == whole
-
-
-@pytest.mark.parametrize("other", [
-    JointSampler(POOLS, 3, seed=9), JointSampler(POOLS, 4, seed=2), JointSampler(POOLS[:2], 3, seed=2),
-    JointSampler([{"event": [1]}], 3, seed=2)])
-def test_a_state_of_other_data_or_options_is_refused(other: JointSampler) -> None:
-    with pytest.raises(CheckpointError):
-        other.load_state_dict(JointSampler(POOLS, 3, seed=2).state_dict())
 
 
 @pytest.mark.parametrize(("pools", "batch_size", "temperature"), [

@@ -151,7 +151,7 @@ def test_scale_one_and_full_size_is_the_sample_itself() -> None:
 
 def test_the_same_generator_state_gives_the_same_sample_and_the_input_is_never_written() -> None:
     sample, before = noise_sample(), noise_sample()
-    augment = Augment((32, 32), sensor_noise=0.1, sensor_holes=0.5)
+    augment = Augment((32, 32))
     first = augment(sample, np.random.default_rng(5))
     assert same(first, augment(sample, np.random.default_rng(5)))
     assert not same(first, augment(sample, np.random.default_rng(6)))
@@ -172,24 +172,6 @@ def test_jitter_moves_brightness_both_ways() -> None:
     image = np.full((3, 16, 16), 0.5, np.float32)
     means = [jitter(image, np.random.default_rng(seed)).mean() for seed in range(40)]
     assert min(means) < 0.45 < 0.55 < max(means)
-
-
-def test_sensor_holes_blank_a_rectangle_of_all_channels() -> None:
-    sample = Sample("s", np.ones((3, H, W), np.float32), None, {"depth": np.ones((3, H, W), np.float32)})
-    augment = Augment((H, W), (1, 1), hflip=False, sensor_holes=1.0)
-    out = augment(sample, np.random.default_rng(0)).sensors["depth"]
-    hole = out[0] == 0
-    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    assert 0 < hole.sum() == len(rows) * len(columns) <= H * W / 4
-    assert (out == out[0]).all()
-
-
-def test_sensor_noise_spares_metres_and_validity() -> None:
-    sample = noise_sample()
-    out = Augment((H, W), (1, 1), hflip=False, sensor_noise=0.1)(sample, np.random.default_rng(0))
-    np.testing.assert_array_equal(out.sensors["depth"], sample.sensors["depth"])
-    difference = out.sensors["event"] - sample.sensors["event"]
-    assert 0.08 < difference.std() < 0.12
 
 
 def test_a_sample_without_label_or_sensors_is_fine() -> None:

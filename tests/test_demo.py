@@ -59,7 +59,7 @@ def test_the_table_is_printed(made, capsys: pytest.CaptureFixture[str]) -> None:
         return Row("x", inputs, 3, matrix)
 
     report = Report([row("rgb", 1, 3), row("rgb+depth", 3, 1)], {"x": ("a", "b")}, "test")
-    show(DemoResult(Path("d"), Path("r"), report, [], [Path("o/overview.png")], {"train": 2.0}), Path("o"))
+    show(DemoResult(Path("d"), Path("r"), report, [Path("o/overview.png")], {"train": 2.0}), Path("o"))
     said = capsys.readouterr().out
     gain = 100 * (report.rows[1].matrix.miou - report.rows[0].matrix.miou)
     assert f"{gain:+.1f}" in said

@@ -238,6 +238,20 @@ def test_devices(monkeypatch) -> None:
     refuse(UsageError, "no CUDA device 2", lambda: pick_device("cuda:2"))
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_of_an_evaluation_is_that_of_its_activations(
+    model: Model, data: Path, precision: str, expected: torch.dtype
+) -> None:
+    seen: set[torch.dtype] = set()
+    layer = model.segmenter.lateral_sensor[0][1]
+    handle = layer.register_forward_hook(lambda *given: seen.add(given[2].dtype))
+    try:
+        evaluate(model, [data], "test", precision=precision, progress=False)
+    finally:
+        handle.remove()
+    assert seen == {expected}
+
+
 def test_precisions() -> None:
     cpu = torch.device("cpu")
     refuse(UsageError, "unknown precision 'fp16'.*auto, fp32, bf16", lambda: autocast(cpu, "fp16"))

@@ -158,7 +158,7 @@ def test_every_row_keeps_the_contract(row):
 def test_the_default_row_is_the_model_tensor():
     sensor = get_modality("event")
     row = get_representation("event")
-    assert (row.name, row.is_model_input) == (sensor.representation, True)
+    assert row.name == sensor.representation
     assert row.make(make_events(INPUTS["random"]), EventOptions(), 0, 1)[1] == sensor.channels
 
 

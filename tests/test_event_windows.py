@@ -21,7 +21,7 @@ from armseg_core.representations.event_windows import (
     read_end_times,
     window_ending_at,
 )
-from armseg_core.representations.events import EVENT_REPRESENTATIONS, event_frames
+from armseg_core.representations.events import EVENT_REPRESENTATIONS
 from armseg_core.sensors import events_hdf5, events_source
 from armseg_core.sensors.events_hdf5 import read_hdf5
 
@@ -46,6 +46,13 @@ def cut(source, **options):
     return [(as_list(w.load()), t0, t1) for w, t0, t1 in iterate_windows(source, EventOptions(**options))]
 
 
+def voxel_grids(source, options):
+    """The voxel grid of every window in order, with the end of the window in microseconds."""
+    make = get_representation("event").make
+    for window, t0_us, t1_us in iterate_windows(source, options):
+        yield make(window, options, t0_us, t1_us)[0], t1_us
+
+
 def test_windows_of_a_fixed_time_hold_every_event_once(tmp_path):
     events = absolute(random_events(2000))
     with recording(tmp_path, random_events(2000)) as source:
@@ -63,7 +70,7 @@ def test_a_window_longer_than_the_recording_and_windows_without_events(tmp_path)
     with recording(tmp_path, events) as source:
         assert cut(source, window="1s") == [(absolute(events), OFFSET, OFFSET + 10**6)]
         assert [len(window) for window, _, _ in cut(source, window="10ms")] == [2, 0, 0, 0, 0, 1]
-        frames = [f for f, _ in event_frames(source, EVENT_REPRESENTATIONS[0], EventOptions(window=10_000))]
+        frames = [frame for frame, _ in voxel_grids(source, EventOptions(window=10_000))]
         assert [bool(frame.any()) for frame in frames] == [
             True,
             False,
@@ -181,7 +188,7 @@ def test_frames_of_an_unsorted_recording(tmp_path, monkeypatch, limit):
     path = write_dsec(tmp_path / "events.h5", events, index=False)
     options = EventOptions(norm="none", window=20_000)
     with read_hdf5(path, options) as source, pytest.warns(ArmsegWarning, match="not in time order"):
-        frames = list(event_frames(source, get_representation("event"), options))
+        frames = list(voxel_grids(source, options))
     start = min(e[2] for e in events)
     for frame, t1 in frames:
         window = sorted((e for e in events if t1 - 20_000 <= e[2] < t1), key=lambda e: e[2])
@@ -236,7 +243,7 @@ def test_events_dropped_at_the_ends_of_a_window_do_not_stretch_its_time(tmp_path
     path = write_dsec(tmp_path / "events.h5", events)
     options = EventOptions(norm="none", window=10**6)
     with read_hdf5(path, options) as source, pytest.warns(ArmsegWarning, match="outside"):
-        frame = next(event_frames(source, get_representation("event"), options))[0]
+        frame = next(voxel_grids(source, options))[0]
     np.testing.assert_allclose(frame, voxel_loop(events[:-1], 5, (48, 64)), atol=1e-5)
 
 
@@ -263,7 +270,7 @@ def test_a_window_of_many_events_is_never_in_memory_as_a_whole():
     source = Endless()
     options = EventOptions(norm="none", window="60s")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    frames = [frame for frame, _ in event_frames(source, get_representation("event"), options)]
+    frames = [frame for frame, _ in voxel_grids(source, options)]
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert len(frames) == 1
     assert abs(frames[0].sum()) < 1  # as many positive as negative events

@@ -168,6 +168,21 @@ def test_other_towers_segment_at_odd_sizes(tower, size) -> None:
     assert model.stride % 4 == 0  # the stem's stride
 
 
+def test_the_stem_sees_the_sensor_with_the_statistics_of_the_training_data(small_clip) -> None:
+    model = small_model(small_clip, ("depth",))
+    rgb, depth = inputs("depth")
+    seen: list[Tensor] = []
+    model.segmenter.stem_sensor["depth"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    before = logits(model, rgb, depth, "depth")
+    model.segmenter.standardize["depth"].set(torch.tensor([0.5, 0.2, 0.9]), torch.tensor([0.25, 0.5, 0.01]))
+    after = logits(model, rgb, depth, "depth")
+    assert torch.equal(seen[0], depth)
+    assert torch.allclose(seen[1][:, 0], (depth[:, 0] - 0.5) * 4, atol=1e-6)
+    assert torch.allclose(seen[1][:, 1], (depth[:, 1] - 0.2) * 2, atol=1e-6)
+    assert torch.allclose(seen[1][:, 2], ((depth[:, 2] - 0.9) * 100).clamp(-5, 5), atol=1e-4)
+    assert not torch.equal(before, after)
+
+
 def test_half_precision_autocast_stays_close(small_clip) -> None:
     model = small_model(small_clip)
     rgb, depth = inputs("depth")

@@ -87,6 +87,20 @@ def test_a_sensor_alone(predictor, scene: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")  # the assumed unit of depth
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_of_a_prediction_is_that_of_its_activations(
+    model: Model, scene: Path, tmp_path: Path, precision: str, expected: torch.dtype
+) -> None:
+    save(model, tmp_path / "model")
+    predictor = Predictor.load(tmp_path / "model", "cpu", precision=precision)
+    seen: set[torch.dtype] = set()
+    layer = predictor.model.segmenter.lateral_sensor[0][1]
+    layer.register_forward_hook(lambda *given: seen.add(given[2].dtype))
+    predictor.predict(scene / "rgb.png", scene / "depth.png", "depth")
+    assert seen == {expected}
+
+
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")  # the assumed unit of depth
 def test_raw_and_converted_files_give_the_same_mask(predictor, scene: Path, tmp_path: Path) -> None:
     raw = predictor.predict(scene / "rgb.png", scene / "depth.png")
     made = convert_file(scene / "depth.png", tmp_path / "converted.h5", progress=False)

@@ -228,6 +228,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return names
 
 
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")  # MCubeS: what the angles were taken for
 @each_case
 def test_a_reader_opens_nothing_it_does_not_name(
     tmp_path: Path, opened: set[str], write: Callable[[Path], Case]

@@ -26,6 +26,7 @@ from armseg_core.evaluation import evaluate
 from armseg_core.modalities import SENSORS, get_modality
 from armseg_core.model import losses
 from armseg_core.model.checkpoint import Model, load
+from armseg_core.model.fusion import GatedFusion
 from armseg_core.model.ma_clip import modality_prompt, scene_prompt
 from armseg_core.runs import Run
 from armseg_core.training import dry_run, inputs_of_step, make_optimizer, rate_factor, train, training_step
@@ -499,6 +500,24 @@ def test_rgb_only_and_several_data_sets(config, scenes: Path, tmp_path: Path) ->
     assert model.modalities == ("depth", "thermal")
     plain = train(config(modalities=(), steps=2), progress=False)
     assert rows_of(plain)[-1]["val"]["scenes"].keys() == {"rgb"}
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_precision_of_a_run_is_that_of_its_steps_and_validations(
+    config, precision: str, expected: torch.dtype
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    def note(module: torch.nn.Module, _: object, out: torch.Tensor) -> None:
+        if isinstance(module, GatedFusion):
+            seen.add((module.training, out.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        train(config(steps=2, sensor_dropout=0.0, precision=precision), progress=False)
+    finally:
+        handle.remove()
+    assert seen == {(True, expected), (False, expected)}
 
 
 def test_half_precision_trains_on_the_cpu_too(config) -> None:

@@ -68,5 +68,5 @@ def sonar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(modalities.MODALITIES, "sonar", SENSOR)
     monkeypatch.setitem(groups.OPTIONS, "sonar", SonarOptions)
     monkeypatch.setattr(sensors, "READERS", (*sensors.READERS, READER))
-    row = Representation("echo", "sonar", "echo", "this test", echo, is_model_input=True)
+    row = Representation("echo", "sonar", "echo", "this test", echo)
     monkeypatch.setattr(representations, "REPRESENTATIONS", (*representations.REPRESENTATIONS, row))

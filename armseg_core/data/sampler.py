@@ -5,11 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from armseg_core.errors import CheckpointError, UsageError
+from armseg_core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class JointSampler(Iterator[Draw]):
     samples come in random order without replacement, epoch after epoch; a batch may reach from one
     epoch into the next.
 
-    Step n depends on the seed and on how much of each pool is used, so `state_dict` is small and a resumed
-    sampler continues exactly as an undisturbed one.
+    The draws depend on the arguments alone: a training that goes on at step n makes the sampler again, skips n
+    draws and sees what an undisturbed one would have seen.
 
     Args:
         pools: for each data set, sensor (or None) -> numbers of the samples that have it.
@@ -83,24 +82,3 @@ class JointSampler(Iterator[Draw]):
             order = np.random.default_rng([self.seed, number, name, epoch]).permutation(len(self._pools[key]))
             kept = self._orders[key] = (epoch, order)
         return kept[1]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position in the stream, as plain JSON values."""
-        return {"seed": self.seed, "step": self._step, "batch_size": self.batch_size,
-                "used": [[number, modality, len(self._pools[number, modality]), used]
-                         for (number, modality), used in self._used.items()]}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where the sampler that gave `state` was.
-
-        Raises:
-            CheckpointError: it belongs to other data sets, another seed or batch size.
-        """
-        mine = self.state_dict()
-        pools = [row[:3] for row in mine["used"]]
-        if [list(row)[:3] for row in state["used"]] != pools or any(
-                state[name] != mine[name] for name in ("seed", "batch_size")):
-            raise CheckpointError("the sampler's saved position belongs to other data, seed or batch size",
-                                  expected="the data sets and options of the interrupted run")
-        self._step = int(state["step"])
-        self._used = {(number, modality): int(used) for number, modality, _, used in state["used"]}

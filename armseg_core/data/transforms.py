@@ -39,9 +39,6 @@ class Augment:
         smaller than the crop it is padded: label with ignore_index, image and sensors with 0.
     hflip: mirror every second sample, by chance.
     photometric: change brightness, contrast, saturation, gamma and noise of the RGB image.
-    sensor_noise: standard deviation of noise added to the sensors, as a share of each channel's own
-        deviation; channels of nearest-neighbour kind (metres, validity) are left alone.
-    sensor_holes: chance that a random rectangle of a sensor is set to 0, as if it had not been measured.
     ignore_index: label of padded pixels.
     """
 
@@ -49,8 +46,6 @@ class Augment:
     scale: tuple[float, float] = (0.75, 1.5)
     hflip: bool = True
     photometric: bool = True
-    sensor_noise: float = 0.0
-    sensor_holes: float = 0.0
     ignore_index: int = 255
 
     def __post_init__(self) -> None:
@@ -64,11 +59,7 @@ class Augment:
         if self.hflip and rng.random() < 0.5:
             sample = flip(sample)
         rgb = jitter(sample.rgb, rng) if self.photometric else sample.rgb
-        sensors = sample.sensors
-        if self.sensor_noise or self.sensor_holes:
-            sensors = {name: degrade(tensor, name, rng, self.sensor_noise, self.sensor_holes)
-                       for name, tensor in sensors.items()}
-        return Sample(sample.id, rgb, sample.label, sensors)
+        return Sample(sample.id, rgb, sample.label, sample.sensors)
 
 
 def flip(sample: Sample) -> Sample:
@@ -130,23 +121,6 @@ def jitter(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     image = gray + saturation * (image - gray)
     image += sigma * _noise(image.shape, seed)
     return np.clip(image, 0, 1).astype(np.float32, copy=False)
-
-
-def degrade(tensor: np.ndarray, modality: str, rng: np.random.Generator, noise: float,
-            holes: float) -> np.ndarray:
-    """Noise and a missing rectangle for a model tensor (C, H, W); see `Augment`."""
-    row, (height, width) = get_modality(modality), tensor.shape[1:]
-    out, seed = tensor.copy(), int(rng.integers(2**31))
-    if noise:
-        soft = [i for i, name in enumerate(row.channels) if name not in row.nearest]
-        deviation = tensor[soft].std(axis=(1, 2), keepdims=True)
-        out[soft] += noise * deviation * _noise((len(soft), height, width), seed)
-    chance, top, left, tall, wide = rng.random(5)
-    if chance < holes:
-        rows, columns = max(1, int(tall * height / 2)), max(1, int(wide * width / 2))
-        top, left = int(top * (height - rows + 1)), int(left * (width - columns + 1))
-        out[:, top:top + rows, left:left + columns] = 0
-    return out
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:

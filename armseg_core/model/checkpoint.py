@@ -155,7 +155,7 @@ def _card(model: Model) -> str:
         + (f" ({model.identity.pretrained})" if model.identity.pretrained else "")
         + ".",
         "",
-        "Use: `armseg predict IMAGE [SENSOR FILE] --model THIS_FOLDER`",
+        "Use: `armseg predict IMAGE [SENSOR_FILE] --model THIS_FOLDER`",
         "",
     ]
     if model.identity.name == TINY:
@@ -296,6 +296,6 @@ def newest_run(out: Path = Path("runs")) -> Path:
     found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
     if not found:
         raise CheckpointError(
-            "no trained model found", where=out, hint="armseg train, or name one with --model FOLDER"
+            "no trained model found", where=out, hint="armseg train, or name the folder of a model"
         )
     return max(found, key=lambda p: p.stat().st_mtime).parent.parent

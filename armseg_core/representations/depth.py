@@ -210,7 +210,6 @@ DEPTH_REPRESENTATIONS: tuple[Representation, ...] = (
         "depth, validity and inverse depth",
         "metres as measured",
         metric,
-        is_model_input=True,
     ),
     Representation("inverse", "depth", "inverse depth", "1 / z", inverse),
     Representation("normals", "depth", "surface normals", "plane fit of Gupta et al., ECCV 2014", normals),

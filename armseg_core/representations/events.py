@@ -10,18 +10,18 @@ Shape letters: N events, B bins, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from armseg_core.arrays import EventMoments, EventPicture, EventSource
+from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.config.conversion import EventOptions
 from armseg_core.errors import UsageError
 from armseg_core.representations.event_ergo import ergo12
 from armseg_core.representations.event_input import EventInput
 from armseg_core.representations.event_kernels import Landed, VoxelGrid, cell_of, corners, normalised
 from armseg_core.representations.event_stills import still_voxels
-from armseg_core.representations.event_windows import Window, iterate_windows
+from armseg_core.representations.event_windows import Window
 from armseg_core.representations.representation import Made, Representation
 
 
@@ -201,20 +201,11 @@ def mdes(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
     return np.ascontiguousarray(given.grid.inner(planes)), names, ("",) * options.stack, (-1.0, 1.0)
 
 
-def event_frames(
-    source: EventSource, representation: Representation, options: EventOptions
-) -> Iterator[tuple[np.ndarray, int]]:
-    """The frames of a whole recording in order, each with the end of its window in microseconds."""
-    for window, t0_us, t1_us in iterate_windows(source, options):
-        yield representation.make(window, options, t0_us, t1_us)[0], t1_us
-
-
 def _row(
     name: str,
     title: str,
     source: str,
     make: Callable[..., Made],
-    is_model_input: bool = False,
     still: Callable[..., Made] | None = None,
 ) -> Representation:
     """A row whose `make` takes a window of events or, where there is `still`, a file without single
@@ -229,7 +220,7 @@ def _row(
                              hint="--representation voxel_grid")  # fmt: skip
         return still(data, options)
 
-    return Representation(name, "event", title, source, make_any, is_model_input)
+    return Representation(name, "event", title, source, make_any)
 
 
 EVENT_REPRESENTATIONS: tuple[Representation, ...] = (
@@ -238,7 +229,6 @@ EVENT_REPRESENTATIONS: tuple[Representation, ...] = (
         "voxel grid",
         "Zhu et al., CVPR 2019; normalisation of DSEC (Gehrig et al., RA-L 2021)",
         voxel_grid,
-        True,
         still_voxel_grid,
     ),
     _row("voxel_grid_split", "voxel grid of each polarity", "Sun et al. (ESS), ECCV 2022", voxel_grid_split),

@@ -86,6 +86,5 @@ LIDAR_REPRESENTATIONS: tuple[Representation, ...] = (
         "depth, intensity and validity in the camera",
         "P = K [R|t] X, nearest point",
         projected,
-        is_model_input=True,
     ),
 )

@@ -196,7 +196,6 @@ LIGHT_FIELD_REPRESENTATIONS: tuple[Representation, ...] = (
         "stack of sub-aperture views",
         "Levoy & Hanrahan, SIGGRAPH 1996",
         views,
-        is_model_input=True,
     ),
     Representation(
         "disparity",
@@ -204,7 +203,6 @@ LIGHT_FIELD_REPRESENTATIONS: tuple[Representation, ...] = (
         "disparity, confidence and deviation over the views",
         "plane sweep with Gauss-Newton refinement (see representations/disparity.py)",
         disparity,
-        is_model_input=True,
     ),
     Representation(
         "epi",

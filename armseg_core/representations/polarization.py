@@ -136,7 +136,6 @@ POLARIZATION_REPRESENTATIONS: tuple[Representation, ...] = (
         "S0, DoLP, sin 2AoLP, cos 2AoLP",
         "Collett, Polarized Light, 1993",
         stokes,
-        is_model_input=True,
     ),
     Representation(
         "aolp_dolp", "polarization", "AoLP, DoLP and validity", "Collett, Polarized Light, 1993", aolp_dolp

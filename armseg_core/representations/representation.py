@@ -21,7 +21,6 @@ class Representation:
     make: for events (events, options, t0_us, t1_us) -> Made, per window; for the others, and for event files
         without single events (EventPicture, EventMoments), (array, options) -> Made.
         Pure: inputs are never written to.
-    is_model_input: the frame is the model tensor of `modalities.py`, or the module's `model_tensor` makes it one.
     """
 
     name: str
@@ -29,7 +28,6 @@ class Representation:
     title: str
     source: str
     make: Callable[..., Made]
-    is_model_input: bool = False
 
     def __call__(self, *arguments: Any) -> Made:
         return self.make(*arguments)

@@ -127,7 +127,6 @@ THERMAL_REPRESENTATIONS: tuple[Representation, ...] = (
         "1st to 99th percentile to [0, 1]",
         "robust contrast stretch",
         percentile,
-        is_model_input=True,
     ),
     Representation(
         "minmax",
@@ -135,7 +134,6 @@ THERMAL_REPRESENTATIONS: tuple[Representation, ...] = (
         "smallest to largest value to [0, 1]",
         "contrast stretch",
         minmax,
-        is_model_input=True,
     ),
     Representation(
         "clahe",
@@ -143,8 +141,7 @@ THERMAL_REPRESENTATIONS: tuple[Representation, ...] = (
         "locally equalized contrast",
         "Zuiderveld, Graphics Gems IV, 1994",
         clahe,
-        is_model_input=True,
     ),
     Representation("celsius", "thermal", "degrees Celsius", "radiometric scale of the camera", celsius),
-    Representation("raw", "thermal", "counts / 65535", "as recorded", raw, is_model_input=True),
+    Representation("raw", "thermal", "counts / 65535", "as recorded", raw),
 )

@@ -34,11 +34,10 @@ DAT_CD = 0x0C
 
 @dataclass(frozen=True)
 class RawHeader:
-    """fields: keyword -> value of the `% ` lines. start: offset of the data. ended: closed by `% end`."""
+    """fields: keyword -> value of the `% ` lines. start: offset of the data."""
 
     fields: dict[str, str] = field(default_factory=dict)
     start: int = 0
-    ended: bool = False
 
     @property
     def format(self) -> str:
@@ -68,7 +67,7 @@ def read_header(path: Path) -> RawHeader:
     """The text lines at the start of a RAW or DAT file, each "% keyword value"."""
     with open(path, "rb") as stream:
         head = stream.read(MAX_HEADER)
-    fields, start, ended = {}, 0, False
+    fields, start = {}, 0
     while head[start : start + 1] == b"%":
         end = head.find(b"\n", start)
         line = head[start : len(head) if end < 0 else end]
@@ -77,11 +76,10 @@ def read_header(path: Path) -> RawHeader:
         words = line[1:].decode().strip().split(None, 1)
         start = end + 1
         if words and words[0].lower() == "end":
-            ended = True
             break
         if words:
             fields[words[0]] = words[1].strip() if len(words) > 1 else ""
-    return RawHeader(fields, start, ended)
+    return RawHeader(fields, start)
 
 
 def _share_of_types(path: Path, start: int, dtype: str, shift: int, types: tuple[int, ...]) -> float:

@@ -32,13 +32,13 @@ class SampleLike(Protocol):
 
 
 def sample_figure(sample: SampleLike, names: Sequence[str] | None = None, palette: Any = None, *,
-                  alpha: float = 0.5, title: str = "", note: str = "") -> np.ndarray:
+                  alpha: float = 0.5, note: str = "") -> np.ndarray:
     """RGB, each sensor, the label and the label over the RGB, with a legend of the classes that occur.
 
     Args:
         names: K class names; numbers are shown when None. palette: (K, 3) colours; chosen when None.
         alpha: opacity of the label over the RGB.
-        title: default "Sample <id>". note: subtitle, such as the caption.
+        note: subtitle, such as the caption.
 
     Returns:
         (h, w, 3) uint8.
@@ -59,7 +59,7 @@ def sample_figure(sample: SampleLike, names: Sequence[str] | None = None, palett
             key = legend([labels[i] for i in seen], colours[seen], shares)
             panels.append(Panel(key, "classes", fixed=True))
     columns = 2 if len(panels) in (2, 4) else 3 if len(panels) < 10 else 4
-    return figure(title or f"Sample {sample.id}", note, panels, columns)
+    return figure(f"Sample {sample.id}", note, panels, columns)
 
 
 def _classes(label: np.ndarray, names: Sequence[str] | None, palette: Any) -> tuple[np.ndarray, list[str]]:
