@@ -85,8 +85,9 @@ class Recording:
         """One model tensor, with the channels of the sensor's row in `modalities.py`.
 
         Args:
-            size: (H, W) of the result. Raw events and point clouds are scaled by their coordinates; everything
-                else is resized by the sensor's rule (`resizing.py`). Default: the recording's own size.
+            size: (H, W) of the result. Raw events and point clouds are scaled by their coordinates;
+                everything else is resized by the sensor's rule (`resizing.py`). Default: the recording's own
+                size.
             at_us: absolute time in microseconds. Raw events: the window (default 50 ms) that ends there, by
                 default at the end of the recording. Sensor-tensor file: the frame nearest to it, by default
                 the last. Of no meaning for a still picture.

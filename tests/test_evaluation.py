@@ -117,7 +117,8 @@ def test_the_rgb_only_row_is_always_there(model: Model, data: Path) -> None:
         "depth",
         "rgb+depth (other scene)",
     ]
-    assert [r.inputs.title for r in evaluate(model, [data], "test", modalities=(), progress=False).rows] == ["rgb"]
+    rgb = evaluate(model, [data], "test", modalities=(), progress=False)
+    assert [r.inputs for r in rgb.rows] == [RGB_ONLY]
     whole = evaluate(model, [data], "train", progress=False)
     assert [r.inputs.title for r in whole.rows] == ["rgb", "rgb+depth"]
     dataset = open_dataset(data, "test")

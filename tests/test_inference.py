@@ -1,4 +1,4 @@
-"""The one way a model meets an image: its input size is remembered, and all who use it give the same numbers."""
+"""The one way a model meets an image: the input size is remembered, and all who use it agree."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_eval_gives_the_numbers_of_the_trainings_own_validation(armseg, run: Pat
     assert 0 < min(validation(run).values()) <= max(validation(run).values()) < 1
 
 
-def test_the_masks_that_predict_writes_score_what_eval_says(armseg, run: Path, data: Path, tmp_path: Path) -> None:
+def test_the_masks_that_predict_writes_score_what_eval_says(
+    armseg, run: Path, data: Path, tmp_path: Path
+) -> None:
     matrix = ConfusionMatrix(2)
     for i in range(3):
         image, depth, label = (data / kind / f"val{i}.png" for kind in ("rgb", "depth", "label"))
@@ -107,8 +109,16 @@ def test_a_model_folder_of_0_1_0_is_native(tmp_path: Path) -> None:
     assert load(Path(__file__).resolve().parent / "files_of_0_1_0" / "model").input_size is None
 
 
-@pytest.mark.parametrize("entry", [
-    {"rule": "tiles", "size": [48, 64]}, {"rule": "resize"}, {"rule": "resize", "size": [0, 64]}, {}, "native"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"rule": "tiles", "size": [48, 64]},
+        {"rule": "resize"},
+        {"rule": "resize", "size": [0, 64]},
+        {},
+        "native",
+    ],
+)
 def test_an_input_rule_that_is_not_known_is_refused(small_clip, tmp_path: Path, entry: object) -> None:
     save(small_model(small_clip, ("depth",)), tmp_path / "model")
     file = tmp_path / "model" / "armseg.json"
@@ -155,7 +165,9 @@ def test_the_embedding_of_the_guess_is_the_networks_own(model: Model, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
-def test_a_guess_embeds_the_tensor_that_is_then_predicted(model: Model, data: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_guess_embeds_the_tensor_that_is_then_predicted(
+    model: Model, data: Path, tmp_path: Path, monkeypatch
+) -> None:
     scan = tmp_path / "scan.png"
     scan.write_bytes((data / "depth" / "val0.png").read_bytes())
     compared, used = {}, []
