@@ -59,12 +59,14 @@ def command(
 
 def show(result: DemoResult, output: Path) -> None:
     """Print the results table, the times and where the pictures are."""
-    rgb_only = result.report.row("rgb").matrix.miou
+    from armseg_core.inputs import RGB_ONLY
+
+    rgb_only = result.report.row(RGB_ONLY).matrix.miou
     rows = []
     for row in result.report.rows:
-        gain = "" if row.inputs == "rgb" else f"{100 * (row.matrix.miou - rgb_only):+.1f}"
+        gain = "" if row.inputs == RGB_ONLY else f"{100 * (row.matrix.miou - rgb_only):+.1f}"
         rows.append(
-            (row.inputs, f"{row.matrix.miou:.1%}", gain, f"{row.matrix.pixel_accuracy:.1%}", row.samples)
+            (row.inputs.title, f"{row.matrix.miou:.1%}", gain, f"{row.matrix.pixel_accuracy:.1%}", row.samples)
         )
     print_table(
         ("inputs", "mIoU", "gain in points", "pixel accuracy", "test scenes"),

@@ -42,7 +42,8 @@ def command(
     """Measure a model on a split: IoU per class, mIoU in both conventions, pixel accuracy.
 
     The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur,
-    "mIoU all" counts an absent class as 0.
+    "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
+    logits are resized to the label.
 
     Example:
         armseg eval
@@ -96,8 +97,19 @@ def _training_data(run: Path | None) -> list[Path]:
     return found
 
 
+def _input_size(report: Report) -> str:
+    """'64x48' or 'native', and the size of the training where it was another one."""
+
+    def words(size: tuple[int, int] | None) -> str:
+        return f"{size[1]}x{size[0]}" if size else "native"
+
+    if report.size == report.trained_size:
+        return words(report.size)
+    return f"{words(report.size)} (--size; trained at {words(report.trained_size)})"
+
+
 def _show(report: Report, saved: Path | None) -> None:
-    typer.echo(f"model: {report.model}, split: {report.split}")
+    typer.echo(f"model: {report.model}, split: {report.split}, input size: {_input_size(report)}")
     for dataset, names in report.class_names.items():
         rows = [r for r in report.rows if r.dataset == dataset]
         present = int(rows[0].matrix.present.sum())
@@ -112,7 +124,7 @@ def _show(report: Report, saved: Path | None) -> None:
             ("samples", *(str(r.samples) for r in rows)),
         ]
         print_table(
-            ("class", *(r.inputs for r in rows)), cells, title=dataset, numeric=range(1, len(rows) + 1)
+            ("class", *(r.inputs.title for r in rows)), cells, title=dataset, numeric=range(1, len(rows) + 1)
         )
     if saved is not None:
         typer.echo(f"saved: {saved}")

@@ -18,21 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource, PointCloud
-from armseg_core.conversion_plan import Plan, parse_options, plan_conversion
+from armseg_core.arrays import EventSource
+from armseg_core.conversion_plan import Plan, plan_conversion
 from armseg_core.errors import (
     ArmsegError,
     ArmsegWarning,
     FormatError,
-    InputError,
     UsageError,
     collected_warnings,
 )
-from armseg_core.modalities import Modality, get_modality
 from armseg_core.provenance import BackgroundHash, is_current
-from armseg_core.representations import Representation, get_representation, model_tensor
+from armseg_core.recording import Recording
 from armseg_core.representations.representation import Made
-from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors import sniff
 from armseg_core.sensors.events_source import OutOfOrder
 from armseg_core.tensorfile import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
@@ -311,90 +308,8 @@ def to_tensor(
     Raises:
         ArmsegError: unreadable recording, wrong sensor, or frames that are not a model's input.
     """
-    path = Path(path)
-    if path.is_file() and is_tensor_file(path):
-        frame, t_us, info = _stored_tensor(path, modality, at_us)
-    else:
-        frame, t_us, info = _raw_tensor(path, modality, size, at_us, options or {})
-    row = get_modality(info.modality)
-    if size is not None:
-        frame = resize_model_tensor(frame, row, size)
-    info = replace(
-        info,
-        channels=row.channels,
-        value_range=row.value_range,
-        units=info.units if len(info.units) == row.num_channels else ("",) * row.num_channels,
-    )
-    return SensorTensor(frame[None], np.array([t_us], np.int64), info)
-
-
-def _stored_tensor(path: Path, modality: str | None, at_us: int | None) -> tuple[np.ndarray, int, TensorInfo]:
-    with TensorFile(path) as file:
-        if modality is not None and get_modality(modality).name != file.info.modality:
-            raise UsageError(
-                f"holds frames of the sensor '{file.info.modality}'",
-                where=path,
-                expected=get_modality(modality).name,
-                hint=f"--modality {file.info.modality}",
-            )
-        if not len(file):
-            raise FormatError("holds no frames", where=path, hint="convert the recording again")
-        index = len(file) - 1 if at_us is None else int(np.argmin(np.abs(file.t_us - at_us)))
-        frame = _as_model_tensor(
-            file.frame(index),
-            file.info.channels,
-            get_modality(file.info.modality),
-            f"{path} ({file.info.representation})",
-        )
-        return frame, int(file.t_us[index]), file.info
-
-
-def _raw_tensor(
-    path: Path, modality: str | None, size: tuple[int, int] | None, at_us: int | None, values: dict[str, Any]
-) -> tuple[np.ndarray, int, TensorInfo]:
-    reader = sniff(path, modality)
-    options: Any = parse_options(reader.modality, values)
-    row = get_representation(reader.modality)
-    recording = reader.read(path, options)
-    t_us = 0
-    if size is not None and isinstance(recording, EventSource | PointCloud):  # sparse: scale coordinates
-        options = options.model_copy(update={"size": size})
-    if isinstance(recording, EventSource):
-        with recording as source:
-            t_us = source.t_last_us + 1 if at_us is None else at_us
-            made = _window_ending_at(source, row, options, t_us, path)
-    else:
-        made = row.make(recording, options)
-    frame, channels, units, value_range = made
-    sensor = get_modality(reader.modality)
-    info = TensorInfo(sensor.name, row.name, channels, units, value_range, {"reader": reader.name},
-                      source_name=path.absolute().name)  # fmt: skip
-    return _as_model_tensor(frame, channels, sensor, str(path)), t_us, info
-
-
-def _window_ending_at(source: EventSource, row: Representation, options: Any, t1_us: int, path: Path) -> Made:
-    from armseg_core.representations.event_windows import window_ending_at
-
-    first, last = source.t_first_us + 1, source.t_last_us + options.window
-    if not first <= t1_us <= last:
-        raise InputError(f"time {t1_us} us is outside the recording", where=path,
-                         expected=f"{first} to {last} us")  # fmt: skip
-    events, t0_us, t1_us = window_ending_at(source, options, t1_us)
-    return row.make(events, options, t0_us, t1_us)
-
-
-def _as_model_tensor(
-    frame: np.ndarray, channels: tuple[str, ...], modality: Modality, where: str
-) -> np.ndarray:
-    tensor = model_tensor(modality.name, frame, channels)
-    if tensor is None:
-        raise FormatError(
-            f"has the channels {', '.join(channels[:8])}",
-            where=where,
-            expected=", ".join(modality.channels) + " for a model",
-            hint=f"the representation {modality.representation} with its default options",
-        )
-    return tensor
+    with Recording.open(path, modality, options) as recording:
+        return recording.frame(size, at_us)
 
 
 def guess_modality(path: str | os.PathLike[str]) -> str | None:

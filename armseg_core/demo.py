@@ -17,7 +17,9 @@ from armseg_core.config.training import TrainConfig
 from armseg_core.conversion import ConversionSummary, convert_file
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
-from armseg_core.evaluation import Report, evaluate, pick_device, save_report
+from armseg_core.evaluation import Report, evaluate, save_report
+from armseg_core.inference import pick_device
+from armseg_core.inputs import RGB_ONLY, Inputs
 from armseg_core.modalities import MODALITIES, SENSORS
 from armseg_core.prediction import Prediction, Predictor, save_prediction
 from armseg_core.sample_data import sample_data_dir
@@ -137,10 +139,10 @@ def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> li
     complete = set.intersection(*(set(scenes.indices_with(m)) for m in scenes.modalities))
     index = min(complete, default=0)
     sample_id = scenes.ids[index]
-    image, made = scenes.rgb_path(sample_id), {"rgb": predictor.predict(scenes.rgb_path(sample_id))}
+    image, made = scenes.rgb_path(sample_id), {RGB_ONLY: predictor.predict(scenes.rgb_path(sample_id))}
     for modality in scenes.modalities:
         if scenes.has(index, modality):
-            made[f"rgb+{modality}"] = predictor.predict(
+            made[Inputs(sensors=(modality,))] = predictor.predict(
                 image,
                 scenes.sensor_path(sample_id, modality),
                 modality,
@@ -150,28 +152,28 @@ def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> li
     folder.mkdir(parents=True, exist_ok=True)
     paths = [output / "overview.png"]
     save_png(paths[0], overview(scenes, index, made))
-    for name, prediction in made.items():
-        paths.append(save_prediction(prediction, folder, name)["overlay"])
+    for inputs, prediction in made.items():
+        paths.append(save_prediction(prediction, folder, inputs.title)["overlay"])
     return paths
 
 
-def overview(scenes: DataSet, index: int, made: dict[str, Prediction]) -> np.ndarray:
+def overview(scenes: DataSet, index: int, made: dict[Inputs, Prediction]) -> np.ndarray:
     """One page (h, w, 3) uint8: photo, label, result of RGB alone, classes; each sensor and its result."""
     sample = scenes.load(index)
     label, palette = sample.label, scenes.palette
 
-    def result(name: str) -> Panel:
-        mask, note = made[name].mask, ""
+    def result(inputs: Inputs) -> Panel:
+        mask, note = made[inputs].mask, ""
         if label is not None:
             note = f"{(mask == label)[label != scenes.ignore_index].mean():.1%} of the pixels right"
-        return Panel(label_to_colour(mask, palette), f"predicted from {name}", note=note)
+        return Panel(label_to_colour(mask, palette), f"predicted from {inputs.title}", note=note)
 
     panels = [Panel(render_model_tensor(sample.rgb, "rgb"), "RGB image")]
     if label is not None:
         panels.append(Panel(label_to_colour(label, palette), "label"))
-    panels += [result("rgb"), Panel(legend(scenes.class_names, palette), "classes", fixed=True)]
-    for name in list(made)[1:]:
-        modality = name.removeprefix("rgb+")
-        sensor = render_model_tensor(sample.sensors[modality], modality)
-        panels += [Panel(sensor, MODALITIES[modality].title), result(name)]
+    panels += [result(RGB_ONLY), Panel(legend(scenes.class_names, palette), "classes", fixed=True)]
+    for inputs in made:
+        for modality in inputs.sensors:
+            sensor = render_model_tensor(sample.sensors[modality], modality)
+            panels += [Panel(sensor, MODALITIES[modality].title), result(inputs)]
     return figure(f"Test scene {scenes.ids[index]}", "", panels, columns=4)

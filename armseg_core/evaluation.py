@@ -7,29 +7,25 @@ not the masks.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from armseg_core.config.training import Precision
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample import Sample
 from armseg_core.errors import DataSetError, UsageError
+from armseg_core.inference import Inference, pick_device
+from armseg_core.inputs import RGB_ONLY, Inputs
 from armseg_core.metrics import ConfusionMatrix
-from armseg_core.model.checkpoint import Model, find_model, load
-from armseg_core.model.layers import resize
+from armseg_core.model.checkpoint import Model, find_model, input_rule, load
 from armseg_core.tensorfile import atomic_path
-
-RGB_ONLY = "rgb"
 
 
 @dataclass(frozen=True)
@@ -37,28 +33,33 @@ class Row:
     """One line of a report: which inputs, and the confusion matrix they give."""
 
     dataset: str
-    inputs: str  # "rgb", "rgb+thermal", "thermal", "rgb+thermal (other scene)"
+    inputs: Inputs
     samples: int
     matrix: ConfusionMatrix
 
 
 @dataclass(frozen=True)
 class Report:
-    """Every row of an evaluation and the class names by data set."""
+    """Every row of an evaluation and the class names by data set.
+
+    size: (H, W) that the inputs were resized to, None: as they come. trained_size: the same of the training.
+    """
 
     rows: list[Row]
     class_names: dict[str, tuple[str, ...]]
     split: str
     model: str = ""
+    size: tuple[int, int] | None = None
+    trained_size: tuple[int, int] | None = None
 
-    def row(self, inputs: str, dataset: str | None = None) -> Row:
-        """The row of some inputs (of the first data set that has it, when none is named).
+    def row(self, inputs: Inputs | str, dataset: str | None = None) -> Row:
+        """The row of some inputs or of their title (of the first data set that has it, when none is named).
 
         Raises:
             KeyError: there is none.
         """
         for row in self.rows:
-            if row.inputs == inputs and dataset in (None, row.dataset):
+            if inputs in (row.inputs, row.inputs.title) and dataset in (None, row.dataset):
                 return row
         raise KeyError(inputs)
 
@@ -67,51 +68,18 @@ class Report:
         return {
             "model": self.model,
             "split": self.split,
+            "input": input_rule(self.size),
+            "input_of_training": input_rule(self.trained_size),
             "rows": [
                 {
                     "dataset": r.dataset,
-                    "inputs": r.inputs,
+                    "inputs": r.inputs.title,
                     "samples": r.samples,
                     **r.matrix.to_dict(self.class_names[r.dataset]),
                 }
                 for r in self.rows
             ],
         }
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:N'.
-
-    Raises:
-        UsageError: another name, or CUDA is asked for and absent.
-    """
-    kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"unknown device '{name}'", where="--device", expected="auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(number or 0) >= count:
-        raise UsageError(
-            f"no CUDA device {number or 'here'}",
-            where=f"--device {name}",
-            hint="--device cpu (armseg doctor shows why)",
-        )
-    if kind == "auto":
-        return torch.device("cuda" if count else "cpu")
-    return torch.device(name)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bf16 autocast where asked for (auto: on CUDA only).
-
-    Raises:
-        UsageError: an unknown precision.
-    """
-    if precision not in get_args(Precision):
-        raise UsageError(
-            f"unknown precision '{precision}'", where="--precision", expected=", ".join(get_args(Precision))
-        )
-    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 def _batches(
@@ -131,36 +99,36 @@ def _batches(
         yield numbers, samples
 
 
-@torch.inference_mode()
+def samples_of(dataset: DataSet, inputs: Inputs) -> list[int]:
+    """Numbers of the samples that have every sensor that the inputs need."""
+    wanted = [set(dataset.indices_with(m)) for m in inputs.needs]
+    return [i for i in dataset.indices_with(None) if all(i in some for some in wanted)]
+
+
 def confusion(
-    model: Model,
+    inference: Inference,
     dataset: DataSet,
-    modality: str | None,
+    inputs: Inputs,
     *,
     domain: int = 0,
-    use_rgb: bool = True,
-    other_scene: bool = False,
     batch_size: int = 8,
-    precision: str = "auto",
     progress: bool = False,
-    indices: list[int] | None = None,
 ) -> ConfusionMatrix:
     """Confusion matrix of one choice of inputs over the labelled samples that have the sensor.
 
-    modality: extra sensor, or None for RGB only. other_scene: every sample gets the sensor frame of another
-    sample of the split (a control: a gain that stays cannot come from the sensor). indices: only these
-    samples.
+    With the control "other scene" every sample gets the sensor frame of another sample of the split: a gain
+    that stays cannot come from the sensor.
 
     Raises:
-        DataSetError: no sample of the split has the sensor, or other_scene with fewer than two.
+        DataSetError: no sample of the split has the sensor, or fewer than two for the control.
     """
-    if indices is None:
-        indices = dataset.indices_with(modality)
-    if not indices or (other_scene and len(indices) < 2):
+    modality, control = inputs.sensor, inputs.control is not None
+    indices = samples_of(dataset, inputs)
+    if not indices or (control and len(indices) < 2):
         raise DataSetError(
             f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}",
             where=dataset.root,
-            expected="two or more" if other_scene else "some",
+            expected="two or more" if control else "some",
         )
     matrix = ConfusionMatrix(len(dataset.classes), dataset.ignore_index)
     partner = other_scenes(indices)
@@ -171,23 +139,20 @@ def confusion(
         file=sys.stderr,
         disable=not (progress and sys.stderr.isatty()),
     )
-    with _evaluating(model), bar:
+    with bar:
         for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
-            rgb = sensor = None
-            if use_rgb:
-                rgb = torch.from_numpy(np.stack([s.rgb for s in samples])).to(model.device)
+            frames = None
             if modality is not None:
                 frames = [s.sensors[modality] for s in samples]
-                if other_scene:
+                if control:
                     others = [dataset.load(partner[i], (modality,)).sensors[modality] for i in numbers]
                     frames = [_fit(frame, s.size) for frame, s in zip(others, samples, strict=True)]
-                sensor = torch.from_numpy(np.stack(frames)).to(model.device)
-            with autocast(model.device, precision):
-                logits = model.segmenter(rgb, sensor, modality, domain).logits
-            for i, sample, scores in zip(numbers, samples, logits, strict=True):
-                label = _label(dataset, i, sample)
-                mask = resize(scores[None], label.shape).argmax(1)[0]
-                matrix.update(mask, label)
+            labels = [_label(dataset, i, sample) for i, sample in zip(numbers, samples, strict=True)]
+            images = [s.rgb for s in samples] if inputs.rgb else None
+            sizes = [(label.shape[0], label.shape[1]) for label in labels]
+            scores = inference.logits(images, frames, modality, domain, sizes)
+            for one, label in zip(scores, labels, strict=True):
+                matrix.update(one.argmax(0), label)
             bar.update(len(samples))
     return matrix
 
@@ -196,17 +161,6 @@ def other_scenes(indices: list[int]) -> dict[int, int]:
     """Sample -> the sample whose sensor frame it gets as a control: half a split further on, so that it is
     far away in a video sequence. Never the sample itself when there are two or more."""
     return dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
-
-
-@contextlib.contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards as it was."""
-    was_training = model.segmenter.training
-    model.segmenter.eval()
-    try:
-        yield
-    finally:
-        model.segmenter.train(was_training)
 
 
 def _label(dataset: DataSet, index: int, sample: Sample) -> np.ndarray:
@@ -243,47 +197,38 @@ def evaluate(
 
     For every data set: the RGB-only row, then a row per sensor that both the model and the data set have;
     with `controls` also the sensor alone and the sensor of another scene. Where only some samples have the
-    sensor, an RGB-only row over the same samples stands before it: only those two can be compared.
+    sensor, an RGB-only row over the same samples stands before it: only those two can be compared. size: (H,
+    W) that the inputs are resized to (default: the size the model was trained with).
 
     Raises:
         CheckpointError, DataSetError, UsageError.
     """
     where = "" if isinstance(model, Model) else str(find_model(Path(model)))
     loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
+    inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
     names: dict[str, tuple[str, ...]] = {}
     for folder in data:
-        dataset, domain, wanted = _open(loaded, folder, split, modalities, size, cache_dir)
+        dataset, domain, wanted = _open(loaded, folder, split, modalities, inference.size, cache_dir)
         names[dataset.name] = dataset.class_names
-        for inputs, modality, choice in _plan(dataset, wanted, controls):
+        for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
-                loaded,
-                dataset,
-                modality,
-                domain=domain,
-                batch_size=batch_size,
-                precision=precision,
-                progress=progress,
-                **choice,
+                inference, dataset, inputs, domain=domain, batch_size=batch_size, progress=progress
             )
-            samples = len(choice.get("indices", dataset.indices_with(modality)))
-            rows.append(Row(dataset.name, inputs, samples, matrix))
-    return Report(rows, names, split, where)
+            rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
+    return Report(rows, names, split, where, inference.size, loaded.input_size)
 
 
-def _plan(
-    dataset: DataSet, modalities: list[str], controls: bool
-) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
-    """(name, sensor, arguments of `confusion`) of every row."""
-    yield RGB_ONLY, None, {}
+def _plan(dataset: DataSet, modalities: list[str], controls: bool) -> Iterator[Inputs]:
+    """The inputs of every row."""
+    yield RGB_ONLY
     for m in modalities:
-        indices = dataset.indices_with(m)
-        if len(indices) < len(dataset):
-            yield f"rgb (samples with {m})", None, {"indices": indices}
-        yield f"rgb+{m}", m, {}
+        if len(dataset.indices_with(m)) < len(dataset):
+            yield Inputs(among=m)
+        yield Inputs(sensors=(m,))
         if controls:
-            yield m, m, {"use_rgb": False}
-            yield f"rgb+{m} (other scene)", m, {"other_scene": True}
+            yield Inputs(rgb=False, sensors=(m,))
+            yield Inputs(sensors=(m,), control="other scene")
 
 
 def _open(

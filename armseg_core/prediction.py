@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
@@ -11,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from armseg_core.conversion import guess_modality, to_tensor
+from armseg_core.conversion import guess_modality
 from armseg_core.data.images import read_rgb, to_unit
-from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError
-from armseg_core.evaluation import autocast, pick_device
+from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
+from armseg_core.inference import Inference, pick_device
 from armseg_core.modalities import get_modality
 from armseg_core.model.checkpoint import Domain, Model, load
-from armseg_core.tensorfile import is_tensor_file
+from armseg_core.recording import Recording
 from armseg_core.visualization import label_to_colour, overlay, save_indexed_png, save_png, with_legend
 
 
@@ -45,13 +45,13 @@ class Prediction:
 
 
 class Predictor:
-    """A loaded model that takes files.
+    """A loaded model that takes files. Its inputs are resized as in training.
 
     Example: `Predictor.load("runs/train-001").predict("img.png", "events.h5").mask`
     """
 
     def __init__(self, model: Model, precision: str = "auto") -> None:
-        self.model, self.precision = model, precision
+        self.model, self.inference = model, Inference.as_trained(model, precision=precision)
 
     @classmethod
     def load(
@@ -92,22 +92,17 @@ class Predictor:
         """
         rgb = to_unit(read_rgb(image))
         domain = self.model.domain_index(dataset)
-        size = (rgb.shape[1], rgb.shape[2])
+        native = (rgb.shape[1], rgb.shape[2])
         tensor, name, how = None, None, ""
         if sensor is not None:
-            name, how = self._which(Path(sensor), modality, options, domain)
-            options = {**self.model.domains[domain].options.get(name, {}), **(options or {})}
-            native = to_tensor(sensor, modality=name, at_us=at_us, options=options)
-            converted = Path(sensor).is_file() and is_tensor_file(sensor)
-            cut = cuts(native.info.parameters if converted else options)
-            check_aspect(native.frames.shape[-2:], size, sensor, image, stretch, cut)
-            if cut:
-                warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
-            tensor = (
-                native.frames[0]
-                if native.frames.shape[-2:] == size
-                else to_tensor(sensor, modality=name, size=size, at_us=at_us, options=options).frames[0]
-            )
+            size = self.inference.input_size(native)
+            with contextlib.ExitStack() as opened:
+                recording, how = self._open(opened, Path(sensor), modality, options, domain, size)
+                cut = cuts(recording.parameters)
+                check_aspect(recording.size, native, sensor, image, stretch, cut)
+                if cut:
+                    warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
+                tensor, name = recording.frame(size, at_us).frames[0], recording.sensor
         elif modality is not None:
             raise UsageError(
                 f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE"
@@ -116,7 +111,6 @@ class Predictor:
         photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
         return Prediction(photo, mask, confidence, self.model.domains[domain], name, how)
 
-    @torch.inference_mode()
     def predict_arrays(
         self,
         rgb: np.ndarray | None,
@@ -124,21 +118,28 @@ class Predictor:
         modality: str | None = None,
         domain: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8, confidence
-        float32."""
-        given = [
-            None if x is None else torch.from_numpy(np.ascontiguousarray(x))[None].to(self.model.device)
-            for x in (rgb, sensor)
-        ]
-        with autocast(self.model.device, self.precision):
-            logits = self.model.segmenter(given[0], given[1], modality, domain).logits
-        confidence, mask = logits.float().softmax(1)[0].max(0)
+        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8 and confidence
+        float32, both (H, W) of the image, or of the sensor where there is no image."""
+        given = rgb if rgb is not None else sensor
+        if given is None:
+            raise UsageError("no inputs", expected="an image, a sensor frame, or both")
+        rgbs, sensors = (None if x is None else [x] for x in (rgb, sensor))
+        size = (given.shape[1], given.shape[2])
+        (logits,) = self.inference.logits(rgbs, sensors, modality, domain, [size])
+        confidence, mask = logits.softmax(0).amax(0), logits.argmax(0)
         return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
-    def _which(
-        self, path: Path, modality: str | None, options: dict[str, Any] | None, domain: int
-    ) -> tuple[str, str]:
-        """(sensor, where that came from)."""
+    def _open(
+        self,
+        opened: contextlib.ExitStack,
+        path: Path,
+        modality: str | None,
+        options: dict[str, Any] | None,
+        domain: int,
+        size: tuple[int, int],
+    ) -> tuple[Recording, str]:
+        """(the recording, open until `opened` ends, where its sensor came from). size: (H, W) of the frame
+        that is wanted of it."""
         if not self.model.modalities:
             raise UsageError(
                 "the model knows RGB only and cannot use a sensor",
@@ -154,11 +155,11 @@ class Predictor:
         elif (found := guess_modality(path)) is not None:
             name, how = found, "file"
         else:
-            name, share = self.guess(path, options, domain)
-            how = f"MA-CLIP, {share:.0%} sure"
+            recording, share = self._guess(opened, path, options, domain, size)
             if share < 0.6:
-                text = f"{path}: taken for {name} with {share:.0%} confidence only; say --modality to be sure"
-                warnings.warn(ArmsegWarning(text), stacklevel=3)
+                doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
+                warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
+            return recording, f"MA-CLIP, {share:.0%} sure"
         if name not in self.model.modalities:
             raise UsageError(
                 f"the model was not trained with {name}",
@@ -166,9 +167,13 @@ class Predictor:
                 expected="one of " + ", ".join(self.model.modalities),
                 hint=f"armseg train --modalities {name}",
             )
-        return name, how
+        return opened.enter_context(self._read_as(name, path, options, domain)), how
 
-    @torch.inference_mode()
+    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, domain: int) -> Recording:
+        """Open a file as a sensor's recording, as those of the data set were read in training."""
+        recorded = self.model.domains[domain].options.get(name, {})
+        return Recording.open(path, name, {**recorded, **(options or {})})
+
     def guess(self, path: Path, options: dict[str, Any] | None = None, domain: int = 0) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
 
@@ -180,24 +185,33 @@ class Predictor:
         Raises:
             InputError: no sensor of the model can read the file.
         """
+        with contextlib.ExitStack() as opened:
+            recording, share = self._guess(opened, path, options, domain, self.inference.size)
+        return recording.sensor, share
+
+    def _guess(
+        self,
+        opened: contextlib.ExitStack,
+        path: Path,
+        options: dict[str, Any] | None,
+        domain: int,
+        size: tuple[int, int] | None,
+    ) -> tuple[Recording, float]:
+        """`guess`, with the winning reading, which stays open until `opened` ends. size: (H, W) of the frames
+        that are compared."""
+        readings: dict[str, Recording] = {}
+        notes: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
         problem: ArmsegError | None = None
-        names = ("rgb", *self.model.modalities)
-        prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
         for m in self.model.modalities:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ArmsegWarning)
-                    recorded = self.model.domains[domain].options.get(m, {})
-                    frame = to_tensor(path, modality=m, options={**recorded, **(options or {})}).frames
+                with collected_warnings() as notes[m]:
+                    readings[m] = opened.enter_context(self._read_as(m, path, options, domain))
+                    frame = readings[m].frame(size).frames[0]
             except ArmsegError as error:
                 problem = problem or error
                 continue
-            stride = self.model.segmenter.stride
-            h, w = (max(stride, s // stride * stride) for s in frame.shape[-2:])
-            x = F.interpolate(torch.from_numpy(frame).to(self.model.device), size=(h, w))
-            similarity = 1 / 0.07 * self.model.segmenter.ma_clip(x, m).embedding.float() @ prompts.T
-            scores[m] = float(similarity.log_softmax(-1)[0, names.index(m)])
+            scores[m] = self._likeness(frame, m)
         if not scores:
             raise InputError(
                 f"no sensor of the model can read this file ({problem.what if problem else 'it knows none'})",
@@ -206,9 +220,17 @@ class Predictor:
                 hint=f"armseg inspect {path}",
             ) from problem
         best = max(scores, key=lambda m: scores[m])
-        if len(scores) == 1:
-            return best, math.exp(scores[best])
-        return best, math.exp(scores[best]) / sum(map(math.exp, scores.values()))
+        for note in notes[best]:  # what the other readings had to say is of no interest
+            warnings.warn(ArmsegWarning(note), stacklevel=4)
+        share = math.exp(scores[best])
+        return readings[best], share if len(scores) == 1 else share / sum(map(math.exp, scores.values()))
+
+    def _likeness(self, frame: np.ndarray, modality: str) -> float:
+        """Log probability that a model tensor (C, H, W), read as one of `modality`, shows that sensor."""
+        names = ("rgb", *self.model.modalities)
+        prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
+        similarity = 1 / 0.07 * prompts.float() @ self.inference.embedding(frame, modality)
+        return float(similarity.log_softmax(0)[names.index(modality)])
 
 
 def cuts(options: dict[str, Any]) -> dict[str, int]:

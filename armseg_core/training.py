@@ -23,7 +23,9 @@ from tqdm import tqdm
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data.dataset import DataSet
 from armseg_core.errors import CheckpointError, TrainingError
-from armseg_core.evaluation import autocast, confusion, pick_device
+from armseg_core.evaluation import confusion, samples_of
+from armseg_core.inference import Inference, autocast, pick_device
+from armseg_core.inputs import RGB_ONLY, Inputs
 from armseg_core.metrics import ConfusionMatrix
 from armseg_core.model import losses
 from armseg_core.model.checkpoint import Domain, Model, build, save
@@ -181,7 +183,7 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
 def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
     """A new model for these data sets, with the input statistics of (some of) the training data."""
     domains = tuple(Domain(d.name, d.classes, recorded_options(d)) for d in datasets)
-    model = build(config.model, config.modalities, domains)
+    model = build(config.model, config.modalities, domains, config.size)
     for m in config.modalities:
         cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))
     return model
@@ -306,29 +308,31 @@ def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most:
 def _validate(run: Run, session: _Session, bar: tqdm) -> None:
     """Measure every input, log it, and save `last` and, when it is the best so far, `best`."""
     s = session
-    table: dict[str, dict[str, float]] = {}
+    inference = Inference.as_trained(s.model, precision=s.config.precision)
+    table: dict[str, dict[Inputs, float]] = {}
     first: ConfusionMatrix | None = None  # of the first data set, over its rows with a sensor
     for domain, dataset in enumerate(s.validation):
         rows = table.setdefault(dataset.name, {})
-        for m in (None, *[m for m in dataset.selected if dataset.indices_with(m)]):
-            matrix = confusion(
-                s.model, dataset, m, domain=domain, precision=s.config.precision, progress=not bar.disable
-            )
-            rows["rgb" if m is None else f"rgb+{m}"] = matrix.miou
-            if domain == 0 and (m is not None or not dataset.selected):
+        for inputs in (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected)):
+            if not samples_of(dataset, inputs):
+                continue
+            matrix = confusion(inference, dataset, inputs, domain=domain, progress=not bar.disable)
+            rows[inputs] = matrix.miou
+            if domain == 0 and (inputs.sensors or not dataset.selected):
                 if first is None:
                     first = matrix
                 else:
                     first.merge(matrix)
-    s.model.metrics = {"step": s.step, "miou": table}
+    titled = {name: {inputs.title: miou for inputs, miou in rows.items()} for name, rows in table.items()}
+    s.model.metrics = {"step": s.step, "miou": titled}
     save(s.model, run.folder / "last")
     if not table:
         save(s.model, run.folder / "best")
         return
-    with_sensor = [v for rows in table.values() for k, v in rows.items() if k != "rgb" or len(rows) == 1]
+    with_sensor = [v for rows in table.values() for k, v in rows.items() if k.sensors or len(rows) == 1]
     s.miou = float(np.mean(with_sensor))
-    rgb_only = float(np.mean([rows["rgb"] for rows in table.values()]))
-    run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": table})
+    rgb_only = float(np.mean([rows[RGB_ONLY] for rows in table.values()]))
+    run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": titled})
     run.log(f"step {s.step}: mIoU {s.miou:.4f}, RGB only {rgb_only:.4f}")
     if s.miou > s.best:
         s.best = s.miou

@@ -114,7 +114,7 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
         progress=False,
     )
     rows = {
-        r.inputs: {"miou": r.matrix.miou, "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou]}
+        r.inputs.title: {"miou": r.matrix.miou, "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou]}
         for r in report.rows
     }
     result = {

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
-from armseg_core.evaluation import autocast
+from armseg_core.inference import autocast
 from armseg_core.modalities import MODALITIES
 from armseg_core.model import losses
 from armseg_core.model.clip_loading import TINY_FOLDER, LoadedClip, build_from_config

@@ -419,6 +419,22 @@ def test_ctrl_c_stops_workers_and_leaves_nothing_unfinished(tmp_path: Path) -> N
     wait_until_gone(process.pid)
 
 
+def double(number: int) -> dict[str, int]:
+    return {"twice": 2 * number}
+
+
+def test_a_worker_outlives_ctrl_c_from_its_very_start() -> None:
+    """It reaches a process that has only begun to import: the parent alone decides."""
+    worker = _Worker(double, 1)
+    try:
+        assert worker._process.pid is not None
+        os.kill(worker._process.pid, signal.SIGINT)
+        worker.give({"number": 21})
+        assert worker.take() == {"twice": 42}
+    finally:
+        worker.stop()
+
+
 @pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without locks"])
 def test_unfinished_files_are_removed_only_where_a_lock_says_that_nobody_writes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool

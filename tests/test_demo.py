@@ -51,14 +51,15 @@ def test_the_table_is_printed(made, capsys: pytest.CaptureFixture[str]) -> None:
     from armseg_cli.demo import show
     from armseg_core.demo import DemoResult
     from armseg_core.evaluation import Report, Row
+    from armseg_core.inputs import RGB_ONLY, Inputs
     from armseg_core.metrics import ConfusionMatrix
 
-    def row(inputs: str, right: int, wrong: int) -> Row:
+    def row(inputs: Inputs, right: int, wrong: int) -> Row:
         matrix = ConfusionMatrix(2)
         matrix.update([0] * right + [1] * wrong, [0] * (right + wrong))
         return Row("x", inputs, 3, matrix)
 
-    report = Report([row("rgb", 1, 3), row("rgb+depth", 3, 1)], {"x": ("a", "b")}, "test")
+    report = Report([row(RGB_ONLY, 1, 3), row(Inputs(sensors=("depth",)), 3, 1)], {"x": ("a", "b")}, "test")
     show(DemoResult(Path("d"), Path("r"), report, [Path("o/overview.png")], {"train": 2.0}), Path("o"))
     said = capsys.readouterr().out
     gain = 100 * (report.rows[1].matrix.miou - report.rows[0].matrix.miou)

@@ -16,9 +16,12 @@ from toy_scenes import write_scenes
 from armseg_core.data import open_dataset
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import ArmsegError, CheckpointError, DataSetError, UsageError
-from armseg_core.evaluation import autocast, confusion, evaluate, other_scenes, pick_device, save_report
+from armseg_core.evaluation import confusion, evaluate, other_scenes, samples_of, save_report
+from armseg_core.inference import Inference, autocast, pick_device
+from armseg_core.inputs import RGB_ONLY, Inputs
 from armseg_core.model.checkpoint import Domain, Model, save
 
+DEPTH = Inputs(sensors=("depth",))
 SCENES = Domain("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
 
 
@@ -68,19 +71,25 @@ def naive(
 def test_the_matrices_are_those_of_a_plain_loop(model: Model, data: Path) -> None:
     dataset = open_dataset(data, "test")
     with_depth = [0, 1, 2, 4]
-    found = {batch: confusion(model, dataset, "depth", batch_size=batch).matrix for batch in (1, 3)}
+    found = {batch: confusion(Inference(model), dataset, DEPTH, batch_size=batch).matrix for batch in (1, 3)}
     expected = np.array(naive(model, dataset, with_depth, "depth"))
     assert expected.min() > 0  # the model mixes the classes up: every cell is tested
     for matrix in found.values():
         assert np.array_equal(matrix, expected)
-    assert confusion(model, dataset, None).matrix.tolist() == naive(model, dataset, [0, 1, 2, 3, 4])
-    assert confusion(model, dataset, "depth", use_rgb=False).matrix.tolist() == naive(
+    assert confusion(Inference(model), dataset, RGB_ONLY).matrix.tolist() == naive(
+        model, dataset, [0, 1, 2, 3, 4]
+    )
+    alone = Inputs(rgb=False, sensors=("depth",))
+    assert confusion(Inference(model), dataset, alone).matrix.tolist() == naive(
         model, dataset, with_depth, "depth", use_rgb=False
     )
-    assert confusion(model, dataset, None, indices=[3, 1]).matrix.tolist() == naive(model, dataset, [1, 3])
+    among = Inputs(among="depth")
+    assert samples_of(dataset, among) == with_depth
+    assert confusion(Inference(model), dataset, among).matrix.tolist() == naive(model, dataset, with_depth)
     partner = {0: 2, 1: 4, 2: 0, 4: 1}
     assert other_scenes(with_depth) == partner
-    other = confusion(model, dataset, "depth", other_scene=True).matrix.tolist()
+    control = Inputs(sensors=("depth",), control="other scene")
+    other = confusion(Inference(model), dataset, control).matrix.tolist()
     assert other == naive(model, dataset, with_depth, "depth", partner)
     assert other != expected.tolist()
 
@@ -95,22 +104,23 @@ def test_another_scene_is_never_the_scene_itself_and_each_is_used_once(count: in
 
 def test_the_rgb_only_row_is_always_there(model: Model, data: Path) -> None:
     report = evaluate(model, [data], "test", progress=False)
-    assert [(r.inputs, r.samples) for r in report.rows] == [
+    assert [(r.inputs.title, r.samples) for r in report.rows] == [
         ("rgb", 5),
         ("rgb (samples with depth)", 4),
         ("rgb+depth", 4),
     ]
     controls = evaluate(model, [data], "test", controls=True, progress=False)
-    assert [r.inputs for r in controls.rows] == [
+    assert [r.inputs.title for r in controls.rows] == [
         "rgb",
         "rgb (samples with depth)",
         "rgb+depth",
         "depth",
         "rgb+depth (other scene)",
     ]
-    assert [r.inputs for r in evaluate(model, [data], "test", modalities=(), progress=False).rows] == ["rgb"]
+    rgb = evaluate(model, [data], "test", modalities=(), progress=False)
+    assert [r.inputs for r in rgb.rows] == [RGB_ONLY]
     whole = evaluate(model, [data], "train", progress=False)
-    assert [r.inputs for r in whole.rows] == ["rgb", "rgb+depth"]
+    assert [r.inputs.title for r in whole.rows] == ["rgb", "rgb+depth"]
     dataset = open_dataset(data, "test")
     assert report.row("rgb (samples with depth)").matrix.matrix.tolist() == naive(
         model, dataset, [0, 1, 2, 4]
@@ -135,14 +145,15 @@ def test_a_report_finds_its_rows_and_is_plain_json(model: Model, data: Path, tmp
 
 def test_labels_keep_their_size_when_the_images_are_resized(model: Model, data: Path) -> None:
     dataset = open_dataset(data, "test", size=(24, 32))
-    matrix = confusion(model, dataset, None).matrix
+    matrix = confusion(Inference(model), dataset, RGB_ONLY).matrix
     assert matrix.sum() == 4 * 40 * 48 + 29 * 41
     sample = dataset.load(0)
     with torch.no_grad():
         scores = model.segmenter(torch.from_numpy(sample.rgb)[None]).logits
     scores = torch.nn.functional.interpolate(scores, (40, 48), mode="bilinear", align_corners=False)
     label = np.asarray(Image.open(data / "label" / "test0.png"))
-    first = confusion(model, dataset, None, indices=[0])
+    dataset.ids = dataset.ids[:1]
+    first = confusion(Inference(model), dataset, RGB_ONLY)
     assert first.pixel_accuracy == pytest.approx((scores[0].argmax(0).numpy() == label).mean())
 
 
@@ -159,8 +170,8 @@ def test_the_class_list_decides_which_data_set_of_the_model_is_meant(small_clip,
     shake(model.segmenter, scale=0.3)
     dataset = open_dataset(data, "test")
     named = evaluate(model, [data], "test", progress=False).row("rgb").matrix.matrix.tolist()
-    assert named == confusion(model, dataset, None, domain=1).matrix.tolist()
-    assert named != confusion(model, dataset, None, domain=0).matrix.tolist()
+    assert named == confusion(Inference(model), dataset, RGB_ONLY, domain=1).matrix.tolist()
+    assert named != confusion(Inference(model), dataset, RGB_ONLY, domain=0).matrix.tolist()
     only_twin = small_model(small_clip, ("depth",), domains=(twin,))
     assert evaluate(only_twin, [data], "test", progress=False).row("rgb").samples == 5
 
@@ -174,11 +185,11 @@ def test_evaluation_leaves_the_model_as_it_was(model: Model, data: Path, monkeyp
         lambda *a, f=model.segmenter.forward: (seen.append(model.segmenter.training), f(*a))[1],
     )
     model.segmenter.train()
-    confusion(model, dataset, None)
+    confusion(Inference(model), dataset, RGB_ONLY)
     assert model.segmenter.training
     monkeypatch.setattr(model.segmenter, "forward", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        confusion(model, dataset, None)
+        confusion(Inference(model), dataset, RGB_ONLY)
     assert model.segmenter.training
     model.segmenter.eval()
     assert not any(seen)
@@ -214,7 +225,11 @@ def test_choices_that_cannot_be_evaluated(model: Model, data: Path, small_clip, 
     refuse(
         DataSetError,
         "1 samples with depth.*two or more",
-        lambda: confusion(model, open_dataset(data, "train"), "depth", other_scene=True),
+        lambda: confusion(
+            Inference(model),
+            open_dataset(data, "train"),
+            Inputs(sensors=("depth",), control="other scene"),
+        ),
     )
 
 

@@ -140,6 +140,12 @@ def test_a_saved_model_predicts_the_same(model, predictor, scene: Path, tmp_path
 # -- which sensor
 
 
+def guessing(name: str, share: float):
+    """A `Predictor._guess` that has made up its mind."""
+    return lambda self, opened, path, options, domain, size: (
+        opened.enter_context(self._read_as(name, path, options, domain)), share)
+
+
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
 def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(
     predictor, scene: Path, monkeypatch
@@ -147,14 +153,14 @@ def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(
     def no_guess(*args):
         raise AssertionError("MA-CLIP was asked")
 
-    monkeypatch.setattr(Predictor, "guess", no_guess)
+    monkeypatch.setattr(Predictor, "_guess", no_guess)
     by_file = predictor.predict(scene / "rgb.png", scene / "depth.png")
     assert (by_file.modality, by_file.how) == ("depth", "file")
     by_option = predictor.predict(scene / "rgb.png", scene / "depth.png", "infrared")
     assert (by_option.modality, by_option.how) == ("thermal", "option")
     assert not np.array_equal(by_file.mask, by_option.mask)
     monkeypatch.undo()
-    monkeypatch.setattr(Predictor, "guess", lambda self, path, options, domain: ("thermal", 0.93))
+    monkeypatch.setattr(Predictor, "_guess", guessing("thermal", 0.93))
     guessed = predictor.predict(scene / "rgb.png", scene / "scan.png")
     assert (guessed.modality, guessed.how) == ("thermal", "MA-CLIP, 93% sure")
     assert np.array_equal(guessed.mask, by_option.mask)
@@ -186,7 +192,7 @@ def test_the_reading_that_looks_like_its_prompt_is_taken(small_clip, scene: Path
 
 
 def test_an_unsure_guess_is_said(predictor, scene: Path, monkeypatch) -> None:
-    monkeypatch.setattr(Predictor, "guess", lambda self, path, options, domain: ("depth", 0.51))
+    monkeypatch.setattr(Predictor, "_guess", guessing("depth", 0.51))
     with pytest.warns(ArmsegWarning, match=r"taken for depth with 51% confidence only; say --modality"):
         predictor.predict(scene / "rgb.png", scene / "scan.png", options={"depth_unit": "mm"})
 

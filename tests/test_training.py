@@ -594,7 +594,7 @@ def test_it_learns_to_read_the_sensor_and_another_scenes_frame_destroys_it(confi
         config(steps=60, batch_size=4, lr=5e-3, warmup=5, crop=(32, 48), eval_every=60), progress=False
     )
     report = evaluate(run, [scenes], "test", controls=True, progress=False)
-    miou = {row.inputs: row.matrix.miou for row in report.rows}
+    miou = {row.inputs.title: row.matrix.miou for row in report.rows}
     assert miou["rgb+depth"] > 0.9
     assert miou["depth"] > 0.9
     assert miou["rgb"] < 0.6

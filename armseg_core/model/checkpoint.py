@@ -1,6 +1,6 @@
 """The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
 
-armseg.json                     what the model is: CLIP identity, classes, modalities, versions, metrics
+armseg.json                     what the model is: CLIP identity, input size, classes, modalities, versions, metrics
 adapters/<modality>/            LoRA adapters in peft's format
 segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
 class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
@@ -60,6 +60,7 @@ class Model:
 
     prompts: modality name -> unit text embedding (E,) of "a thermal infrared image." and the like.
     clip: the CLIP it was built on; None after loading from a folder (the text tower is then not needed).
+    input_size: (H, W) that its inputs are resized to, in training and whenever it is used; None: as they come.
     """
 
     segmenter: Segmenter
@@ -69,6 +70,7 @@ class Model:
     prompts: dict[str, Tensor]
     clip: LoadedClip | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    input_size: tuple[int, int] | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -94,13 +96,18 @@ class Model:
         return names.index(name)
 
 
-def build(config: ModelConfig, modalities: tuple[str, ...], domains: tuple[Domain, ...]) -> Model:
+def build(
+    config: ModelConfig,
+    modalities: tuple[str, ...],
+    domains: tuple[Domain, ...],
+    input_size: tuple[int, int] | None = None,
+) -> Model:
     """A new model on the CLIP that is configured; random parts come from torch's global generator."""
     clip = load_clip(config)
     texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
     segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
     prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
-    return Model(segmenter, config, domains, clip.identity, prompts, clip)
+    return Model(segmenter, config, domains, clip.identity, prompts, clip, input_size=input_size)
 
 
 def save(model: Model, folder: Path) -> None:
@@ -130,6 +137,8 @@ def _write(model: Model, folder: Path) -> None:
         "format_version": FORMAT_VERSION,
         "clip": asdict(model.identity),
         "model": model.config.model_dump(mode="json"),
+        # versions that do not know this entry read past it and use the inputs as they come
+        "input": input_rule(model.input_size),
         "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
         "domains": [
             {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
@@ -163,6 +172,9 @@ def _card(model: Model) -> str:
             "Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.",
             "",
         ]
+    if model.input_size is not None:
+        h, w = model.input_size
+        lines += [f"Inputs are resized to {w}x{h} pixels; masks have the size of the image.", ""]
     for domain in model.domains:
         lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
     if model.metrics:
@@ -212,7 +224,23 @@ def load(
         recorded.identity,
         {n: t.to(device) for n, t in prompts.items()},
         metrics=recorded.metrics,
+        input_size=recorded.input_size,
     )
+
+
+def input_rule(size: tuple[int, int] | None) -> dict[str, Any]:
+    """How inputs meet the network, as plain JSON values: {"rule": "native"}, or "resize" and [H, W]."""
+    return {"rule": "native"} if size is None else {"rule": "resize", "size": list(size)}
+
+
+def _input_size(recorded: dict[str, Any]) -> tuple[int, int] | None:
+    """The inverse of `input_rule`."""
+    if recorded["rule"] == "native":
+        return None
+    h, w = (int(side) for side in recorded["size"])
+    if recorded["rule"] != "resize" or min(h, w) < 1:
+        raise ValueError(f"unknown input rule {recorded}")
+    return h, w
 
 
 @dataclass(frozen=True)
@@ -224,6 +252,7 @@ class _Description:
     domains: tuple[Domain, ...]
     modalities: tuple[str, ...]
     metrics: dict[str, Any]
+    input_size: tuple[int, int] | None
 
 
 def _read_description(path: Path) -> _Description:
@@ -250,6 +279,7 @@ def _read_description(path: Path) -> _Description:
             ),
             modalities=tuple(meta["modalities"]),
             metrics=meta.get("metrics", {}),
+            input_size=_input_size(meta.get("input", input_rule(None))),  # 0.1.0 wrote no entry
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error

@@ -148,6 +148,10 @@ class Segmenter(nn.Module):
         both = None if rgb_maps is None or sensor_maps is None else (rgb_maps, sensor_maps)
         return SegmenterOutput(logits, embeddings, both)
 
+    def embed(self, x: Tensor, modality: str) -> Tensor:
+        """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it."""
+        return self.ma_clip(self._pad(x), modality).embedding
+
     def _sensor(self, sensor: Tensor, modality: str) -> TowerOutput:
         out = self.ma_clip(sensor, modality)
         if self.aligned is None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from armseg_core.errors import FormatError
+from armseg_core.inputs import RGB_ONLY
 from armseg_core.visualization.canvas import (
     MARGIN,
     Panel,
@@ -189,7 +190,7 @@ def _miou_series(rows: Sequence[dict[str, Any]], x_key: str) -> list[tuple[str, 
     names = dict.fromkeys(key for row in flat for key in row if key != x_key)
     if not names:
         flat, names = list(rows), dict.fromkeys(("miou", "miou_rgb_only"))
-    titles = {"miou": "rgb+sensor", "miou_rgb_only": "rgb only", "rgb": "rgb only"}
+    titles = {"miou": "rgb+sensor", "miou_rgb_only": "rgb only", RGB_ONLY.title: "rgb only"}
     return [(titles.get(name, name), *_series(flat, name, x_key)) for name in names]
 
 
