@@ -21,7 +21,7 @@ from toy_sensor import sonar, write  # noqa: F401  (fixture)
 from armseg_core.batch import convert_folder, parse_shard, shard_from_environment
 from armseg_core.discovery import find_recordings
 from armseg_core.errors import InputError, OutputError, UsageError
-from armseg_core.jobs import run_local, run_ray
+from armseg_core.jobs import _Worker, run_local, run_ray
 from armseg_core.manifest import Manifest, read_manifest
 from armseg_core.tensorfile import TensorFile
 
