@@ -45,25 +45,44 @@ def command(
 
 def _print(report: Report) -> None:
     sensors = list(dict.fromkeys(name for counts in report.sensors.values() for name in counts))
-    rows = [(split, count, *(report.sensors[split].get(name, 0) for name in sensors))
-            for split, count in report.splits.items()]
+    rows = [
+        (split, count, *(report.sensors[split].get(name, 0) for name in sensors))
+        for split, count in report.splits.items()
+    ]
     if rows:
-        print_table(("split", "samples", *sensors), rows, title=f"{report.name}: {report.root}",
-                    numeric=range(1, len(sensors) + 2))
+        print_table(
+            ("split", "samples", *sensors),
+            rows,
+            title=f"{report.name}: {report.root}",
+            numeric=range(1, len(sensors) + 2),
+        )
     labelled = {split: shares for split, shares in report.labels.items() if shares}
     if labelled:
-        columns = [{**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]}
-                   for shares in labelled.values()]
-        print_table(("class", *labelled),
-                    [(name, *(_percent(column[name]) for column in columns)) for name in columns[0]],
-                    title="share of the pixels", numeric=range(1, len(labelled) + 1))
+        columns = [
+            {**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]}
+            for shares in labelled.values()
+        ]
+        print_table(
+            ("class", *labelled),
+            [(name, *(_percent(column[name]) for column in columns)) for name in columns[0]],
+            title="share of the pixels",
+            numeric=range(1, len(labelled) + 1),
+        )
     if report.problems:
-        print_table(("", "count", "problem", "for example", "what to do"),
-                    [("error" if p.error else "warning", p.count, p.what, ", ".join(p.examples[:3]), p.hint)
-                     for p in report.problems], numeric=(1,))
+        print_table(
+            ("", "count", "problem", "for example", "what to do"),
+            [
+                ("error" if p.error else "warning", p.count, p.what, ", ".join(p.examples[:3]), p.hint)
+                for p in report.problems
+            ],
+            numeric=(1,),
+        )
     errors, warnings = len(report.errors), len(report.warnings)
-    typer.echo(f"{errors} kind{'s' * (errors != 1)} of error, {warnings} of warning." if report.problems
-               else "No problems found.")
+    typer.echo(
+        f"{errors} kind{'s' * (errors != 1)} of error, {warnings} of warning."
+        if report.problems
+        else "No problems found."
+    )
 
 
 def _percent(share: float) -> str:
@@ -81,8 +100,14 @@ class _Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc="check", unit="sample", file=sys.stderr, leave=False,
-                             disable=not sys.stderr.isatty())
+            self._bar = tqdm(
+                total=total,
+                desc="check",
+                unit="sample",
+                file=sys.stderr,
+                leave=False,
+                disable=not sys.stderr.isatty(),
+            )
         self._bar.update(1)
 
     def __exit__(self, *exc: object) -> None:

@@ -1,6 +1,6 @@
 """`armseg convert`: raw recordings to sensor-tensor files.
 
-The flags of the sensors are made from the options groups in `armseg_core/config/conversion.py`: name, type,
+The flags of the sensors are made from the options groups in `armseg_core/sensors/options.py`: name, type,
 help and default stand there and nowhere else.
 """
 
@@ -19,12 +19,12 @@ from pydantic.fields import FieldInfo
 
 from armseg_cli.console import print_next
 from armseg_cli.options import JsonOption, ModalityOption, WorkersOption
-from armseg_core.config.conversion import OPTIONS
-from armseg_core.modalities import MODALITIES
+from armseg_core.sensors.modalities import MODALITIES
+from armseg_core.sensors.options import OPTIONS
 
 if TYPE_CHECKING:
-    from armseg_core.batch import FolderSummary
-    from armseg_core.conversion import ConversionSummary
+    from armseg_core.conversion.convert import ConversionSummary
+    from armseg_core.conversion.folder import FolderSummary
 
 
 def command(
@@ -93,9 +93,9 @@ def command(
         armseg convert sample_data/scene_00018/events.h5 --window 50ms -o events.voxel_grid.h5
         armseg convert sample_data --modality depth -o converted
     """
-    from armseg_core.batch import convert_folder, parse_shard
-    from armseg_core.conversion import convert_file
-    from armseg_core.discovery import is_many
+    from armseg_core.conversion.convert import convert_file
+    from armseg_core.conversion.discovery import is_many
+    from armseg_core.conversion.folder import convert_folder, parse_shard
 
     common: dict[str, Any] = {
         "modality": modality,

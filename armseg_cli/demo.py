@@ -21,7 +21,9 @@ def command(
     ] = Path("demo_out"),
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Training steps (default: two to four minutes in all on 2 CPU cores)."),
+        typer.Option(
+            "--steps", min=1, help="Training steps (default: two to four minutes in all on 2 CPU cores)."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
@@ -59,14 +61,20 @@ def command(
 
 def show(result: DemoResult, output: Path) -> None:
     """Print the results table, the times and where the pictures are."""
-    from armseg_core.inputs import RGB_ONLY
+    from armseg_core.learning.inputs import RGB_ONLY
 
     rgb_only = result.report.row(RGB_ONLY).matrix.miou
     rows = []
     for row in result.report.rows:
         gain = "" if row.inputs == RGB_ONLY else f"{100 * (row.matrix.miou - rgb_only):+.1f}"
         rows.append(
-            (row.inputs.title, f"{row.matrix.miou:.1%}", gain, f"{row.matrix.pixel_accuracy:.1%}", row.samples)
+            (
+                row.inputs.title,
+                f"{row.matrix.miou:.1%}",
+                gain,
+                f"{row.matrix.pixel_accuracy:.1%}",
+                row.samples,
+            )
         )
     print_table(
         ("inputs", "mIoU", "gain in points", "pixel accuracy", "test scenes"),

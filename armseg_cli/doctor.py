@@ -25,8 +25,10 @@ def command(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"usable": usable, "checks": [check.to_dict() for check in checks]}, indent=2))
     else:
-        print_table(("", "what", "found", "what to do"),
-                    [(check.status, check.name, check.detail, check.fix) for check in checks])
+        print_table(
+            ("", "what", "found", "what to do"),
+            [(check.status, check.name, check.detail, check.fix) for check in checks],
+        )
         broken = [check.name for check in checks if check.status == "broken"]
         if usable:
             typer.echo("armseg is ready to use.")

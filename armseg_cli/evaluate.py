@@ -13,7 +13,7 @@ from armseg_cli.console import print_next, print_table
 from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeOption
 
 if TYPE_CHECKING:
-    from armseg_core.evaluation import Report
+    from armseg_core.learning.evaluation import Report
 
 
 def command(
@@ -50,9 +50,9 @@ def command(
         armseg eval runs/train-001 --split val --controls
     """
     from armseg_core.config.base import parse_size
-    from armseg_core.evaluation import evaluate, save_report
-    from armseg_core.modalities import parse_modalities
-    from armseg_core.model.checkpoint import find_model, newest_run
+    from armseg_core.learning.evaluation import evaluate, save_report
+    from armseg_core.learning.model_folder import find_model, newest_run
+    from armseg_core.sensors.modalities import parse_modalities
 
     folder = find_model(model or newest_run())
     run = folder.parent if (folder.parent / "config.json").is_file() else None
@@ -80,8 +80,8 @@ def command(
 
 def _training_data(run: Path | None) -> list[Path]:
     """The data sets that a run was trained on."""
+    from armseg_core.data.sample_data import sample_data_dir
     from armseg_core.errors import UsageError
-    from armseg_core.sample_data import sample_data_dir
 
     found = []
     if run is not None:

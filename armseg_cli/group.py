@@ -80,8 +80,11 @@ class ArmsegGroup(TyperGroup):
         names = self.list_commands(ctx)
         if args[0] not in names and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], names, n=1)
-            raise UsageError(f"'{args[0]}' is not a command", expected="one of " + ", ".join(names),
-                             hint=f"armseg {near[0]}" if near else "armseg --help")
+            raise UsageError(
+                f"'{args[0]}' is not a command",
+                expected="one of " + ", ".join(names),
+                hint=f"armseg {near[0]}" if near else "armseg --help",
+            )
         return super().resolve_command(ctx, args)
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
@@ -130,8 +133,19 @@ def write_verbatim(text: str | None, formatter: Any) -> None:
         formatter.write(f"  {line}".rstrip() + "\n")
 
 
-_UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENOSPC,
-             errno.EDQUOT, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP}
+_UNUSABLE = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+    errno.ELOOP,
+}
 
 
 def describe(error: Exception, command: str = "armseg") -> tuple[str, int]:
@@ -146,8 +160,10 @@ def describe(error: Exception, command: str = "armseg") -> tuple[str, int]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "error: out of memory. Try: a smaller --size or --batch-size, or --device cpu", 1
     text = " ".join(str(error).split())
-    return (f"error: internal error: {type(error).__name__}: {text}. "
-            "Try: the same command with ARMSEG_TRACEBACK=1 in front, and report what it prints"), 1
+    return (
+        f"error: internal error: {type(error).__name__}: {text}. "
+        "Try: the same command with ARMSEG_TRACEBACK=1 in front, and report what it prints"
+    ), 1
 
 
 def usage_line(error: Any, command: str) -> str:

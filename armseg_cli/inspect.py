@@ -35,8 +35,8 @@ def command(
     Example:
         armseg inspect sample_data/scene_00018/events.h5
     """
+    from armseg_core.conversion.inspection import inspect_file
     from armseg_core.errors import UsageError
-    from armseg_core.inspection import inspect_file
 
     options = {}
     for text in option or []:

@@ -9,26 +9,61 @@ import typer
 from armseg_cli.group import ArmsegGroup, Row
 
 COMMANDS: tuple[Row, ...] = (
-    Row("convert", "armseg_cli.convert", "Turn raw recordings into sensor-tensor files.",
-        "finished outputs are kept; run the same command again to do the rest"),
-    Row("train", "armseg_cli.train", "Train a model on one or several data sets.",
-        "the run folder keeps the last checkpoint; continue with: armseg train --resume latest"),
-    Row("eval", "armseg_cli.evaluate", "Measure a model: IoU per class, RGB only beside RGB+X.",
-        "nothing was written"),
-    Row("predict", "armseg_cli.predict", "Segment an image with its sensor recording.",
-        "finished pictures are kept"),
-    Row("visualize", "armseg_cli.visualize", "Render a recording, tensor file, sample or run as PNG.",
-        "finished pictures are kept"),
-    Row("inspect", "armseg_cli.inspect", "Say what a raw or converted file is, without converting it.",
-        "nothing was written"),
-    Row("check", "armseg_cli.check", "List every problem of a data set at once.",
-        "nothing was written"),
-    Row("simulate", "armseg_cli.simulate", "Make scenes with raw files of all five sensors.",
-        "finished scenes are kept"),
-    Row("demo", "armseg_cli.demo", "convert, train, eval, predict and visualize on sample data.",
-        "finished steps are kept in the output folder; run the same command to start again"),
-    Row("doctor", "armseg_cli.doctor", "Check this installation: versions, GPU, codecs, weights.",
-        "nothing was written"),
+    Row(
+        "convert",
+        "armseg_cli.convert",
+        "Turn raw recordings into sensor-tensor files.",
+        "finished outputs are kept; run the same command again to do the rest",
+    ),
+    Row(
+        "train",
+        "armseg_cli.train",
+        "Train a model on one or several data sets.",
+        "the run folder keeps the last checkpoint; continue with: armseg train --resume latest",
+    ),
+    Row(
+        "eval",
+        "armseg_cli.evaluate",
+        "Measure a model: IoU per class, RGB only beside RGB+X.",
+        "nothing was written",
+    ),
+    Row(
+        "predict",
+        "armseg_cli.predict",
+        "Segment an image with its sensor recording.",
+        "finished pictures are kept",
+    ),
+    Row(
+        "visualize",
+        "armseg_cli.visualize",
+        "Render a recording, tensor file, sample or run as PNG.",
+        "finished pictures are kept",
+    ),
+    Row(
+        "inspect",
+        "armseg_cli.inspect",
+        "Say what a raw or converted file is, without converting it.",
+        "nothing was written",
+    ),
+    Row("check", "armseg_cli.check", "List every problem of a data set at once.", "nothing was written"),
+    Row(
+        "simulate",
+        "armseg_cli.simulate",
+        "Make scenes with raw files of all five sensors.",
+        "finished scenes are kept",
+    ),
+    Row(
+        "demo",
+        "armseg_cli.demo",
+        "convert, train, eval, predict and visualize on sample data.",
+        "finished steps are kept in the output folder; run the same command to start again",
+    ),
+    Row(
+        "doctor",
+        "armseg_cli.doctor",
+        "Check this installation: versions, GPU, codecs, weights.",
+        "nothing was written",
+    ),
 )
 
 

@@ -17,13 +17,20 @@ OutputOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 ModalityOption = Annotated[
     str | None,
-    typer.Option("--modality", "-m", metavar="SENSOR",
-                 help="event, thermal, depth, lidar, polarization or light_field (default: from the file)."),
+    typer.Option(
+        "--modality",
+        "-m",
+        metavar="SENSOR",
+        help="event, thermal, depth, lidar, polarization or light_field (default: from the file).",
+    ),
 ]
 ModalitiesOption = Annotated[
     str | None,
-    typer.Option("--modalities", metavar="SENSOR,...",
-                 help="Sensors beside RGB, such as depth,thermal; all; rgb for none (default: all)."),
+    typer.Option(
+        "--modalities",
+        metavar="SENSOR,...",
+        help="Sensors beside RGB, such as depth,thermal; all; rgb for none (default: all).",
+    ),
 ]
 SizeOption = Annotated[
     str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels, such as 640x480.")

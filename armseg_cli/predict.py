@@ -67,8 +67,8 @@ def command(
     """
     from armseg_cli.training_options import parse_settings
     from armseg_core.errors import InputError
-    from armseg_core.model.checkpoint import newest_run
-    from armseg_core.prediction import Predictor, save_prediction
+    from armseg_core.learning.model_folder import newest_run
+    from armseg_core.learning.prediction import Predictor, save_prediction
 
     for path in (image, sensor):
         if path is not None and not path.exists():

@@ -34,7 +34,7 @@ def command(
     import time
 
     from armseg_core.config.base import parse_size
-    from armseg_core.modalities import parse_modalities
+    from armseg_core.sensors.modalities import parse_modalities
     from armseg_core.simulate import simulate
 
     start = time.perf_counter()

@@ -81,9 +81,9 @@ def command(
         armseg train DATA --clip ViT-B-16-quickgelu --pretrained openai --steps 20000
     """
     from armseg_cli.training_options import resolve_resume, train_config
-    from armseg_core.runs import Run
-    from armseg_core.training import dry_run as run_dry
-    from armseg_core.training import train
+    from armseg_core.learning.run_folder import Run
+    from armseg_core.learning.training import dry_run as run_dry
+    from armseg_core.learning.training import train
 
     flags = {
         "steps": steps,

@@ -9,7 +9,7 @@ from typing import Any
 from armseg_core.config.base import parse_size
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.errors import CheckpointError, UsageError
-from armseg_core.modalities import parse_modalities
+from armseg_core.sensors.modalities import parse_modalities
 
 
 def train_config(
@@ -58,7 +58,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 def _available(folders: tuple[Path, ...]) -> tuple[str, ...]:
     """Every sensor that some data set has, in table order."""
     from armseg_core.data import open_dataset
-    from armseg_core.modalities import SENSORS
+    from armseg_core.sensors.modalities import SENSORS
 
     found = {m for folder in folders for m in open_dataset(folder, "train", ()).modalities}
     return tuple(m for m in SENSORS if m in found)
@@ -67,7 +67,7 @@ def _available(folders: tuple[Path, ...]) -> tuple[str, ...]:
 def _sample_data() -> Path:
     import sys
 
-    from armseg_core.sample_data import sample_data_dir
+    from armseg_core.data.sample_data import sample_data_dir
 
     folder = sample_data_dir()
     print(f"note: no data set given, training on the sample data in {folder}", file=sys.stderr)

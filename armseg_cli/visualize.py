@@ -16,8 +16,11 @@ def command(
     output: OutputOption = None,
     frame: Annotated[
         int | None,
-        typer.Option("--frame", metavar="N", help="Frame or window, from 0; negative from the end "
-                                                  "(default: the middle one)."),
+        typer.Option(
+            "--frame",
+            metavar="N",
+            help="Frame or window, from 0; negative from the end (default: the middle one).",
+        ),
     ] = None,
     modality: ModalityOption = None,
     sample: Annotated[

@@ -11,15 +11,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "convert_file": "armseg_core.conversion",
-    "to_tensor": "armseg_core.conversion",
-    "Predictor": "armseg_core.prediction",
-    "evaluate": "armseg_core.evaluation",
-    "train": "armseg_core.training",
-    "SensorTensor": "armseg_core.tensorfile",
-    "TensorFile": "armseg_core.tensorfile",
+    "convert_file": "armseg_core.conversion.convert",
+    "to_tensor": "armseg_core.conversion.convert",
+    "Predictor": "armseg_core.learning.prediction",
+    "evaluate": "armseg_core.learning.evaluation",
+    "train": "armseg_core.learning.training",
+    "SensorTensor": "armseg_core.files.tensor_file",
+    "TensorFile": "armseg_core.files.tensor_file",
     "ArmsegError": "armseg_core.errors",
-    "MODALITIES": "armseg_core.modalities",
+    "MODALITIES": "armseg_core.sensors.modalities",
 }
 __all__ = ["__version__", *_LAZY]
 

@@ -1,7 +1,7 @@
 """Validated sensor data in memory: what readers return and representations take. Numpy only.
 
-Every class checks its own shapes, dtypes and ranges on construction, so a function that takes one of them need
-not. None of the arrays is ever written to by armseg.
+Every class checks its own shapes, dtypes and ranges on construction, so a function that takes one of them
+need not. None of the arrays is ever written to by armseg.
 
 Shape letters: N events / points, U V views, H rows, W columns, C colour channels.
 """
@@ -40,8 +40,11 @@ class Events:
     def __post_init__(self) -> None:
         n = len(self.t)
         columns = (self.x, self.y, self.t, self.p)
-        if all(c.shape == (n,) for c in columns) and (self.t.dtype, self.p.dtype) == (np.int64, np.uint8) \
-                and self.x.dtype == self.y.dtype:
+        if (
+            all(c.shape == (n,) for c in columns)
+            and (self.t.dtype, self.p.dtype) == (np.int64, np.uint8)
+            and self.x.dtype == self.y.dtype
+        ):
             return  # made for every piece of a recording: no messages are put together when all is well
         for name in "xytp":
             a = getattr(self, name)
@@ -58,9 +61,9 @@ class Events:
 class EventSource(Protocol):
     """A recording of events that is read piece by piece: the contract of every event reader.
 
-    Opening is cheap (no event is decoded before it is asked for, except for formats without any index), memory is
-    bounded by what one call returns, and times are absolute int64 microseconds (`t_offset` already added).
-    Use as a context manager.
+    Opening is cheap (no event is decoded before it is asked for, except for formats without any index),
+    memory is bounded by what one call returns, and times are absolute int64 microseconds (`t_offset` already
+    added). Use as a context manager.
     """
 
     size: tuple[int, int]  # (H, W) of the sensor
@@ -103,8 +106,9 @@ class EventPicture:
 
     def __post_init__(self) -> None:
         a = self.polarity
-        _check(a.ndim == 2 and a.dtype == np.float32, f"event picture is {a.dtype} {a.shape}",
-               "float32 (H, W)")
+        _check(
+            a.ndim == 2 and a.dtype == np.float32, f"event picture is {a.dtype} {a.shape}", "float32 (H, W)"
+        )
         _check(bool((np.abs(a) <= 1).all()), "event picture: values outside [-1, 1]", "[-1, 1]")
 
 
@@ -124,16 +128,19 @@ class EventMoments:
         shape = self.count.shape
         for name in ("count", "mean", "deviation"):
             a = getattr(self, name)
-            _check(a.ndim == 3 and a.shape == shape and len(a) == 2 and a.dtype == np.float32,
-                   f"event moments: {name} is {a.dtype} {a.shape}", "float32 (2, H, W), all of one size")
+            _check(
+                a.ndim == 3 and a.shape == shape and len(a) == 2 and a.dtype == np.float32,
+                f"event moments: {name} is {a.dtype} {a.shape}",
+                "float32 (2, H, W), all of one size",
+            )
             _check(bool(np.isfinite(a).all()), f"event moments: {name} is not finite", "finite numbers")
         _check(bool((self.count >= 0).all()), "event moments: a count below 0", "0 or more")
 
 
 @dataclass(frozen=True)
 class LightField:
-    """views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or even
-    grids; the centre view is (U // 2, V // 2)."""
+    """views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or
+    even grids; the centre view is (U // 2, V // 2)."""
 
     views: np.ndarray
 
@@ -157,11 +164,17 @@ class PolarizedImages:
 
     def __post_init__(self) -> None:
         a = self.intensity
-        _check(a.ndim in (3, 4) and len(a) == len(self.angles_deg) >= 3, f"polarized images have shape {a.shape}",
-               f"({len(self.angles_deg)}, H, W[, 3]) with at least 3 angles")
+        _check(
+            a.ndim in (3, 4) and len(a) == len(self.angles_deg) >= 3,
+            f"polarized images have shape {a.shape}",
+            f"({len(self.angles_deg)}, H, W[, 3]) with at least 3 angles",
+        )
         _check(a.dtype == np.float32, f"polarized images are {a.dtype}", "float32")
-        _check(self.saturated.shape == a.shape[1:3], f"saturation mask has shape {self.saturated.shape}",
-               str(a.shape[1:3]))
+        _check(
+            self.saturated.shape == a.shape[1:3],
+            f"saturation mask has shape {self.saturated.shape}",
+            str(a.shape[1:3]),
+        )
 
 
 @dataclass(frozen=True)
@@ -198,28 +211,39 @@ class Depth:
     intrinsics: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        _check(self.metres.ndim == 2 and self.metres.dtype == np.float32,
-               f"depth is {self.metres.dtype} {self.metres.shape}", "float32 (H, W)")
-        _check(self.valid.shape == self.metres.shape and self.valid.dtype == bool,
-               f"validity mask is {self.valid.dtype} {self.valid.shape}", f"bool {self.metres.shape}")
+        _check(
+            self.metres.ndim == 2 and self.metres.dtype == np.float32,
+            f"depth is {self.metres.dtype} {self.metres.shape}",
+            "float32 (H, W)",
+        )
+        _check(
+            self.valid.shape == self.metres.shape and self.valid.dtype == bool,
+            f"validity mask is {self.valid.dtype} {self.valid.shape}",
+            f"bool {self.metres.shape}",
+        )
 
 
 @dataclass(frozen=True)
 class HhaImage:
-    """Depth already encoded as HHA (Gupta et al., ECCV 2014). values: (3, H, W) uint8: 31000 / depth in cm, height
-    above the ground in cm, angle between surface normal and gravity in degrees + 38. All 0 where unknown."""
+    """Depth already encoded as HHA (Gupta et al., ECCV 2014). values: (3, H, W) uint8: 31000 / depth in cm,
+    height above the ground in cm, angle between surface normal and gravity in degrees + 38. All 0 where
+    unknown."""
 
     values: np.ndarray
 
     def __post_init__(self) -> None:
         v = self.values
-        _check(v.ndim == 3 and len(v) == 3 and v.dtype == np.uint8, f"HHA image is {v.dtype} {v.shape}",
-               "uint8 (3, H, W)")
+        _check(
+            v.ndim == 3 and len(v) == 3 and v.dtype == np.uint8,
+            f"HHA image is {v.dtype} {v.shape}",
+            "uint8 (3, H, W)",
+        )
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Camera model for projecting points: intrinsics K (3, 3), lidar_to_camera (4, 4) rigid, image size (H, W).
+    """Camera model for projecting points: intrinsics K (3, 3), lidar_to_camera (4, 4) rigid, image size (H,
+    W).
 
     A point X in the LiDAR frame lands at pixel K [R|t] X, camera axes x right, y down, z forward.
     """
@@ -230,12 +254,17 @@ class Calibration:
 
     def __post_init__(self) -> None:
         _check(self.intrinsics.shape == (3, 3), f"intrinsics have shape {self.intrinsics.shape}", "(3, 3)")
-        _check(self.lidar_to_camera.shape == (4, 4), f"extrinsics have shape {self.lidar_to_camera.shape}", "(4, 4)")
+        _check(
+            self.lidar_to_camera.shape == (4, 4),
+            f"extrinsics have shape {self.lidar_to_camera.shape}",
+            "(4, 4)",
+        )
 
 
 @dataclass(frozen=True)
 class PointCloud:
-    """points: (N, 3) float32 metres in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent).
+    """points: (N, 3) float32 metres in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when
+    absent).
     calibration: where the camera stands; None when none was found (then the cloud cannot be projected)."""
 
     points: np.ndarray
@@ -243,5 +272,11 @@ class PointCloud:
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        _check(self.points.ndim == 2 and self.points.shape[1] == 3, f"points have shape {self.points.shape}", "(N, 3)")
-        _check(self.intensity.shape == (len(self.points),), f"intensity has shape {self.intensity.shape}", "(N,)")
+        _check(
+            self.points.ndim == 2 and self.points.shape[1] == 3,
+            f"points have shape {self.points.shape}",
+            "(N, 3)",
+        )
+        _check(
+            self.intensity.shape == (len(self.points),), f"intensity has shape {self.intensity.shape}", "(N,)"
+        )

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.config.training import TrainConfig
-from armseg_core.conversion import ConversionSummary, convert_file
+from armseg_core.conversion.convert import ConversionSummary, convert_file
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
-from armseg_core.evaluation import Report, evaluate, save_report
-from armseg_core.inference import pick_device
-from armseg_core.inputs import RGB_ONLY, Inputs
-from armseg_core.modalities import MODALITIES, SENSORS
-from armseg_core.prediction import Prediction, Predictor, save_prediction
-from armseg_core.sample_data import sample_data_dir
-from armseg_core.training import train
+from armseg_core.data.sample_data import sample_data_dir
+from armseg_core.learning.evaluation import Report, evaluate, save_report
+from armseg_core.learning.inference import pick_device
+from armseg_core.learning.inputs import RGB_ONLY, Inputs
+from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
+from armseg_core.learning.training import train
+from armseg_core.sensors.modalities import MODALITIES, SENSORS
 from armseg_core.visualization import (
     Panel,
     figure,

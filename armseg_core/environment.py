@@ -21,10 +21,21 @@ Status = Literal["ok", "note", "broken"]
 
 # package on the index -> module, as in pyproject.toml [project] dependencies (a test compares them)
 REQUIRED: dict[str, str] = {
-    "torch": "torch", "torchvision": "torchvision", "open_clip_torch": "open_clip", "peft": "peft",
-    "timm": "timm", "safetensors": "safetensors", "opencv-python": "cv2", "h5py": "h5py",
-    "hdf5plugin": "hdf5plugin", "numpy": "numpy", "pillow": "PIL", "pydantic": "pydantic",
-    "typer": "typer", "rich": "rich", "tqdm": "tqdm",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "open_clip_torch": "open_clip",
+    "peft": "peft",
+    "timm": "timm",
+    "safetensors": "safetensors",
+    "opencv-python": "cv2",
+    "h5py": "h5py",
+    "hdf5plugin": "hdf5plugin",
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "pydantic": "pydantic",
+    "typer": "typer",
+    "rich": "rich",
+    "tqdm": "tqdm",
 }
 # extra of armseg -> (modules it brings, what it is for), as in pyproject.toml (a test compares them)
 EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -84,9 +95,13 @@ def _system() -> Iterator[Check]:
 
     yield Check("system", "armseg", "ok", f"{__version__} in {Path(__file__).parent.parent}")
     good = sys.version_info >= (3, 11)
-    yield Check("system", "python", "ok" if good else "broken",
-                f"{platform.python_version()} ({sys.executable})",
-                "" if good else "install Python 3.11 or newer")
+    yield Check(
+        "system",
+        "python",
+        "ok" if good else "broken",
+        f"{platform.python_version()} ({sys.executable})",
+        "" if good else "install Python 3.11 or newer",
+    )
     yield Check("system", "platform", "ok", f"{platform.platform()}, {os.cpu_count()} CPU cores")
 
 
@@ -100,9 +115,13 @@ def _packages() -> Iterator[Check]:
             yield Check("packages", package, "ok", _version(package))
     variants = [name for name in _OPENCV if _version(name) != "not installed"]
     if len(variants) > 1:
-        yield Check("packages", "OpenCV variants", "note",
-                    f"{' and '.join(variants)} overwrite each other's files",
-                    f"pip uninstall -y {' '.join(variants)} && pip install opencv-python")
+        yield Check(
+            "packages",
+            "OpenCV variants",
+            "note",
+            f"{' and '.join(variants)} overwrite each other's files",
+            f"pip uninstall -y {' '.join(variants)} && pip install opencv-python",
+        )
 
 
 def _package_fix(package: str) -> str:
@@ -118,17 +137,22 @@ def _torch_pair() -> Iterator[Check]:
     kept = torchvision.ops.nms(torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]]), torch.tensor([0.9, 0.8]), 0.5)
     right = kept.tolist() == [0]
     versions = f"{torch.__version__} and {torchvision.__version__}"
-    yield Check("torch", "torch and torchvision", "ok" if right else "broken",
-                f"{versions} {'work' if right else 'do not work'} together",
-                "" if right else _package_fix("torchvision"))
+    yield Check(
+        "torch",
+        "torch and torchvision",
+        "ok" if right else "broken",
+        f"{versions} {'work' if right else 'do not work'} together",
+        "" if right else _package_fix("torchvision"),
+    )
 
 
 def _devices() -> Iterator[Check]:
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
-        yield Check("torch", "CUDA", "note",
-                    f"no device (torch is built for {build}); everything runs on the CPU")
+        yield Check(
+            "torch", "CUDA", "note", f"no device (torch is built for {build}); everything runs on the CPU"
+        )
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         row = torch.cuda.get_device_properties(index)
         try:
@@ -136,11 +160,20 @@ def _devices() -> Iterator[Check]:
             (ones @ ones).sum().item()
             with torch.cuda.device(index):
                 bf16 = "yes" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-            yield Check("torch", f"cuda:{index}", "ok",
-                        f"{row.name}, {row.total_memory / 2**30:.0f} GiB, bf16: {bf16}")
+            yield Check(
+                "torch",
+                f"cuda:{index}",
+                "ok",
+                f"{row.name}, {row.total_memory / 2**30:.0f} GiB, bf16: {bf16}",
+            )
         except Exception as error:
-            yield Check("torch", f"cuda:{index}", "note", f"{row.name} cannot compute: {_line(error)}",
-                        "use --device cpu, or update the driver")
+            yield Check(
+                "torch",
+                f"cuda:{index}",
+                "note",
+                f"{row.name} cannot compute: {_line(error)}",
+                "use --device cpu, or update the driver",
+            )
     yield Check("torch", "CPU threads", "ok", str(torch.get_num_threads()))
 
 
@@ -151,9 +184,13 @@ def _image_codecs() -> Iterator[Check]:
         done, data = cv2.imencode(suffix, image)
         back = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if done else None
         same = back is not None and back.dtype == image.dtype and bool((back == image).all())
-        yield Check("files", f"16-bit {suffix[1:].upper()}", "ok" if same else "broken",
-                    "written and read back unchanged" if same else "is changed by OpenCV",
-                    "" if same else "pip install --force-reinstall opencv-python")
+        yield Check(
+            "files",
+            f"16-bit {suffix[1:].upper()}",
+            "ok" if same else "broken",
+            "written and read back unchanged" if same else "is changed by OpenCV",
+            "" if same else "pip install --force-reinstall opencv-python",
+        )
 
 
 def _hdf5_filters() -> Iterator[Check]:
@@ -166,19 +203,28 @@ def _hdf5_filters() -> Iterator[Check]:
                 file.create_dataset("x", data=data, chunks=(512,), **options)
                 same = bool((file["x"][:] == data).all())
         except (OSError, ValueError) as error:
-            yield Check("files", f"HDF5 {name}", "broken", _line(error),
-                        "pip install --force-reinstall hdf5plugin")
+            yield Check(
+                "files", f"HDF5 {name}", "broken", _line(error), "pip install --force-reinstall hdf5plugin"
+            )
         else:
-            yield Check("files", f"HDF5 {name}", "ok" if same else "broken",
-                        "written and read back unchanged" if same else "returns other values")
+            yield Check(
+                "files",
+                f"HDF5 {name}",
+                "ok" if same else "broken",
+                "written and read back unchanged" if same else "returns other values",
+            )
 
 
 def _extras() -> Iterator[Check]:
     for extra, (modules, purpose) in EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
-        yield Check("extras", extra, "note" if missing else "ok",
-                    f"{purpose}: {'not installed' if missing else 'installed'}",
-                    f"pip install 'armseg[{extra}]'" if missing else "")
+        yield Check(
+            "extras",
+            extra,
+            "note" if missing else "ok",
+            f"{purpose}: {'not installed' if missing else 'installed'}",
+            f"pip install 'armseg[{extra}]'" if missing else "",
+        )
 
 
 def _tiny_clip() -> Iterator[Check]:
@@ -198,22 +244,33 @@ def _tiny_clip() -> Iterator[Check]:
 def _weights_cache() -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
 
-    for name, folder, pattern in (("Hugging Face cache", Path(HF_HUB_CACHE), "models--*"),
-                                  ("open_clip cache", Path("~/.cache/clip").expanduser(), "*.*")):
+    for name, folder, pattern in (
+        ("Hugging Face cache", Path(HF_HUB_CACHE), "models--*"),
+        ("open_clip cache", Path("~/.cache/clip").expanduser(), "*.*"),
+    ):
         held = sorted(path.name.removeprefix("models--").replace("--", "/") for path in folder.glob(pattern))
         yield Check("weights", name, "ok", f"{folder}: " + (", ".join(held) if held else "empty"))
     if HF_HUB_OFFLINE:
-        yield Check("weights", "downloads", "note", "HF_HUB_OFFLINE is set: only the cache is used",
-                    "unset HF_HUB_OFFLINE, or use --weights FILE")
+        yield Check(
+            "weights",
+            "downloads",
+            "note",
+            "HF_HUB_OFFLINE is set: only the cache is used",
+            "unset HF_HUB_OFFLINE, or use --weights FILE",
+        )
 
 
 def _data() -> Iterator[Check]:
-    from armseg_core.sample_data import cached_sample_data, repository_sample_data
+    from armseg_core.data.sample_data import cached_sample_data, repository_sample_data
 
     here = repository_sample_data() or cached_sample_data()
     ready = here is not None and (here / "dataset.toml").is_file()
-    yield Check("data", "sample data", "ok" if ready else "note",
-                str(here) if ready else "not made yet; `armseg demo` makes it")
+    yield Check(
+        "data",
+        "sample data",
+        "ok" if ready else "note",
+        str(here) if ready else "not made yet; `armseg demo` makes it",
+    )
 
 
 _CHECKS: tuple[tuple[str, Callable[[], Iterator[Any]]], ...] = (

@@ -22,18 +22,18 @@ import numpy as np
 
 from armseg_core import visualization as vis
 from armseg_core.arrays import EventSource
-from armseg_core.config.conversion import OPTIONS
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
-from armseg_core.data.images import read_label, read_rgb
 from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
-from armseg_core.metrics import ConfusionMatrix
-from armseg_core.modalities import MODALITIES, get_modality
-from armseg_core.representations import get_representation, model_tensor
-from armseg_core.representations.event_windows import count_windows, window_ending_at
-from armseg_core.sensors import sniff
-from armseg_core.tensorfile import TensorFile, TensorInfo, is_tensor_file
+from armseg_core.files.pictures import read_label, read_rgb
+from armseg_core.files.tensor_file import TensorFile, TensorInfo, is_tensor_file
+from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.sensors.event.windows import count_windows, window_ending_at
+from armseg_core.sensors.modalities import MODALITIES, get_modality
+from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors.recognition import sniff
+from armseg_core.sensors.representations import get_representation, model_tensor
 from armseg_core.visualization.frames import frame_note
 from armseg_core.visualization.panels import view_names
 
@@ -64,8 +64,9 @@ class FigureSummary:
     next_command: str
 
 
-def visualize(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None,
-              **choices: Any) -> FigureSummary:
+def visualize(
+    path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, **choices: Any
+) -> FigureSummary:
     """Render a path to a PNG file; `choices` as in `make_figure`.
 
     Args:
@@ -88,8 +89,14 @@ def visualize(path: str | os.PathLike[str], output: str | os.PathLike[str] | Non
     return FigureSummary(target, width, height, made.what, made.next_command)
 
 
-def make_figure(path: str | os.PathLike[str], *, frame: int | None = None, modality: str | None = None,
-                sample: str | None = None, alpha: float = 0.5) -> Figure:
+def make_figure(
+    path: str | os.PathLike[str],
+    *,
+    frame: int | None = None,
+    modality: str | None = None,
+    sample: str | None = None,
+    alpha: float = 0.5,
+) -> Figure:
     """The picture of a path.
 
     Args:
@@ -117,10 +124,20 @@ def make_figure(path: str | os.PathLike[str], *, frame: int | None = None, modal
     return _tensor_figure(path, frame) if kind == "tensor" else _recording_figure(path, frame, sensor)
 
 
-_OPTIONS_OF = {"run": (), "dataset": ("--sample",), "picture": ("--modality",), "tensor": ("--frame",),
-               "recording": ("--frame", "--modality")}
-_TITLES = {"run": "a run", "dataset": "a data set", "picture": "a picture", "tensor": "a sensor-tensor file",
-           "recording": "a raw recording"}
+_OPTIONS_OF = {
+    "run": (),
+    "dataset": ("--sample",),
+    "picture": ("--modality",),
+    "tensor": ("--frame",),
+    "recording": ("--frame", "--modality"),
+}
+_TITLES = {
+    "run": "a run",
+    "dataset": "a data set",
+    "picture": "a picture",
+    "tensor": "a sensor-tensor file",
+    "recording": "a raw recording",
+}
 
 
 def _check_options(path: Path, kind: str, given: dict[str, Any]) -> None:
@@ -230,7 +247,8 @@ def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figu
             count = count_windows(source, options)
             index = _choose_frame(frame, count, path)
             window, t0_us, t_us = window_ending_at(
-                source, options, source.t_first_us + (index + 1) * options.window)
+                source, options, source.t_first_us + (index + 1) * options.window
+            )
             made = row.make(window, options, t0_us, t_us)
     else:
         index = _choose_frame(frame, 1, path)
@@ -264,8 +282,12 @@ def _picture_figure(path: Path) -> Figure:
     ignored = float((label >= len(palette)).mean())
     note = f"{label.shape[1]} x {label.shape[0]}, {len(seen)} classes"
     note += f", {100 * ignored:.1f}% without a class" if ignored else ""
-    return Figure(vis.figure(path.name, note, panels), f"label map, {len(seen)} classes", f"{path.stem}.view",
-                  f"armseg check {folder}" if folder else "armseg check DATA_SET")
+    return Figure(
+        vis.figure(path.name, note, panels),
+        f"label map, {len(seen)} classes",
+        f"{path.stem}.view",
+        f"armseg check {folder}" if folder else "armseg check DATA_SET",
+    )
 
 
 def _as_label(path: Path) -> np.ndarray | None:
@@ -321,8 +343,9 @@ def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
     names = [info.name for info in dataset.classes]
     picture = vis.sample_figure(loaded, names, palette, alpha=alpha, note=note)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{dataset.name}_{loaded.id}")
-    return Figure(picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view",
-                  f"armseg train {path}")
+    return Figure(
+        picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view", f"armseg train {path}"
+    )
 
 
 def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:
@@ -358,11 +381,17 @@ def _run_figure(run: Path | None) -> Figure:
     pages = [vis.training_curves(rows, f"Run {name}")] if rows else []
     pages += _confusion_pages(run / CONFUSION)
     if not pages:
-        raise InputError("holds no numbers yet", where=run, expected=f"rows in {CURVES}",
-                         hint="wait for the first step")
+        raise InputError(
+            "holds no numbers yet", where=run, expected=f"rows in {CURVES}", hint="wait for the first step"
+        )
     parts = ["training curves"] * bool(rows) + ["confusion matrix"] * (len(pages) > bool(rows))
-    return Figure(vis.stack(pages), f"run {name}: {' and '.join(parts)}", "overview",
-                  f"armseg predict img.png aux.png --model {run}", run / "plots")
+    return Figure(
+        vis.stack(pages),
+        f"run {name}: {' and '.join(parts)}",
+        "overview",
+        f"armseg predict img.png aux.png --model {run}",
+        run / "plots",
+    )
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

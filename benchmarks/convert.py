@@ -30,13 +30,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from armseg_core.arrays import Events
-from armseg_core.config.conversion import EventOptions
-from armseg_core.conversion import convert_file
-from armseg_core.representations import get_representation
-from armseg_core.representations.event_kernels import Grid, VoxelGrid, land
-from armseg_core.representations.event_windows import PIECE_EVENTS, cut
-from armseg_core.sensors.events_evt import decode_dat
-from armseg_core.sensors.events_prophesee import evt_decoder, raw_blocks, read_header
+from armseg_core.conversion.convert import convert_file
+from armseg_core.sensors.event.kernels import Grid, VoxelGrid, land
+from armseg_core.sensors.event.readers.evt import decode_dat
+from armseg_core.sensors.event.readers.prophesee import evt_decoder, raw_blocks, read_header
+from armseg_core.sensors.event.windows import PIECE_EVENTS, cut
+from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.representations import get_representation
 
 H, W, B = 480, 640, 5
 ANCHOR = 34.0  # million events a second of numpy.bincount on the machine of the requirements
@@ -289,7 +289,7 @@ def speeds(number: int, rounds: int, folder: Path, by_cpu: bool) -> None:
 
 CONVERT = """
 import resource, sys, time
-from armseg_core.conversion import convert_file
+from armseg_core.conversion.convert import convert_file
 start = time.perf_counter()
 s = convert_file(sys.argv[1], sys.argv[2], options={"window": sys.argv[3]}, progress=False)
 print(s.events, s.windows, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

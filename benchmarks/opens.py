@@ -19,17 +19,37 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCENE = "scene_00018"
-SENSORS = {"event": "events.h5", "thermal": "thermal.tiff", "depth": "depth.png", "lidar": "lidar.bin",
-           "polarization": "polarization.png", "light_field": "light_field"}
+SENSORS = {
+    "event": "events.h5",
+    "thermal": "thermal.tiff",
+    "depth": "depth.png",
+    "lidar": "lidar.bin",
+    "polarization": "polarization.png",
+    "light_field": "light_field",
+}
 TRAINING_SAMPLES = 15  # of the sample data: one epoch is that many steps of one image
 
 
 def opens(arguments: list[str], folder: Path) -> Counter[str]:
     """Run `armseg arguments`; number of opens of each file below `folder`, by its path in it."""
     log = folder.parent / "strace.log"
-    command = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=open,openat", "-o", str(log), sys.executable, "-m", "armseg_cli"]
+    command = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=open,openat",
+        "-o",
+        str(log),
+        sys.executable,
+        "-m",
+        "armseg_cli",
+    ]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment, cwd=folder.parent)
+    subprocess.run(
+        [*command, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment, cwd=folder.parent
+    )
     counts: Counter[str] = Counter()
     for line in log.read_text(errors="replace").splitlines():
         found = re.search(r'open(?:at)?\((?:\S+, )?"([^"]+)", ([A-Z_|]+).*\) = (\d+)', line)
@@ -55,11 +75,23 @@ def main() -> None:
         shutil.copytree(REPOSITORY / "sample_data", data)
         out = ["--out", str(Path(name, "runs"))]
         model = ["--set", "eval_every=1000", "--batch-size", "1", "--workers", "0"]
-        epoch = opens(["train", str(data), *out, *model, "--steps", str(TRAINING_SAMPLES), "--name", "epoch"], data)
+        epoch = opens(
+            ["train", str(data), *out, *model, "--steps", str(TRAINING_SAMPLES), "--name", "epoch"], data
+        )
         run = str(Path(name, "runs", "epoch-001"))
         for sensor, file in SENSORS.items():
-            counts = opens(["predict", str(data / SCENE / "rgb.png"), str(data / SCENE / file), "--model", run, "-o",
-                            str(Path(name, "out"))], data)
+            counts = opens(
+                [
+                    "predict",
+                    str(data / SCENE / "rgb.png"),
+                    str(data / SCENE / file),
+                    "--model",
+                    run,
+                    "-o",
+                    str(Path(name, "out")),
+                ],
+                data,
+            )
             print(f"predict {sensor}: {summary(counts)}", flush=True)
         print(f"train, one epoch of {TRAINING_SAMPLES} steps: {summary(epoch)}")
 

@@ -74,8 +74,8 @@ def scenes(args: argparse.Namespace) -> tuple[Path, Path]:
 def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
     """Train and test one variant; writes its result file. A training that was cut off goes on where it was."""
     from armseg_core.config.training import TrainConfig
-    from armseg_core.evaluation import evaluate
-    from armseg_core.training import train
+    from armseg_core.learning.evaluation import evaluate
+    from armseg_core.learning.training import train
 
     train_folder, test_folder = scenes(args)
     name = run_name(args, variant, seed)
@@ -114,7 +114,10 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
         progress=False,
     )
     rows = {
-        r.inputs.title: {"miou": r.matrix.miou, "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou]}
+        r.inputs.title: {
+            "miou": r.matrix.miou,
+            "iou": [None if np.isnan(v) else float(v) for v in r.matrix.iou],
+        }
         for r in report.rows
     }
     result = {

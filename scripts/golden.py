@@ -22,9 +22,29 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE_DATA = REPOSITORY / "sample_data"
 # one thread: sums in another order would change the last bits of a loss
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-TRAINING = ("--steps", "20", "--seed", "0", "--batch-size", "2", "--workers", "0", "--device", "cpu",
-            "--precision", "fp32", "--set", "threads=1", "--set", "eval_every=20")
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONPATH": str(REPOSITORY),
+}
+TRAINING = (
+    "--steps",
+    "20",
+    "--seed",
+    "0",
+    "--batch-size",
+    "2",
+    "--workers",
+    "0",
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+    "--set",
+    "threads=1",
+    "--set",
+    "eval_every=20",
+)
 TIMES = ("images_per_s",)  # measured, so they differ from run to run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from armseg_core.sensors import format_table
+from armseg_core.sensors.recognition import format_table
 
 
 def main() -> None:

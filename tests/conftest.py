@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from places import REPOSITORY
+
 os.environ["OMP_NUM_THREADS"] = "1"  # torch takes its number of threads from here
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,8 +19,6 @@ import pytest
 
 # Ctrl-C works in tests also where the suite runs in the background of a script, which ignores SIGINT
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)

@@ -15,26 +15,31 @@ from typing import Any
 
 import pytest
 import typer
+from places import REPOSITORY
 
 from armseg_cli.main import COMMANDS, app
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 GAP = "\0"  # what stands for the value of an f-string field, until it becomes VALUE
 VALUE = "1"  # is a number, a text and a path
 NAMES = tuple(row.name for row in COMMANDS)
 # what may follow "armseg" in a sentence about the program itself
 PROSE = {"the", "is", "model", "builds"}
-FOREIGN = {"--head": "ray start", "--array": "sbatch", "--force-reinstall": "pip install"}  # flags of other programs
+FOREIGN = {
+    "--head": "ray start",
+    "--array": "sbatch",
+    "--force-reinstall": "pip install",
+}  # flags of other programs
 
-# Hints of these files are raised by these commands at least; those of other files may name any command's flags.
+# Hints of these files are raised by these commands at least; those of other files may name any command's
+# flags.
 OWNERS = (
-    (r"armseg_core/(sensors|representations)/", "convert"),
-    (r"armseg_core/(batch|jobs|manifest|tensorfile|conversion\w*)\.py", "convert"),
-    (r"armseg_core/(training\w*|runs)\.py", "train"),
+    (r"armseg_core/(sensors|conversion)/", "convert"),
+    (r"armseg_core/files/tensor_file\.py", "convert"),
+    (r"armseg_core/learning/(training|batches|run_folder)\.py", "train"),
     (r"armseg_core/model/clip_loading\.py", "train"),
     (r"armseg_core/simulate/", "simulate"),
-    (r"armseg_core/evaluation\.py", "eval"),
-    (r"armseg_core/prediction\.py", "predict"),
+    (r"armseg_core/learning/evaluation\.py", "eval"),
+    (r"armseg_core/learning/prediction\.py", "predict"),
     (r"armseg_core/demo\.py", "demo"),
     (r"armseg_cli/training_options\.py", "train"),
     (r"armseg_cli/evaluate\.py", "eval"),
@@ -81,7 +86,9 @@ class Collector(ast.NodeVisitor):
 
 
 def files() -> list[Path]:
-    return sorted(path for package in ("armseg_core", "armseg_cli") for path in (REPOSITORY / package).rglob("*.py"))
+    return sorted(
+        path for package in ("armseg_core", "armseg_cli") for path in (REPOSITORY / package).rglob("*.py")
+    )
 
 
 def texts() -> list[Text]:
@@ -153,9 +160,7 @@ def problem(name: str, rest: str) -> str | None:
 
 
 def test_the_commands_that_are_told_can_be_typed() -> None:
-    wrong = [
-        f"{text}: {why}" for text in TEXTS for name, rest in named(text) if (why := problem(name, rest))
-    ]
+    wrong = [f"{text}: {why}" for text in TEXTS for name, rest in named(text) if (why := problem(name, rest))]
     assert wrong == []
 
 
@@ -166,7 +171,9 @@ def test_the_flags_that_are_told_exist_in_the_command_they_are_told_for() -> Non
         for number, part in enumerate(re.split(r"(?<![\w/.-])armseg (?=[a-z])", text.text)):
             first = re.match(r"[a-z]+", part)
             name = first[0] if number and first and first[0] in NAMES else owner
-            known = FLAGS[name] if name else {flag for flags in FLAGS.values() for flag in flags} | {"--version"}
+            known = (
+                FLAGS[name] if name else {flag for flags in FLAGS.values() for flag in flags} | {"--version"}
+            )
             told = told_flags(part)
             wrong += [f"{text}: {flag}" for flag in told if flag not in known and flag not in FOREIGN]
             count += len(told)
@@ -180,7 +187,8 @@ def told_flags(text: str) -> list[str]:
 
 
 def test_nothing_is_overlooked() -> None:
-    """An empty collection would pass every test here: a search in the plain text finds no more than it holds."""
+    """An empty collection would pass every test here: a search in the plain text finds no more than it
+    holds."""
     source = "".join(path.read_text(encoding="utf-8") for path in files())
     found = [text.text for text in TEXTS]
     for start, least in (("armseg ", 20), ("--", 30)):

@@ -8,35 +8,26 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CORE = REPOSITORY / "armseg_core"
 
 # A module may import its own room and the lines above its own. The longest matching prefix of a name counts.
 LAYERS = (
     ("",),  # armseg_core itself: __version__; its other names are loaded on use
     ("errors",),
-    ("modalities",),
-    ("config", "arrays", "tensorfile", "inputs"),
-    ("provenance", "jobs", "resizing", "manifest"),
-    ("sensors", "representations", "model", "metrics", "visualization"),
+    ("arrays", "config.base"),
+    ("files",),
+    ("sensors",),
+    ("config", "visualization", "simulate"),
+    ("conversion", "model"),
     ("data",),
-    ("conversion_plan",),
-    ("recording",),
-    ("conversion", "model.segmenter"),
-    ("inspection", "discovery", "figures", "model.checkpoint"),
-    ("inference",),
-    ("batch", "evaluation"),
-    ("prediction", "runs", "training_data"),
-    ("training_data", "simulate"),
-    ("training",),
-    ("sample_data",),
-    ("environment", "demo"),
+    ("learning",),
+    ("figures", "demo", "environment"),
 )
 TIERS = {f"armseg_core.{name}".rstrip("."): tier for tier, names in enumerate(LAYERS) for name in names}
 # rooms in which no module may import torch, at any place
-NUMPY_ROOMS = ("armseg_core.sensors", "armseg_core.representations")
-TORCH_ALLOWED = ("armseg_core.representations.events",)  # its kernels, at the time of use
+NUMPY_ROOMS = ("armseg_core.files", "armseg_core.sensors")
 HEAVY = {"torch", "torchvision", "open_clip", "peft", "transformers", "timm", "cv2", "h5py", "hdf5plugin"}
 
 
@@ -84,17 +75,12 @@ def test_core_imports_point_down(path: Path) -> None:
         return  # the lazy table of names
     assert room != "armseg_core", f"{module} has no tier: add it to LAYERS"
     tree = ast.parse(path.read_text())
-    # `data` may load conversion inside a function: it needs to_tensor for raw files
-    lazy_allowed = {"armseg_core.conversion"} if room == "armseg_core.data" else set()
-    at_top = imports(tree, module, top_level=True)
     for target in imports(tree, module):
         assert not target.startswith("armseg_cli"), f"{module} imports the command line"
         if not target.startswith("armseg_core"):
             continue
         other = known_prefix(target)
-        allowed = (
-            other == room or TIERS[other] < TIERS[room] or (target in lazy_allowed and target not in at_top)
-        )
+        allowed = other == room or TIERS[other] < TIERS[room]
         assert allowed, f"{module} (tier {TIERS[room]}) imports {target} (tier {TIERS[other]})"
 
 
@@ -103,7 +89,7 @@ def test_core_imports_point_down(path: Path) -> None:
 )
 def test_numpy_rooms_do_without_torch(path: Path) -> None:
     module = name_of(path)
-    used = imports(ast.parse(path.read_text()), module, top_level=module.startswith(TORCH_ALLOWED))
+    used = imports(ast.parse(path.read_text()), module)
     assert "torch" not in {name.partition(".")[0] for name in used}
 
 

@@ -18,7 +18,9 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("sensor", ["thermal", "event"])
-def test_an_old_model_folder_predicts_what_it_predicted(armseg, sample_data: Path, tmp_path: Path, sensor: str) -> None:
+def test_an_old_model_folder_predicts_what_it_predicted(
+    armseg, sample_data: Path, tmp_path: Path, sensor: str
+) -> None:
     file = sample_data / "scene_00018" / {"thermal": "thermal.tiff", "event": "events.h5"}[sensor]
     out = tmp_path / "out"
     done = armseg("predict", file.parent / "rgb.png", file, "--model", OLD / "model", "-o", out, "--json")

@@ -12,11 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
 import armseg_core
 from armseg_core.environment import EXTRAS, REQUIRED
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
@@ -108,7 +108,7 @@ def test_an_installed_wheel_answers_without_the_repository(built_wheel: Path, tm
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.stdout == f"armseg {armseg_core.__version__}\n", done.stderr
-    code = "from armseg_core.sample_data import repository_sample_data as f; print(f())"
+    code = "from armseg_core.data.sample_data import repository_sample_data as f; print(f())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=False
     )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
 from armseg_cli.main import COMMANDS
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ def test_make_lines_are_targets_of_the_makefile() -> None:
 
 
 def test_the_format_table_is_the_one_of_the_code() -> None:
-    from armseg_core.sensors import format_table
+    from armseg_core.sensors.recognition import format_table
 
     table = re.search(r"<!-- formats[^>]*-->\n(.*?)<!-- /formats -->", README, re.DOTALL)
     assert table
@@ -82,11 +82,16 @@ def test_the_figures_are_those_of_the_results() -> None:
     results = (REPOSITORY / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     said = re.search(r"RGB-only model\s+reaches ([\d.]+) mIoU;(.*?)when it is given", README, re.DOTALL)
     assert said
-    figures = re.findall(r"([\d.]+)\s+with\s+(?:the\s+)?(events?|thermal|depth|polarization|light\s+field)", said[2])
+    figures = re.findall(
+        r"([\d.]+)\s+with\s+(?:the\s+)?(events?|thermal|depth|polarization|light\s+field)", said[2]
+    )
     assert len(figures) == 5
     for value, sensor in figures:
         name = re.sub(r"\s+", "_", sensor.removesuffix("s"))
-        assert re.search(rf"^\| {name} \| +{said[1]} ± [\d.]+ \| +{value} ±", results, re.MULTILINE), (sensor, value)
+        assert re.search(rf"^\| {name} \| +{said[1]} ± [\d.]+ \| +{value} ±", results, re.MULTILINE), (
+            sensor,
+            value,
+        )
 
 
 def test_links_and_paths_exist() -> None:

@@ -1,1 +1,2 @@
-"""Every option of armseg: type, default, help and checks in one place. Commands and docs take them from here."""
+"""Every option of armseg: type, default, help and checks in one place. Commands and docs take them from
+here."""

@@ -41,8 +41,11 @@ class Options(BaseModel):
             hint = f"did you mean '{full}'?" if near else "one of " + ", ".join(fields)
             return UsageError(f"unknown option '{name}'", where=where, hint=hint)
         if not name or isinstance(problem["input"], dict):  # options that contradict each other
-            return UsageError(f"the options {f'of {name} ' if name else ''}do not fit together", where=where,
-                              expected=expected)
+            return UsageError(
+                f"the options {f'of {name} ' if name else ''}do not fit together",
+                where=where,
+                expected=expected,
+            )
         return UsageError(f"option '{name}' is {problem['input']!r}", where=where, expected=expected)
 
     @classmethod

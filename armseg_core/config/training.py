@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from armseg_core.config.base import Options
-from armseg_core.modalities import SENSORS, get_modality
+from armseg_core.sensors.modalities import SENSORS, get_modality
 
 TINY = "armseg-tiny"  # the bundled demonstration CLIP
 

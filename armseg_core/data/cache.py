@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import armseg_core
-from armseg_core.config.conversion import OPTIONS
 from armseg_core.errors import ArmsegError
-from armseg_core.sensors import recording_files
-from armseg_core.tensorfile import SensorTensor, TensorFile
+from armseg_core.files.tensor_file import SensorTensor, TensorFile
+from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors.recognition import recording_files
 
 
 class TensorCache:
@@ -94,8 +94,9 @@ def cache_key(source: Path, parameters: dict[str, Any]) -> str:
     modality, given = parameters["modality"], parameters.get("options", {})
     options = OPTIONS[modality].parse({name: value for name, value in given.items() if value is not None})
     files = _stamp(recording_files(source, modality, options))
-    text = json.dumps([armseg_core.__version__, str(source.resolve()), files, parameters],
-                      sort_keys=True, default=str)
+    text = json.dumps(
+        [armseg_core.__version__, str(source.resolve()), files, parameters], sort_keys=True, default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

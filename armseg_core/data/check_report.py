@@ -109,10 +109,17 @@ class Findings:
             return example.relative_to(self.root).as_posix()
         return str(example)
 
-    def report(self, name: str, splits: dict[str, int], sensors: dict[str, dict[str, int]],
-               labels: dict[str, dict[str, Any]]) -> Report:
+    def report(
+        self,
+        name: str,
+        splits: dict[str, int],
+        sensors: dict[str, dict[str, int]],
+        labels: dict[str, dict[str, Any]],
+    ) -> Report:
         """The report: errors first, then the order in which things were found."""
-        found = [Problem(kind, KINDS[kind][0], what, group["count"], tuple(group["examples"]), group["hint"])
-                 for (kind, what), group in self._groups.items()]
+        found = [
+            Problem(kind, KINDS[kind][0], what, group["count"], tuple(group["examples"]), group["hint"])
+            for (kind, what), group in self._groups.items()
+        ]
         found.sort(key=lambda problem: not problem.error)
         return Report(str(self.root), name, splits, sensors, labels, tuple(found))

@@ -20,9 +20,9 @@ from armseg_core.data.check_report import Findings, Report
 from armseg_core.data.dataset import DataSet, ToTensor
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, drop_unknown_names, problems, read_toml
 from armseg_core.data.folder import FolderDataset, ids_on_disk
-from armseg_core.data.images import picture_format, read_rgb
 from armseg_core.data.registry import dataset_class
 from armseg_core.errors import ArmsegError
+from armseg_core.files.pictures import picture_format, read_rgb
 
 UNLABELLED_SPLITS = ("test",)  # labels of these are often withheld
 PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
@@ -30,8 +30,13 @@ MAX_VALUES = 8  # unknown label values listed one by one
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
 
 
-def check_dataset(root: str | os.PathLike[str], *, sensors: bool = True, progress: Progress | None = None,
-                  to_tensor: ToTensor | None = None) -> Report:
+def check_dataset(
+    root: str | os.PathLike[str],
+    *,
+    sensors: bool = True,
+    progress: Progress | None = None,
+    to_tensor: ToTensor | None = None,
+) -> Report:
     """Read every file of a data set and say what is wrong with it.
 
     Args:
@@ -65,10 +70,14 @@ def check_dataset(root: str | os.PathLike[str], *, sensors: bool = True, progres
     check.finish(splits)
     name = next((dataset.name for dataset in splits.values()), folder.name)
     return findings.report(
-        name, {split: len(dataset) for split, dataset in splits.items()},
-        {split: {name: len(dataset.indices_with(name)) for name in dataset.modalities}
-         for split, dataset in splits.items()},
-        {split: check.shares(dataset) for split, dataset in splits.items()})
+        name,
+        {split: len(dataset) for split, dataset in splits.items()},
+        {
+            split: {name: len(dataset.indices_with(name)) for name in dataset.modalities}
+            for split, dataset in splits.items()
+        },
+        {split: check.shares(dataset) for split, dataset in splits.items()},
+    )
 
 
 def _read_file(folder: Path, findings: Findings) -> DataSetFile | None:
@@ -97,17 +106,25 @@ def _check_classes(file: DataSetFile, findings: Findings) -> None:
     painted = file.label is not None and file.label.encoding == "color"
     for color, names in by_color.items():
         if len(names) > 1:
-            findings.add("label_colors" if painted else "same_color",
-                         f"classes {', '.join(names)} have the same colour {list(color)}", FILE_NAME)
+            findings.add(
+                "label_colors" if painted else "same_color",
+                f"classes {', '.join(names)} have the same colour {list(color)}",
+                FILE_NAME,
+            )
     if file.ignore_index < len(file.classes):
-        findings.add("ignore_is_class", f"ignore_index {file.ignore_index} is also the index of class "
-                     f"'{file.classes[file.ignore_index].name}', which is therefore never learned", FILE_NAME)
+        findings.add(
+            "ignore_is_class",
+            f"ignore_index {file.ignore_index} is also the index of class "
+            f"'{file.classes[file.ignore_index].name}', which is therefore never learned",
+            FILE_NAME,
+        )
     if file.label is None:
         findings.add("no_labels", "dataset.toml has no [label]: good for prediction only", FILE_NAME)
 
 
-def _open_splits(kind: type[DataSet], folder: Path, findings: Findings,
-                 to_tensor: ToTensor | None) -> dict[str, DataSet]:
+def _open_splits(
+    kind: type[DataSet], folder: Path, findings: Findings, to_tensor: ToTensor | None
+) -> dict[str, DataSet]:
     splits = {}
     for split in kind.splits_of(folder):
         try:
@@ -128,7 +145,7 @@ def _check_ids(splits: dict[str, DataSet], findings: Findings) -> None:
                 findings.add("id_twice", f"ids given more than once in split '{split}'", sample_id)
     names = list(splits)
     for n, first in enumerate(names):
-        for second in names[n + 1:]:
+        for second in names[n + 1 :]:
             what = f"ids in both '{first}' and '{second}': the score would be wrong"
             for sample_id in sorted(set(splits[first].ids) & set(splits[second].ids)):
                 findings.add("leak", what, sample_id)
@@ -165,9 +182,13 @@ class _SampleCheck:
         sensors = {name: dataset.sensor_path(sample_id, name) for name in dataset.modalities}
         if not rgb.exists():
             absent = not any(path is not None and path.exists() for path in (label, *sensors.values()))
-            self.findings.add("absent" if absent else "missing_rgb",
-                              f"ids in split '{dataset.split}' without any file" if absent else
-                              "samples without an RGB image", sample_id if absent else rgb)
+            self.findings.add(
+                "absent" if absent else "missing_rgb",
+                f"ids in split '{dataset.split}' without any file"
+                if absent
+                else "samples without an RGB image",
+                sample_id if absent else rgb,
+            )
             return
         size = self._image(dataset, rgb)
         if label is not None:
@@ -188,16 +209,24 @@ class _SampleCheck:
         split, first = self.images.setdefault(hashlib.sha256(image.tobytes()).digest(), (dataset.split, path))
         if first != path:
             kind = "same_image" if split == dataset.split else "leak"
-            self.findings.add(kind, "the same picture under two names" if kind == "same_image" else
-                              f"the same picture in '{split}' and '{dataset.split}'", path)
+            self.findings.add(
+                kind,
+                "the same picture under two names"
+                if kind == "same_image"
+                else f"the same picture in '{split}' and '{dataset.split}'",
+                path,
+            )
         cropped = dataset.crop(image.transpose(2, 0, 1))
         return cropped.shape[1], cropped.shape[2]
 
     def _label(self, dataset: DataSet, index: int, path: Path, size: tuple[int, int] | None) -> None:
         if not path.exists():
             withheld = dataset.split in UNLABELLED_SPLITS
-            self.findings.add("withheld_label" if withheld else "missing_label",
-                              f"images without a label in split '{dataset.split}'", path)
+            self.findings.add(
+                "withheld_label" if withheld else "missing_label",
+                f"images without a label in split '{dataset.split}'",
+                path,
+            )
             return
         try:
             stored = dataset.crop(dataset.read_stored_label(path))
@@ -216,8 +245,9 @@ class _SampleCheck:
         if (label == dataset.ignore_index).all():
             self.findings.add("all_ignored", "labels in which every pixel is ignored", path)
 
-    def _sensor(self, dataset: DataSet, sample_id: str, name: str, path: Path,
-                size: tuple[int, int] | None) -> None:
+    def _sensor(
+        self, dataset: DataSet, sample_id: str, name: str, path: Path, size: tuple[int, int] | None
+    ) -> None:
         if path.suffix.lower() in PICTURES and (found := picture_format(path)):
             text, (height, width) = found
             self.formats.setdefault(f"{name} pictures", {}).setdefault(text, []).append(path)
@@ -227,8 +257,13 @@ class _SampleCheck:
         try:
             with warnings.catch_warnings(record=True) as notes:
                 warnings.simplefilter("always")
-                tensor = dataset.make_sensor(path, name, size or (32, 32), dataset.time_us(sample_id),
-                                             dataset.sensor_options(sample_id, name)).frames[0]
+                tensor = dataset.make_sensor(
+                    path,
+                    name,
+                    size or (32, 32),
+                    dataset.time_us(sample_id),
+                    dataset.sensor_options(sample_id, name),
+                ).frames[0]
         except ArmsegError as error:
             self.findings.add("unreadable_sensor", f"{name}: {error.what}", path, hint=error.hint)
             return
@@ -289,8 +324,12 @@ class _SampleCheck:
         names = {i: info.name for i, info in enumerate(dataset.classes)}
         known = {name: pixels[i] / total for i, name in names.items() if i != dataset.ignore_index}
         ignored = pixels[dataset.ignore_index] / total
-        return {"pixels": total, "classes": known, "ignored": ignored,
-                "unknown": max(0.0, 1 - ignored - sum(known.values()))}
+        return {
+            "pixels": total,
+            "classes": known,
+            "ignored": ignored,
+            "unknown": max(0.0, 1 - ignored - sum(known.values())),
+        }
 
 
 def _value_hint(value: int, classes: int) -> str:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from armseg_core.data.cache import TensorCache
-from armseg_core.data.images import read_label, read_rgb, to_unit
 from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
-from armseg_core.modalities import get_modality
-from armseg_core.resizing import resize_image, resize_nearest
-from armseg_core.tensorfile import SensorTensor
+from armseg_core.files.pictures import read_label, read_rgb, to_unit
+from armseg_core.files.tensor_file import SensorTensor
+from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.resizing import resize_image, resize_nearest
 
 ToTensor = Callable[..., SensorTensor]
 
@@ -49,19 +49,32 @@ class DataSet:
     modalities: tuple[str, ...] = ()  # sensors the data set has
     splits: tuple[str, ...] = ()
 
-    def __init__(self, root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,
-                 size: tuple[int, int] | None = None, cache_mb: float = 0,
-                 cache_dir: str | os.PathLike[str] | None = None, to_tensor: ToTensor | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: str,
+        modalities: Sequence[str] | None = None,
+        size: tuple[int, int] | None = None,
+        cache_mb: float = 0,
+        cache_dir: str | os.PathLike[str] | None = None,
+        to_tensor: ToTensor | None = None,
+    ) -> None:
         self.root, self.split, self.size = Path(root), split, size
         self._open()
         if split not in self.splits:
-            raise UsageError(f"data set '{self.name}' has no split '{split}'", where=self.root,
-                             expected="one of " + ", ".join(self.splits))
+            raise UsageError(
+                f"data set '{self.name}' has no split '{split}'",
+                where=self.root,
+                expected="one of " + ", ".join(self.splits),
+            )
         self.selected = self._select(modalities)
         self.ids: tuple[str, ...] = tuple(self.list_ids(split))
         if not self.ids:
-            raise DataSetError(f"split '{split}' of data set '{self.name}' is empty", where=self.root,
-                               hint=f"armseg check {self.root}")
+            raise DataSetError(
+                f"split '{split}' of data set '{self.name}' is empty",
+                where=self.root,
+                hint=f"armseg check {self.root}",
+            )
         self._cache = TensorCache(cache_mb, cache_dir)
         self._to_tensor = to_tensor
         self._with: dict[str, list[int]] = {}
@@ -72,8 +85,11 @@ class DataSet:
         names = tuple(dict.fromkeys(get_modality(name).name for name in modalities))
         for name in names:
             if name not in self.modalities:
-                raise UsageError(f"data set '{self.name}' has no {name}", where=self.root,
-                                 expected="one of " + (", ".join(self.modalities) or "no sensor, RGB only"))
+                raise UsageError(
+                    f"data set '{self.name}' has no {name}",
+                    where=self.root,
+                    expected="one of " + (", ".join(self.modalities) or "no sensor, RGB only"),
+                )
         return names
 
     # -- what a data set must answer
@@ -176,15 +192,22 @@ class DataSet:
         native = (rgb.shape[1], rgb.shape[2])
         label = self.load_label(index)
         if label is not None and label.shape != native:
-            raise DataSetError(f"the label is {label.shape[1]}x{label.shape[0]} and the RGB image "
-                               f"{native[1]}x{native[0]}", where=self.label_path(sample_id),
-                               expected="the same size", hint=f"armseg check {self.root}")
+            raise DataSetError(
+                f"the label is {label.shape[1]}x{label.shape[0]} and the RGB image {native[1]}x{native[0]}",
+                where=self.label_path(sample_id),
+                expected="the same size",
+                hint=f"armseg check {self.root}",
+            )
         size = self.size or native
         wanted = self.selected if modalities is None else modalities
         present = [name for name in wanted if self.has(index, name)]
         sensors = {name: self._sensor(sample_id, name, size) for name in present}
-        return Sample(id=sample_id, rgb=resize_image(rgb, size),
-                      label=None if label is None else resize_nearest(label, size), sensors=sensors)
+        return Sample(
+            id=sample_id,
+            rgb=resize_image(rgb, size),
+            label=None if label is None else resize_nearest(label, size),
+            sensors=sensors,
+        )
 
     def load_label(self, index: int) -> np.ndarray | None:
         """The label (H, W) int64 at its stored size, cropped; None when the file does not exist.
@@ -200,9 +223,11 @@ class DataSet:
         if len(wrong):
             shown = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
             raise DataSetError(
-                f"label values {shown} name no class", where=path,
+                f"label values {shown} name no class",
+                where=path,
                 expected=f"0 to {len(self.classes) - 1} or {self.ignore_index} (ignore)",
-                hint=f"armseg check {self.root}")
+                hint=f"armseg check {self.root}",
+            )
         return label
 
     def _sensor(self, sample_id: str, modality: str, size: tuple[int, int]) -> np.ndarray:
@@ -211,13 +236,15 @@ class DataSet:
         options = self.sensor_options(sample_id, modality)
         parameters = {"modality": modality, "size": size, "at_us": time_us, "options": options}
         return self._cache.get(
-            path, parameters, lambda: self.make_sensor(path, modality, size, time_us, options))
+            path, parameters, lambda: self.make_sensor(path, modality, size, time_us, options)
+        )
 
-    def make_sensor(self, path: Path, modality: str, size: tuple[int, int], time_us: int | None,
-                    options: dict[str, Any]) -> SensorTensor:
+    def make_sensor(
+        self, path: Path, modality: str, size: tuple[int, int], time_us: int | None, options: dict[str, Any]
+    ) -> SensorTensor:
         """One frame of the model tensor made from a raw or converted file."""
         if self._to_tensor is None:
-            from armseg_core.conversion import to_tensor  # at use: conversion is a higher tier
+            from armseg_core.conversion.convert import to_tensor  # at use: conversion is a higher tier
 
             self._to_tensor = to_tensor
         return self._to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)

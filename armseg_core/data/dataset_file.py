@@ -40,7 +40,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from armseg_core.config.base import Options
 from armseg_core.data.sample import ClassInfo, default_color
 from armseg_core.errors import DataSetError, InputError, UsageError
-from armseg_core.modalities import SENSORS, get_modality
+from armseg_core.sensors.modalities import SENSORS, get_modality
 
 FILE_NAME = "dataset.toml"
 PLACEHOLDERS = ("id", "parent", "stem")
@@ -143,8 +143,9 @@ class DataSetFile(Options):
                 key = get_modality(name).name
             except UsageError as error:
                 near = difflib.get_close_matches(name, SENSORS, n=1)
-                raise ValueError(f"{error.expected}, got '{name}'"
-                                 + (f", did you mean '{near[0]}'?" if near else "")) from error
+                raise ValueError(
+                    f"{error.expected}, got '{name}'" + (f", did you mean '{near[0]}'?" if near else "")
+                ) from error
             if key == "rgb" or key in named:
                 raise ValueError(f"each sensor once and no rgb here, got '{name}'")
             named[key] = row
@@ -155,8 +156,9 @@ class DataSetFile(Options):
         allowed = {*range(len(self.classes)), self.ignore_index}
         wrong = sorted(set(self.label.map.values()) - allowed) if self.label else []
         if wrong:
-            raise ValueError(f"label.map to class indices 0 to {len(self.classes) - 1} or "
-                             f"{self.ignore_index}, got {wrong}")
+            raise ValueError(
+                f"label.map to class indices 0 to {len(self.classes) - 1} or {self.ignore_index}, got {wrong}"
+            )
         for name, row in self.modalities.items():
             _parse_options(name, row.options)
             for option in path_options(name) & set(row.options):
@@ -166,12 +168,14 @@ class DataSetFile(Options):
     @property
     def class_infos(self) -> tuple[ClassInfo, ...]:
         """The classes, with a colour each."""
-        return tuple(ClassInfo(row.name, row.color or default_color(i), row.synonyms)
-                     for i, row in enumerate(self.classes))
+        return tuple(
+            ClassInfo(row.name, row.color or default_color(i), row.synonyms)
+            for i, row in enumerate(self.classes)
+        )
 
 
 def _parse_options(modality: str, options: dict[str, Any]) -> Options | None:
-    from armseg_core.config.conversion import OPTIONS
+    from armseg_core.sensors.options import OPTIONS
 
     group = OPTIONS.get(modality)
     if group is None:
@@ -184,12 +188,13 @@ def _parse_options(modality: str, options: dict[str, Any]) -> Options | None:
 
 def path_options(modality: str) -> set[str]:
     """Names of the options of a sensor that are files (resolved against the data set's folder)."""
-    from armseg_core.config.conversion import OPTIONS
+    from armseg_core.sensors.options import OPTIONS
 
     group = OPTIONS.get(modality)
     fields = group.model_fields.items() if group else ()
-    return {name for name, info in fields
-            if info.annotation is Path or Path in typing.get_args(info.annotation)}
+    return {
+        name for name, info in fields if info.annotation is Path or Path in typing.get_args(info.annotation)
+    }
 
 
 def read_toml(path: Path) -> dict[str, Any]:

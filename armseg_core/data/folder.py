@@ -10,8 +10,8 @@ import numpy as np
 
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, parse_dataset_file, path_options
-from armseg_core.data.images import read_color_label, read_label
 from armseg_core.errors import DataSetError, InputError
+from armseg_core.files.pictures import read_color_label, read_label
 
 
 class FolderDataset(DataSet):
@@ -54,15 +54,20 @@ class FolderDataset(DataSet):
     def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
         options = self._file.modalities[modality].options
         files = path_options(modality)
-        return {name: self._path(value, sample_id) if name in files and isinstance(value, str) else value
-                for name, value in options.items()}
+        return {
+            name: self._path(value, sample_id) if name in files and isinstance(value, str) else value
+            for name, value in options.items()
+        }
 
     def time_us(self, sample_id: str) -> int | None:
         if not self._times:
             return None
         if sample_id not in self._times:
-            raise DataSetError(f"no time for sample '{sample_id}'", where=self.root / FILE_NAME,
-                               expected="a line 'id microseconds' in the file named under [times]")
+            raise DataSetError(
+                f"no time for sample '{sample_id}'",
+                where=self.root / FILE_NAME,
+                expected="a line 'id microseconds' in the file named under [times]",
+            )
         return self._times[sample_id]
 
     def read_stored_label(self, path: Path) -> np.ndarray:
@@ -147,8 +152,9 @@ def read_times(path: Path) -> dict[str, int]:
             sample_id, time = line.rsplit(maxsplit=1)
             times[sample_id.strip()] = int(time)
         except ValueError as error:
-            raise DataSetError(f"line {number} is {line.strip()!r}", where=path,
-                               expected="'id microseconds'") from error
+            raise DataSetError(
+                f"line {number} is {line.strip()!r}", where=path, expected="'id microseconds'"
+            ) from error
     return times
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from armseg_core.data.dataset import DataSet, ToTensor
 from armseg_core.data.folder import FolderDataset
-from armseg_core.data.public import (
+from armseg_core.data.public.sets import (
     DDD17,
     DELIVER,
     FMB,
@@ -23,13 +23,28 @@ from armseg_core.errors import DataSetError, InputError
 
 # tried in this order; a new public data set is one class in `public.py` and one row here
 DATASETS: tuple[type[DataSet], ...] = (
-    FolderDataset, MFNet, PST900, FMB, NYUDepthV2, MCubeS, UrbanLF, DDD17, DSECSemantic, DELIVER)
+    FolderDataset,
+    MFNet,
+    PST900,
+    FMB,
+    NYUDepthV2,
+    MCubeS,
+    UrbanLF,
+    DDD17,
+    DSECSemantic,
+    DELIVER,
+)
 
 
-def open_dataset(root: str | os.PathLike[str], split: str, modalities: Sequence[str] | None = None,
-                 size: tuple[int, int] | None = None, cache_mb: float = 0,
-                 cache_dir: str | os.PathLike[str] | None = None,
-                 to_tensor: ToTensor | None = None) -> DataSet:
+def open_dataset(
+    root: str | os.PathLike[str],
+    split: str,
+    modalities: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    cache_mb: float = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    to_tensor: ToTensor | None = None,
+) -> DataSet:
     """Open a split of any data set: a folder with dataset.toml, or a public one by its layout.
 
     Arguments as in `DataSet`.
@@ -50,10 +65,16 @@ def dataset_class(root: str | os.PathLike[str]) -> type[DataSet]:
     """
     folder = Path(root)
     if not folder.is_dir():
-        raise InputError("no such folder" if not folder.exists() else "not a folder", where=folder,
-                         expected="the folder of a data set")
+        raise InputError(
+            "no such folder" if not folder.exists() else "not a folder",
+            where=folder,
+            expected="the folder of a data set",
+        )
     for kind in DATASETS:
         if kind.matches(folder):
             return kind
-    raise DataSetError("not a data set", where=folder,
-                       expected="one of " + "; ".join(f"{kind.title}: {kind.layout}" for kind in DATASETS))
+    raise DataSetError(
+        "not a data set",
+        where=folder,
+        expected="one of " + "; ".join(f"{kind.title}: {kind.layout}" for kind in DATASETS),
+    )

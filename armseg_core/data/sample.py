@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from armseg_core.errors import DataSetError
-from armseg_core.modalities import MODALITIES
+from armseg_core.sensors.modalities import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Sample:
     id: the sample's name in its data set.
     rgb: float32 (3, H, W) in [0, 1].
     label: int64 (H, W) class indices, the data set's ignore_index where unknown; None without a label.
-    sensors: modality name -> float32 (C, H, W) model tensor with the channels of `modalities.py`. A sensor
+    sensors: modality name -> float32 (C, H, W) model tensor with the channels of `sensors/modalities.py`. A
+    sensor
         that the sample lacks is not in the dict.
     """
 
@@ -40,16 +41,23 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or len(self.rgb) != 3 or self.rgb.dtype != np.float32:
-            raise DataSetError(f"rgb is {self.rgb.dtype} {self.rgb.shape}", where=self.id,
-                               expected="float32 (3, H, W)")
+            raise DataSetError(
+                f"rgb is {self.rgb.dtype} {self.rgb.shape}", where=self.id, expected="float32 (3, H, W)"
+            )
         if self.label is not None and (self.label.shape != self.size or self.label.dtype != np.int64):
-            raise DataSetError(f"label is {self.label.dtype} {self.label.shape}", where=self.id,
-                               expected=f"int64 {self.size}")
+            raise DataSetError(
+                f"label is {self.label.dtype} {self.label.shape}",
+                where=self.id,
+                expected=f"int64 {self.size}",
+            )
         for name, tensor in self.sensors.items():
             expected = (MODALITIES[name].num_channels, *self.size)
             if tensor.shape != expected or tensor.dtype != np.float32:
-                raise DataSetError(f"{name} tensor is {tensor.dtype} {tensor.shape}", where=self.id,
-                                   expected=f"float32 {expected}")
+                raise DataSetError(
+                    f"{name} tensor is {tensor.dtype} {tensor.shape}",
+                    where=self.id,
+                    expected=f"float32 {expected}",
+                )
 
     @property
     def size(self) -> tuple[int, int]:

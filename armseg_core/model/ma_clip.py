@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from armseg_core.modalities import MODALITIES, Modality, get_modality
 from armseg_core.model.clip_tower import ClipTower, TowerOutput
 from armseg_core.model.lora import LoraAdapters
+from armseg_core.sensors.modalities import MODALITIES, Modality, get_modality
 
 
 def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:

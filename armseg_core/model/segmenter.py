@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from armseg_core.config.training import ModelConfig
-from armseg_core.modalities import get_modality
 from armseg_core.model.aligned_embedding import AlignedEmbedding
 from armseg_core.model.clip_tower import STAGES, ClipTower, TowerOutput
 from armseg_core.model.decoder import Decoder, Stem, TextClassifier
@@ -20,6 +19,7 @@ from armseg_core.model.dsrm import DSRM
 from armseg_core.model.fusion import GatedFusion
 from armseg_core.model.layers import LayerNorm2d, resize
 from armseg_core.model.ma_clip import MAClip
+from armseg_core.sensors.modalities import get_modality
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armseg_core.tensorfile import files_below
+from armseg_core.files.tensor_file import files_below
 
 
 def nothing_beside(path: Path, options: Any) -> Iterable[Path]:
@@ -23,10 +23,11 @@ class Reader:
     modality: row of MODALITIES the data belongs to.
     title: human name, such as "DSEC events.h5".
     patterns: usual file names or suffixes, for help and the README table.
-    matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a little.
+    matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a
+    little.
     read: (path, options of the modality's group) -> EventSource | EventPicture | EventMoments | LightField |
-        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged data
-        and MissingExtraError without its package.
+        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged
+        data and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.

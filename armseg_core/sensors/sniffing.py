@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from armseg_core.errors import FormatError, InputError
-from armseg_core.modalities import MODALITIES
-from armseg_core.tensorfile import is_tensor_file
+from armseg_core.files.tensor_file import is_tensor_file
+from armseg_core.sensors.modalities import MODALITIES
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")

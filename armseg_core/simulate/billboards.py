@@ -48,17 +48,37 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
     normal = r @ np.array([np.sin(mover.turn), 0.0, -np.cos(mover.turn)])
     u = r @ np.array([np.cos(mover.turn), 0.0, np.sin(mover.turn)])
     v = r[:, 1]
-    edges = [[(x - camera.cx) / camera.focal, (y - camera.cy) / camera.focal, 1.0]
-             for x in (x0 - 1, x1) for y in (y0 - 1, y1)]
+    edges = [
+        [(x - camera.cx) / camera.focal, (y - camera.cy) / camera.focal, 1.0]
+        for x in (x0 - 1, x1)
+        for y in (y0 - 1, y1)
+    ]
     rays = np.array(edges) @ r.T
     points = camera.position + rays * ((foot - camera.position) @ normal / (rays @ normal))[:, None]
     a, b = (points - foot) @ u, (points - foot) @ v
     centre = foot + u * (a.max() + a.min()) / 2 + v * (b.max() + b.min()) / 2
-    paper = Surface(C.BILLBOARD, (0.5, 0.5, 0.5), contrast=0.0, emissivity=0.93, kind=PRINT,
-                    celsius=mover.celsius["side" if mover.is_car else "cloth"], spread=0.1)
+    paper = Surface(
+        C.BILLBOARD,
+        (0.5, 0.5, 0.5),
+        contrast=0.0,
+        emissivity=0.93,
+        kind=PRINT,
+        celsius=mover.celsius["side" if mover.is_car else "cloth"],
+        spread=0.1,
+    )
     row = world.add(paper, centre, [u, v])
-    world.shapes.append(Cutout((row,), centre, u * (a.max() - a.min()) / 2, v * (b.max() - b.min()) / 2,
-                               mask=mask, image=image, corner=(int(y0), int(x0)), reference=camera))
+    world.shapes.append(
+        Cutout(
+            (row,),
+            centre,
+            u * (a.max() - a.min()) / 2,
+            v * (b.max() - b.min()) / 2,
+            mask=mask,
+            image=image,
+            corner=(int(y0), int(x0)),
+            reference=camera,
+        )
+    )
     world.casters.extend(ghost.casters)
 
 

@@ -41,10 +41,34 @@ CLASSES: tuple[SimulatedClass, ...] = (
     SimulatedClass("dark_patch", (60, 30, 90), ("asphalt repair", "dark asphalt"), "a dark asphalt patch"),
 )
 NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
-(GROUND, BUILDING, SKY, VEGETATION, PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING,
- WATER, DARK_PATCH) = range(len(CLASSES))
-_CAPTION_ORDER = (PERSON, MANNEQUIN, MOVING_CAR, PARKED_CAR, BILLBOARD, GLASS, OPENING, WATER, DARK_PATCH,
-                  VEGETATION, BUILDING)
+(
+    GROUND,
+    BUILDING,
+    SKY,
+    VEGETATION,
+    PERSON,
+    MANNEQUIN,
+    MOVING_CAR,
+    PARKED_CAR,
+    BILLBOARD,
+    GLASS,
+    OPENING,
+    WATER,
+    DARK_PATCH,
+) = range(len(CLASSES))
+_CAPTION_ORDER = (
+    PERSON,
+    MANNEQUIN,
+    MOVING_CAR,
+    PARKED_CAR,
+    BILLBOARD,
+    GLASS,
+    OPENING,
+    WATER,
+    DARK_PATCH,
+    VEGETATION,
+    BUILDING,
+)
 
 
 def caption_of(shares, night: bool, minimum: float = 0.004) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 import armseg_core
 from armseg_core.errors import OutputError, UsageError
-from armseg_core.modalities import get_modality
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.simulate import classes as C
 from armseg_core.simulate import sensors as render
 from armseg_core.simulate import write
@@ -48,14 +48,27 @@ class Recipe:
 
     def parameters(self, index: int) -> dict:
         """As written to scene.json."""
-        return {"simulator_version": SIMULATOR_VERSION, "seed": self.seed, "index": index,
-                "size": list(self.size), "sensors": list(self.sensors),
-                "light_field_views": self.light_field_views}
+        return {
+            "simulator_version": SIMULATOR_VERSION,
+            "seed": self.seed,
+            "index": index,
+            "size": list(self.size),
+            "sensors": list(self.sensors),
+            "light_field_views": self.light_field_views,
+        }
 
 
-def simulate(out: Path, scenes: int, seed: int = 0, size: tuple[int, int] = (128, 160),
-             sensors: Iterable[str] | None = None, workers: int = 1, progress: bool = True,
-             splits: tuple[float, float, float] = (0.7, 0.15, 0.15), light_field_views: int = 9) -> None:
+def simulate(
+    out: Path,
+    scenes: int,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 160),
+    sensors: Iterable[str] | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    splits: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    light_field_views: int = 9,
+) -> None:
     """Write `scenes` simulated scenes with raw files of every sensor to the folder `out`.
 
     Scene i depends only on (seed, i), the size and the version of the simulator, not on the number of workers
@@ -78,23 +91,36 @@ def simulate(out: Path, scenes: int, seed: int = 0, size: tuple[int, int] = (128
         _write_splits(out, scenes, splits)
         write.text(out / "dataset.toml", _description(recipe, scenes))
     except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror or error}", where=error.filename or out,
-                          hint="choose a folder that you may write to") from error
+        raise OutputError(
+            f"cannot write: {error.strerror or error}",
+            where=error.filename or out,
+            hint="choose a folder that you may write to",
+        ) from error
 
 
 def scene_id(index: int) -> str:
     return f"scene_{index:05d}"
 
 
-def _check(scenes: int, seed: int, size: tuple[int, int], sensors: Iterable[str] | None, workers: int,
-           splits: tuple[float, float, float], views: int) -> Recipe:
+def _check(
+    scenes: int,
+    seed: int,
+    size: tuple[int, int],
+    sensors: Iterable[str] | None,
+    workers: int,
+    splits: tuple[float, float, float],
+    views: int,
+) -> Recipe:
     if scenes < 1:
         raise UsageError(f"{scenes} scenes", expected="at least 1", hint="--scenes 20")
     if seed < 0:
         raise UsageError(f"seed {seed}", expected="0 or more")
     if min(size) < MIN_SIDE or size[0] % 2 or size[1] % 2:
-        raise UsageError(f"size {size[1]}x{size[0]}", hint="--size 160x128",
-                         expected=f"even sides of at least {MIN_SIDE} (polarization mosaics have 2x2 cells)")
+        raise UsageError(
+            f"size {size[1]}x{size[0]}",
+            hint="--size 160x128",
+            expected=f"even sides of at least {MIN_SIDE} (polarization mosaics have 2x2 cells)",
+        )
     if workers < 1:
         raise UsageError(f"{workers} workers", expected="at least 1")
     if len(splits) != 3 or min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
@@ -160,8 +186,10 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
     scene = draw_scene(recipe.seed, index, recipe.size)
     renderer = render.Renderer(scene)
     # one random stream per sensor: leaving a sensor out does not change the others
-    rng = {name: np.random.default_rng([recipe.seed, index, k])
-           for k, name in enumerate(("rgb", *RAW_SENSORS), 1)}
+    rng = {
+        name: np.random.default_rng([recipe.seed, index, k])
+        for k, name in enumerate(("rgb", *RAW_SENSORS), 1)
+    }
     image, exposure = render.rgb(renderer, rng["rgb"])
     label = renderer.image(renderer.hits.labels())
     write.png(folder / "rgb.png", image)
@@ -184,25 +212,44 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
         views = render.light_field(renderer, rng["light_field"], exposure, recipe.light_field_views)
         for (u, v), view in views.items():
             write.png(folder / "light_field" / f"{u}_{v}.png", view)
-    write.write_json(folder / "calib.json", {
-        "intrinsics": scene.camera.intrinsics.tolist(),
-        "lidar_to_camera": render.lidar_pose(scene.camera)[1].tolist(), "size": list(recipe.size)})
+    write.write_json(
+        folder / "calib.json",
+        {
+            "intrinsics": scene.camera.intrinsics.tolist(),
+            "lidar_to_camera": render.lidar_pose(scene.camera)[1].tolist(),
+            "size": list(recipe.size),
+        },
+    )
     write.write_json(folder / "scene.json", _describe(scene, recipe, shares, t_offset))
 
 
 def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -> dict:
     return {
-        "parameters": recipe.parameters(scene.index), "armseg_version": armseg_core.__version__,
-        "label_time_us": t_offset + render.RECORDING_US, "night": scene.light.night,
+        "parameters": recipe.parameters(scene.index),
+        "armseg_version": armseg_core.__version__,
+        "label_time_us": t_offset + render.RECORDING_US,
+        "night": scene.light.night,
         "ambient_celsius": round(scene.ambient, 2),
-        "camera": {"focal_px": scene.camera.focal, "height_m": -float(scene.camera.position[1]),
-                   "yaw_pitch_rad": list(scene.yaw_pitch), "velocity_m_s": scene.velocity.tolist(),
-                   "light_field_baseline_m": render.baseline(scene.camera)},
-        "objects": [{"class": C.NAMES[m.label], "kind": "car" if m.is_car else "person",
-                     "position_m": [round(float(v), 3) for v in m.position],
-                     "heading_rad": round(m.heading, 4), "speed_m_s": round(m.velocity, 3),
-                     "celsius": {k: round(v, 2) for k, v in m.celsius.items()}} for m in scene.movers],
-        "windows": scene.windows, "patches": scene.patches,
+        "camera": {
+            "focal_px": scene.camera.focal,
+            "height_m": -float(scene.camera.position[1]),
+            "yaw_pitch_rad": list(scene.yaw_pitch),
+            "velocity_m_s": scene.velocity.tolist(),
+            "light_field_baseline_m": render.baseline(scene.camera),
+        },
+        "objects": [
+            {
+                "class": C.NAMES[m.label],
+                "kind": "car" if m.is_car else "person",
+                "position_m": [round(float(v), 3) for v in m.position],
+                "heading_rad": round(m.heading, 4),
+                "speed_m_s": round(m.velocity, 3),
+                "celsius": {k: round(v, 2) for k, v in m.celsius.items()},
+            }
+            for m in scene.movers
+        ],
+        "windows": scene.windows,
+        "patches": scene.patches,
         "class_shares": {name: round(float(v), 5) for name, v in zip(C.NAMES, shares, strict=True)},
     }
 
@@ -221,13 +268,25 @@ def _write_splits(out: Path, scenes: int, splits: tuple[float, float, float]) ->
 
 def _description(recipe: Recipe, scenes: int) -> str:
     """The text of dataset.toml."""
-    command = (f"armseg simulate OUT --scenes {scenes} --seed {recipe.seed} "
-               f"--size {recipe.size[1]}x{recipe.size[0]} --light-field-views {recipe.light_field_views}")
-    lines = [f"# Simulated streets: {command}",
-             "format_version = 1", 'name = "simulated"', f"ignore_index = {C.IGNORE_INDEX}", ""]
+    command = (
+        f"armseg simulate OUT --scenes {scenes} --seed {recipe.seed} "
+        f"--size {recipe.size[1]}x{recipe.size[0]} --light-field-views {recipe.light_field_views}"
+    )
+    lines = [
+        f"# Simulated streets: {command}",
+        "format_version = 1",
+        'name = "simulated"',
+        f"ignore_index = {C.IGNORE_INDEX}",
+        "",
+    ]
     for c in C.CLASSES:
-        lines += ["[[classes]]", f'name = "{c.name}"', f"color = {list(c.color)}",
-                  f"synonyms = {json.dumps(list(c.synonyms))}", ""]
+        lines += [
+            "[[classes]]",
+            f'name = "{c.name}"',
+            f"color = {list(c.color)}",
+            f"synonyms = {json.dumps(list(c.synonyms))}",
+            "",
+        ]
     for part, file in (("rgb", "rgb.png"), ("label", "label.png"), ("caption", "caption.txt")):
         lines += [f"[{part}]", f'path = "{{id}}/{file}"', ""]
     for name in recipe.sensors:

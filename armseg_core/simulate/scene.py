@@ -113,5 +113,6 @@ class Scene:
         """The camera at time tau seconds (0 = label time)."""
         yaw, pitch = self.yaw_pitch
         to_world = rotation(yaw + self.spin[0] * tau, pitch + self.spin[1] * tau)
-        return Camera(self.camera.size, self.camera.focal, self.camera.position + self.velocity * tau,
-                      to_world)
+        return Camera(
+            self.camera.size, self.camera.focal, self.camera.position + self.velocity * tau, to_world
+        )

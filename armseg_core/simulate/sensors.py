@@ -209,8 +209,9 @@ def baseline(camera: Camera) -> float:
     return DISPARITY_METRES / camera.focal
 
 
-def light_field(r: Renderer, rng: np.random.Generator, exposure: Exposure,
-                side: int = 9) -> dict[tuple[int, int], np.ndarray]:
+def light_field(
+    r: Renderer, rng: np.random.Generator, exposure: Exposure, side: int = 9
+) -> dict[tuple[int, int], np.ndarray]:
     """Views {(u, v): (H, W, 3) uint8}; u counts down, v right, from 1; the middle is the reference camera.
 
     side: views per row and column, odd; fewer than 9 are the central part of the 9 x 9 grid.
@@ -249,8 +250,12 @@ def lidar_pose(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 def lidar(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     """(N, 4) float32 x, y, z, intensity in LiDAR axes (x forward, y left, z up)."""
     position, pose = lidar_pose(r.camera)
-    scan = ScanCamera(np.radians(np.linspace(16, -30, LIDAR_BEAMS)),
-                      np.radians(np.linspace(-36, 36, LIDAR_COLUMNS)), position, r.camera.to_world)
+    scan = ScanCamera(
+        np.radians(np.linspace(16, -30, LIDAR_BEAMS)),
+        np.radians(np.linspace(-36, 36, LIDAR_COLUMNS)),
+        position,
+        r.camera.to_world,
+    )
     hits = Hits(r.stage, scan, position[None])
     z, labels = hits.depth(), hits.labels()
     albedo = (hits.column("base") + 0.5 * hits.column("mix")) @ LUMINANCE

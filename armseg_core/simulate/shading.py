@@ -65,8 +65,9 @@ def _fill(image: np.ndarray, points: np.ndarray) -> None:
 class Stage:
     """A world with everything needed to shade it: surface table, light, and the light on the ground."""
 
-    def __init__(self, world: World, light: Light, reference: Camera, static: Shadows | None = None,
-                 tau: float = 0.0) -> None:
+    def __init__(
+        self, world: World, light: Light, reference: Camera, static: Shadows | None = None, tau: float = 0.0
+    ) -> None:
         """tau: seconds after the label time. static: the shadows of the first `static_casters` hulls of the
         world, which never move."""
         self.world, self.light, self.reference, self.tau = world, light, reference, tau
@@ -92,7 +93,8 @@ class Segment:
 class Hits:
     """Pixels of B views, sorted by surface so that each surface is a slice; the sky comes first.
 
-    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z 1.
+    order: (N,) where the sorted pixel sits in the flat (B, H, W) image. ray: (3, N) direction with camera-z
+    1.
     z: (N,) depth of the surface, 0 = sky. point: (3, N). cosine: (N,) of the angle of incidence. float32.
     """
 
@@ -132,8 +134,11 @@ class Hits:
         ray = self.camera.dirs.reshape(3, -1).take(pixel, 1)
         return depth, ray, ray * reach + self.origins.T.take(view, 1)
 
-    def _split_by_surface(self, z: np.ndarray, edges: np.ndarray) -> list[tuple[slice, int, Shape | None, int]]:
-        """(slice, surface row, shape, face) of all that is visible; sorts `order` by face in each polyhedron."""
+    def _split_by_surface(
+        self, z: np.ndarray, edges: np.ndarray
+    ) -> list[tuple[slice, int, Shape | None, int]]:
+        """(slice, surface row, shape, face) of all that is visible; sorts `order` by face in each
+        polyhedron."""
         pieces: list[tuple[slice, int, Shape | None, int]] = []
         if edges[1] < edges[2]:
             pieces.append((slice(int(edges[1]), int(edges[2])), GROUND_SURFACE, None, 0))

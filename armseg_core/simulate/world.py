@@ -67,8 +67,14 @@ class World:
         return len(self.surfaces) - 1
 
     def copy(self) -> World:
-        return World(list(self.shapes), list(self.surfaces), list(self.anchors), list(self.frames),
-                     list(self.casters), self.static_casters)
+        return World(
+            list(self.shapes),
+            list(self.surfaces),
+            list(self.anchors),
+            list(self.frames),
+            list(self.casters),
+            self.static_casters,
+        )
 
 
 class Table:

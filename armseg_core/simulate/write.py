@@ -16,8 +16,12 @@ def png(path: Path, image: np.ndarray) -> None:
     if image.ndim == 3:
         image = image[..., ::-1]
     # for noisy pictures this is the fastest way and within a percent of the smallest
-    how = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY, cv2.IMWRITE_PNG_FILTER,
-           cv2.IMWRITE_PNG_FILTER_PAETH]
+    how = [
+        cv2.IMWRITE_PNG_STRATEGY,
+        cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+        cv2.IMWRITE_PNG_FILTER,
+        cv2.IMWRITE_PNG_FILTER_PAETH,
+    ]
     ok, data = cv2.imencode(".png", np.ascontiguousarray(image), how)
     assert ok
     path.write_bytes(data.tobytes())

@@ -59,8 +59,16 @@ def shorten(text: str, size: int, width: int) -> str:
     return text.rstrip() + "..."
 
 
-def draw_text(canvas: np.ndarray, x: float, y: float, text: str, size: int = 14, colour: Colour = INK,
-              anchor: str = "lt", upright: bool = False) -> None:
+def draw_text(
+    canvas: np.ndarray,
+    x: float,
+    y: float,
+    text: str,
+    size: int = 14,
+    colour: Colour = INK,
+    anchor: str = "lt",
+    upright: bool = False,
+) -> None:
     """Write one line on the canvas; what falls outside is cut off.
 
     anchor: horizontal l|m|r and vertical t|m|b place of (x, y) in the text's box. upright: turned 90 degrees,
@@ -77,14 +85,14 @@ def draw_text(canvas: np.ndarray, x: float, y: float, text: str, size: int = 14,
     y0, y1, x0, x1 = max(top, 0), min(top + h, canvas.shape[0]), max(left, 0), min(left + w, canvas.shape[1])
     if y0 >= y1 or x0 >= x1:
         return
-    cover = mask[y0 - top:y1 - top, x0 - left:x1 - left, None]
+    cover = mask[y0 - top : y1 - top, x0 - left : x1 - left, None]
     area = canvas[y0:y1, x0:x1]
     area[:] = np.rint(area * (1 - cover) + np.asarray(colour, np.float32) * cover).astype(np.uint8)
 
 
 def paste(canvas: np.ndarray, picture: np.ndarray, x: int, y: int) -> None:
     """Copy a picture onto the canvas with its top left corner at (x, y); it must fit."""
-    canvas[y:y + picture.shape[0], x:x + picture.shape[1]] = picture
+    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
 
 
 def fit_width(picture: np.ndarray, at_least: int = 480, at_most: int = 1280) -> np.ndarray:
@@ -131,8 +139,9 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return ticks if len(ticks) >= 3 else [t for t in nice_ticks(low, high, count) if t > 0]
 
 
-def colour_bar(height: int, name: str, low: float, high: float, unit: str = "", *, log: bool = False,
-               size: int = 13) -> np.ndarray:
+def colour_bar(
+    height: int, name: str, low: float, high: float, unit: str = "", *, log: bool = False, size: int = 13
+) -> np.ndarray:
     """A vertical colour bar with ticks: high values at the top, the unit above the bar.
 
     Args:
@@ -150,13 +159,16 @@ def colour_bar(height: int, name: str, low: float, high: float, unit: str = "", 
     canvas = blank(height, width + 2)
     column = colour_table(name)[np.linspace(255, 0, bottom - top).round().astype(int)]
     canvas[top:bottom, :bar] = FRAME
-    canvas[top:bottom, 1:bar - 1] = column[:, None]
+    canvas[top:bottom, 1 : bar - 1] = column[:, None]
     draw_text(canvas, 0, 0, unit, size, FAINT)
-    place = (lambda v: (math.log(v) - math.log(low)) / (math.log(high) - math.log(low))) if log else (
-        lambda v: (v - low) / (high - low))
+    place = (
+        (lambda v: (math.log(v) - math.log(low)) / (math.log(high) - math.log(low)))
+        if log
+        else (lambda v: (v - low) / (high - low))
+    )
     for tick, label in zip(ticks, labels, strict=True):
         y = round(bottom - 1 - place(tick) * (bottom - 1 - top))
-        canvas[y, bar:bar + 4] = INK
+        canvas[y, bar : bar + 4] = INK
         draw_text(canvas, bar + 7, y, label, size, INK, "lm")
     return canvas
 
@@ -217,7 +229,7 @@ def figure(title: str, subtitle: str, panels: Sequence[Panel], columns: int | No
     panels = [p if p.fixed else replace(p, picture=fit_width(p.picture, *limits)) for p in panels]
     columns = columns or {1: 1, 2: 2, 3: 3, 4: 2}.get(len(panels), 3 if len(panels) <= 9 else 4)
     drawn = [_draw_panel(panel) for panel in panels]
-    rows = [drawn[i:i + columns] for i in range(0, len(drawn), columns)]
+    rows = [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
     widths = [max(p.shape[1] for p in drawn[c::columns]) for c in range(min(columns, len(drawn)))]
     width = max(sum(widths) + MARGIN * (len(widths) - 1), 400) + 2 * MARGIN
     head = MARGIN + (28 if title else 0) + (22 if subtitle else 0)
@@ -238,5 +250,6 @@ def figure(title: str, subtitle: str, panels: Sequence[Panel], columns: int | No
 def stack(pages: Sequence[np.ndarray]) -> np.ndarray:
     """Pages below one another on white, as wide as the widest."""
     width = max(page.shape[1] for page in pages)
-    return np.concatenate([np.pad(page, ((0, 0), (0, width - page.shape[1]), (0, 0)), constant_values=255)
-                           for page in pages])
+    return np.concatenate(
+        [np.pad(page, ((0, 0), (0, width - page.shape[1]), (0, 0)), constant_values=255) for page in pages]
+    )

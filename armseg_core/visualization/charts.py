@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from armseg_core.errors import FormatError
-from armseg_core.inputs import RGB_ONLY
 from armseg_core.visualization.canvas import (
     MARGIN,
     Panel,
@@ -30,8 +29,16 @@ from armseg_core.visualization.canvas import (
 from armseg_core.visualization.colours import FAINT, INK, PAPER, colour_table
 
 _GRID, _ABSENT = (230, 230, 234), (240, 240, 240)
-_LINES = ((33, 113, 181), (214, 96, 24), (44, 140, 80), (130, 70, 160), (200, 40, 90), (120, 100, 60),
-          (20, 160, 190), (90, 90, 90))
+_LINES = (
+    (33, 113, 181),
+    (214, 96, 24),
+    (44, 140, 80),
+    (130, 70, 160),
+    (200, 40, 90),
+    (120, 100, 60),
+    (20, 160, 190),
+    (90, 90, 90),
+)
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Confusion matrix") -> np.ndarray:
@@ -47,8 +54,9 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Con
     matrix = np.asarray(matrix)
     k = len(names)
     if matrix.shape != (k, k) or not k:
-        raise FormatError(f"the confusion matrix has shape {matrix.shape}",
-                          expected=f"({k}, {k}) for {k} class names")
+        raise FormatError(
+            f"the confusion matrix has shape {matrix.shape}", expected=f"({k}, {k}) for {k} class names"
+        )
     total = matrix.sum(1, dtype=np.float64)
     share = np.divide(matrix, total[:, None], out=np.zeros((k, k)), where=total[:, None] > 0)
     union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
@@ -77,7 +85,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Con
 def _draw_row(canvas: np.ndarray, share: np.ndarray, labelled: bool, x0: int, y: int, cell: int) -> None:
     table = colour_table("blues")
     for j, value in enumerate(share):
-        area = canvas[y:y + cell - 1, x0 + j * cell:x0 + (j + 1) * cell - 1]
+        area = canvas[y : y + cell - 1, x0 + j * cell : x0 + (j + 1) * cell - 1]
         area[:] = table[round(255 * value)] if labelled else _ABSENT
         if labelled and cell >= 20 and value >= 0.005:
             colour = PAPER if value > 0.5 else INK
@@ -87,8 +95,11 @@ def _draw_row(canvas: np.ndarray, share: np.ndarray, labelled: bool, x0: int, y:
 
 def _series(rows: Sequence[dict[str, Any]], key: str, x_key: str) -> tuple[np.ndarray, np.ndarray]:
     """(x, y) of the rows that hold finite numbers under both keys."""
-    pairs = [(row[x_key], row[key]) for row in rows
-             if all(isinstance(row.get(k), int | float) and math.isfinite(row[k]) for k in (key, x_key))]
+    pairs = [
+        (row[x_key], row[key])
+        for row in rows
+        if all(isinstance(row.get(k), int | float) and math.isfinite(row[k]) for k in (key, x_key))
+    ]
     array = np.asarray(sorted(pairs), np.float64).reshape(-1, 2)
     return array[:, 0], array[:, 1]
 
@@ -102,8 +113,14 @@ def smooth(values: np.ndarray, strength: float = 0.9) -> np.ndarray:
     return result
 
 
-def line_chart(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: str, *, width: int = 560,
-               height: int = 320, smoothed: bool = False) -> np.ndarray:
+def line_chart(
+    series: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    x_label: str,
+    *,
+    width: int = 560,
+    height: int = 320,
+    smoothed: bool = False,
+) -> np.ndarray:
     """Lines over a common x axis.
 
     Args:
@@ -119,7 +136,7 @@ def line_chart(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: st
     x_place = _draw_axis(canvas, box, x_range, horizontal=True)
     y_place = _draw_axis(canvas, box, y_range, horizontal=False)
     draw_text(canvas, (box[0] + box[2]) / 2, height - 18, x_label, 12, FAINT, "mt")
-    canvas[box[3], box[0]:box[2]] = FAINT
+    canvas[box[3], box[0] : box[2]] = FAINT
     for i, (name, x, y) in enumerate(series):
         colour = _LINES[i % len(_LINES)]
         if smoothed and len(y) > 20:
@@ -129,7 +146,7 @@ def line_chart(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: st
         _draw_line(canvas, x_place(x), y_place(y), colour, 2, box)
         if key:
             row = box[1] + 12 + 20 * i
-            canvas[row - 1:row + 2, box[2] + 14:box[2] + 34] = colour
+            canvas[row - 1 : row + 2, box[2] + 14 : box[2] + 34] = colour
             draw_text(canvas, box[2] + 40, row, name, 12, INK, "lm")
     return canvas
 
@@ -142,8 +159,9 @@ def _y_range(values: np.ndarray, smoothed: bool) -> tuple[float, float]:
     return 0.0 if low >= 0 and low - pad < 0.25 * (high + pad) else low - pad, high + pad
 
 
-def _draw_axis(canvas: np.ndarray, box: tuple[int, int, int, int], limits: tuple[float, float], *,
-               horizontal: bool) -> Callable[[Any], Any]:
+def _draw_axis(
+    canvas: np.ndarray, box: tuple[int, int, int, int], limits: tuple[float, float], *, horizontal: bool
+) -> Callable[[Any], Any]:
     """Grid lines and numbers of one axis; gives the function from values to pixels."""
     start, end = (box[0], box[2]) if horizontal else (box[3], box[1])
 
@@ -153,16 +171,22 @@ def _draw_axis(canvas: np.ndarray, box: tuple[int, int, int, int], limits: tuple
     for tick in nice_ticks(*limits):
         at = round(place(tick))
         if horizontal:
-            canvas[box[1]:box[3], at] = _GRID
+            canvas[box[1] : box[3], at] = _GRID
             draw_text(canvas, at, box[3] + 4, format_number(tick), 12, FAINT, "mt")
         else:
-            canvas[at, box[0]:box[2]] = _GRID
+            canvas[at, box[0] : box[2]] = _GRID
             draw_text(canvas, box[0] - 5, at, format_number(tick), 12, FAINT, "rm")
     return place
 
 
-def _draw_line(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, colour: Any, thickness: int,
-               box: tuple[int, int, int, int]) -> None:
+def _draw_line(
+    canvas: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    colour: Any,
+    thickness: int,
+    box: tuple[int, int, int, int],
+) -> None:
     y = np.clip(y, box[1], box[3])
     points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
     cv2.polylines(canvas, [points], False, colour, thickness, cv2.LINE_AA, shift=4)
@@ -172,7 +196,10 @@ def _draw_line(canvas: np.ndarray, x: np.ndarray, y: np.ndarray, colour: Any, th
 
 
 _CHARTS = (  # caption, key, smoothed
-    ("loss", "loss", True), ("learning rate", "lr", False), ("images per second", "images_per_s", True))
+    ("loss", "loss", True),
+    ("learning rate", "lr", False),
+    ("images per second", "images_per_s", True),
+)
 
 
 def _miou_series(rows: Sequence[dict[str, Any]], x_key: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -190,7 +217,7 @@ def _miou_series(rows: Sequence[dict[str, Any]], x_key: str) -> list[tuple[str, 
     names = dict.fromkeys(key for row in flat for key in row if key != x_key)
     if not names:
         flat, names = list(rows), dict.fromkeys(("miou", "miou_rgb_only"))
-    titles = {"miou": "rgb+sensor", "miou_rgb_only": "rgb only", RGB_ONLY.title: "rgb only"}
+    titles = {"miou": "rgb+sensor", "miou_rgb_only": "rgb only", "rgb": "rgb only"}
     return [(titles.get(name, name), *_series(flat, name, x_key)) for name in names]
 
 

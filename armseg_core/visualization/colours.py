@@ -15,8 +15,12 @@ IGNORE = (224, 224, 192)  # a pixel that holds no label (the cream of PASCAL VOC
 POSITIVE, NEGATIVE = (214, 24, 31), (26, 78, 196)  # events: brighter, darker
 INK, FAINT, FRAME, PAPER = (28, 28, 32), (120, 120, 128), (200, 200, 206), (255, 255, 255)
 
-_CV2_MAPS = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO, "magma": cv2.COLORMAP_MAGMA,
-             "cividis": cv2.COLORMAP_CIVIDIS}
+_CV2_MAPS = {
+    "viridis": cv2.COLORMAP_VIRIDIS,
+    "inferno": cv2.COLORMAP_INFERNO,
+    "magma": cv2.COLORMAP_MAGMA,
+    "cividis": cv2.COLORMAP_CIVIDIS,
+}
 _STOPS = {
     "gray": ((0, 0, 0), (255, 255, 255)),
     "blues": ((255, 255, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107)),
@@ -41,8 +45,9 @@ def colour_table(name: str) -> np.ndarray:
     return table
 
 
-def robust_range(values: np.ndarray, keep: np.ndarray | None = None,
-                 percent: float = 1.0) -> tuple[float, float]:
+def robust_range(
+    values: np.ndarray, keep: np.ndarray | None = None, percent: float = 1.0
+) -> tuple[float, float]:
     """Display range (low, high), low < high: percentiles `percent` and 100 - `percent` of the finite values.
 
     keep: bool mask of the values that count. (0, 1) when none does; (v, v + 1) when all are the same.
@@ -55,8 +60,15 @@ def robust_range(values: np.ndarray, keep: np.ndarray | None = None,
     return (low, high) if high > low else (low, low + max(1.0, abs(low) * 1e-3))
 
 
-def apply_colour_map(values: np.ndarray, low: float, high: float, name: str, *, log: bool = False,
-                     valid: np.ndarray | None = None) -> np.ndarray:
+def apply_colour_map(
+    values: np.ndarray,
+    low: float,
+    high: float,
+    name: str,
+    *,
+    log: bool = False,
+    valid: np.ndarray | None = None,
+) -> np.ndarray:
     """Colour a map of numbers.
 
     Args:
@@ -87,10 +99,26 @@ def hsv_to_rgb(hue_deg: np.ndarray, saturation: np.ndarray, value: np.ndarray) -
 
 
 _DISTINCT = (
-    (128, 64, 128), (220, 20, 60), (70, 130, 180), (107, 142, 35), (250, 170, 30), (0, 0, 142),
-    (153, 153, 153), (244, 35, 232), (152, 251, 152), (119, 11, 32), (70, 70, 70), (0, 80, 100),
-    (220, 220, 0), (102, 102, 156), (0, 191, 165), (255, 112, 67), (203, 163, 227), (121, 85, 72),
-    (174, 234, 255), (63, 81, 181),
+    (128, 64, 128),
+    (220, 20, 60),
+    (70, 130, 180),
+    (107, 142, 35),
+    (250, 170, 30),
+    (0, 0, 142),
+    (153, 153, 153),
+    (244, 35, 232),
+    (152, 251, 152),
+    (119, 11, 32),
+    (70, 70, 70),
+    (0, 80, 100),
+    (220, 220, 0),
+    (102, 102, 156),
+    (0, 191, 165),
+    (255, 112, 67),
+    (203, 163, 227),
+    (121, 85, 72),
+    (174, 234, 255),
+    (63, 81, 181),
 )
 
 

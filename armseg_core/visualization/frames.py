@@ -14,16 +14,20 @@ from collections.abc import Callable
 import numpy as np
 
 from armseg_core.errors import FormatError, UsageError
-from armseg_core.modalities import MODALITIES
-from armseg_core.tensorfile import TensorFile, TensorInfo
+from armseg_core.files.tensor_file import TensorFile, TensorInfo
+from armseg_core.sensors.modalities import MODALITIES
 from armseg_core.visualization import panels
 from armseg_core.visualization.canvas import Panel, figure
 
 MakePanels = Callable[[np.ndarray, TensorInfo], list[Panel]]
 
 _MODEL_TENSORS: dict[str, MakePanels] = {  # modality -> panels of its model tensor
-    "event": panels.voxel_grid, "thermal": panels.thermal, "depth": panels.depth, "lidar": panels.lidar,
-    "polarization": panels.polarization, "light_field": panels.light_field,
+    "event": panels.voxel_grid,
+    "thermal": panels.thermal,
+    "depth": panels.depth,
+    "lidar": panels.lidar,
+    "polarization": panels.polarization,
+    "light_field": panels.light_field,
 }
 _REPRESENTATIONS: dict[tuple[str, str, int], MakePanels] = {  # modality, representation, channels -> panels
     ("event", "event_frame", 1): panels.voxel_grid,
@@ -115,7 +119,10 @@ def render_tensor_file(path: str | os.PathLike[str], frame: int = -1) -> np.ndar
     with TensorFile(path) as file:
         count = len(file)
         if not -count <= frame < count:
-            raise UsageError(f"no frame {frame}" if count else "holds no frames", where=file.path,
-                             expected=f"0 to {count - 1}" if count else None)
+            raise UsageError(
+                f"no frame {frame}" if count else "holds no frames",
+                where=file.path,
+                expected=f"0 to {count - 1}" if count else None,
+            )
         index = range(count)[frame]
         return render_frame(file.frame(index), file.info, int(file.t_us[index]), frame_note(index, count))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from armseg_core.errors import FormatError, UsageError
-from armseg_core.tensorfile import atomic_path
+from armseg_core.files.tensor_file import atomic_path
 from armseg_core.visualization.canvas import blank, draw_text, fit_width, paste, shorten, text_size
 from armseg_core.visualization.colours import FAINT, IGNORE, INK
 
@@ -23,8 +23,9 @@ def _palette(palette: Any) -> np.ndarray:
     if colours.ndim != 2 or colours.shape[1] != 3 or not 1 <= len(colours) <= 256:
         raise UsageError(f"the palette has shape {colours.shape}", expected="(K, 3) with K from 1 to 256")
     if colours.dtype.kind not in "iu" or colours.min() < 0 or colours.max() > 255:
-        raise UsageError("the palette holds values that are not colours",
-                         expected="whole numbers from 0 to 255")
+        raise UsageError(
+            "the palette holds values that are not colours", expected="whole numbers from 0 to 255"
+        )
     return colours.astype(np.uint8)
 
 
@@ -57,8 +58,14 @@ def overlay(rgb: np.ndarray, label: np.ndarray, palette: Any, alpha: float = 0.5
     return np.where(known[..., None], np.rint(mixed).astype(np.uint8), rgb)
 
 
-def legend(names: Sequence[str], colours: Any, shares: Sequence[float] | None = None, *, size: int = 14,
-           max_height: int | None = None) -> np.ndarray:
+def legend(
+    names: Sequence[str],
+    colours: Any,
+    shares: Sequence[float] | None = None,
+    *,
+    size: int = 14,
+    max_height: int | None = None,
+) -> np.ndarray:
     """A list of classes: swatch, name and, when given, its share of the pixels.
 
     Args:
@@ -83,15 +90,16 @@ def legend(names: Sequence[str], colours: Any, shares: Sequence[float] | None = 
     canvas = blank(max(1, min(len(names), per_column)) * line + 2, columns * column + (columns - 1) * 18 + 2)
     for i, (text, number, colour) in enumerate(zip(texts, numbers, colours, strict=True)):
         x, y = i // per_column * (column + 18), i % per_column * line
-        canvas[y + 2:y + 2 + swatch, x:x + swatch] = FAINT
-        canvas[y + 3:y + 1 + swatch, x + 1:x - 1 + swatch] = colour
+        canvas[y + 2 : y + 2 + swatch, x : x + swatch] = FAINT
+        canvas[y + 3 : y + 1 + swatch, x + 1 : x - 1 + swatch] = colour
         draw_text(canvas, x + swatch + 8, y + 2 + swatch / 2, text, size, INK, "lm")
         draw_text(canvas, x + column, y + 2 + swatch / 2, number, size, FAINT, "rm")
     return canvas
 
 
-def with_legend(picture: np.ndarray, names: Sequence[str], colours: Any,
-                shares: Sequence[float] | None = None) -> np.ndarray:
+def with_legend(
+    picture: np.ndarray, names: Sequence[str], colours: Any, shares: Sequence[float] | None = None
+) -> np.ndarray:
     """A picture (enlarged to at least 480 pixels) with the legend to its right, on white. `predict` saves its
     overlay so."""
     picture = fit_width(picture, 480, 1600)
@@ -127,12 +135,14 @@ def save_indexed_png(path: str | os.PathLike[str], label: np.ndarray, palette: A
         OutputError: it cannot be written there.
     """
     if label.dtype != np.uint8 or label.ndim != 2:
-        raise FormatError(f"the label map is {label.dtype} {label.shape}",
-                          expected="uint8 (H, W): a palette PNG holds class indices up to 255")
+        raise FormatError(
+            f"the label map is {label.dtype} {label.shape}",
+            expected="uint8 (H, W): a palette PNG holds class indices up to 255",
+        )
     colours = _palette(palette)
     table = np.zeros((256, 3), np.uint8)
     table[255] = IGNORE
-    table[:len(colours)] = colours
+    table[: len(colours)] = colours
     image = Image.fromarray(np.ascontiguousarray(label))
     image.putpalette(table.reshape(-1).tolist())
     with atomic_path(path) as temporary:

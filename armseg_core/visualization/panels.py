@@ -13,7 +13,7 @@ import re
 import cv2
 import numpy as np
 
-from armseg_core.tensorfile import TensorInfo
+from armseg_core.files.tensor_file import TensorInfo
 from armseg_core.visualization.canvas import Panel
 from armseg_core.visualization.colours import apply_colour_map, robust_range
 from armseg_core.visualization.sensors import (
@@ -34,8 +34,14 @@ from armseg_core.visualization.sensors import (
 )
 
 MAX_CHANNELS = 24
-_UNITS = {"1": "", "degree Celsius": "°C", "standard deviations": "std", "intensity": "",
-          "fraction of range": "", "fraction of full scale": ""}
+_UNITS = {
+    "1": "",
+    "degree Celsius": "°C",
+    "standard deviations": "std",
+    "intensity": "",
+    "fraction of range": "",
+    "fraction of full scale": "",
+}
 
 
 def unit_of(info: TensorInfo, channel: int = 0) -> str:
@@ -101,8 +107,10 @@ def depth(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     metres, valid = frame[0], frame[1] > 0.5
     low, high = depth_range(metres, valid)
     note = f"{100 * (1 - valid.mean()):.1f}% without measurement (grey)"
-    return [Panel(render_model_tensor(frame, "depth"), "depth", (DEPTH_MAP, low, high, "m", True), note=note),
-            inverse_depth(np.where(valid, frame[2:], 0), info)[0]]
+    return [
+        Panel(render_model_tensor(frame, "depth"), "depth", (DEPTH_MAP, low, high, "m", True), note=note),
+        inverse_depth(np.where(valid, frame[2:], 0), info)[0],
+    ]
 
 
 def inverse_depth(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
@@ -121,8 +129,10 @@ def lidar(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     if valid.mean() < 0.3 and valid.shape[1] >= 240:
         picture, brightness = (_grow_points(p, metres, valid) for p in (picture, brightness))
         note += ", drawn 3x3"
-    return [Panel(picture, "depth", (LIDAR_MAP, low, high, "m", True), note=note),
-            Panel(brightness, strength.caption, strength.bar)]
+    return [
+        Panel(picture, "depth", (LIDAR_MAP, low, high, "m", True), note=note),
+        Panel(brightness, strength.caption, strength.bar),
+    ]
 
 
 def _grow_points(picture: np.ndarray, metres: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -130,7 +140,7 @@ def _grow_points(picture: np.ndarray, metres: np.ndarray, valid: np.ndarray) -> 
     far = np.where(valid, metres, np.inf).astype(np.float32)
     padded, (h, w) = np.pad(far, 1, constant_values=np.inf), far.shape
     shifts = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2)]
-    nearest = np.argmin([padded[dy:dy + h, dx:dx + w] for dy, dx in shifts], axis=0)
+    nearest = np.argmin([padded[dy : dy + h, dx : dx + w] for dy, dx in shifts], axis=0)
     dy, dx = np.array(shifts).T[:, nearest]
     y, x = np.clip(np.mgrid[0:h, 0:w] + np.stack([dy, dx]) - 1, 0, np.array([h - 1, w - 1])[:, None, None])
     return np.where(valid[..., None], picture, picture[y, x])
@@ -144,9 +154,11 @@ def polarization(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     s0, dolp, sin2, cos2 = np.nan_to_num(frame)
     angle, limit, value = 0.5 * np.arctan2(sin2, cos2), dolp_limit(dolp), render_s0(s0)
     gray = np.rint(value * 255).astype(np.uint8)[..., None].repeat(3, -1)
-    return [Panel(render_aolp(angle, dolp, value, limit), "hue AoLP, saturation DoLP, value S0"),
-            *_angle_and_degree(angle, dolp, limit),
-            Panel(gray, "S0 (intensity, gamma 2.2)")]
+    return [
+        Panel(render_aolp(angle, dolp, value, limit), "hue AoLP, saturation DoLP, value S0"),
+        *_angle_and_degree(angle, dolp, limit),
+        Panel(gray, "S0 (intensity, gamma 2.2)"),
+    ]
 
 
 def aolp_dolp(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
@@ -157,8 +169,10 @@ def aolp_dolp(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 def _angle_and_degree(angle: np.ndarray, dolp: np.ndarray, limit: float) -> list[Panel]:
     wheel = hue_wheel(110, limit)
-    return [Panel(render_aolp(angle, dolp, 1.0, limit), "hue AoLP, saturation DoLP", side=wheel),
-            Panel(apply_colour_map(dolp, 0.0, limit, DOLP_MAP), "DoLP", (DOLP_MAP, 0.0, limit, "", False))]
+    return [
+        Panel(render_aolp(angle, dolp, 1.0, limit), "hue AoLP, saturation DoLP", side=wheel),
+        Panel(apply_colour_map(dolp, 0.0, limit, DOLP_MAP), "DoLP", (DOLP_MAP, 0.0, limit, "", False)),
+    ]
 
 
 # -- light field and pictures
@@ -166,9 +180,11 @@ def _angle_and_degree(angle: np.ndarray, dolp: np.ndarray, limit: float) -> list
 
 def light_field(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Disparity, confidence and deviation."""
-    return [mapped(frame[0], DISPARITY_MAP, "px/view", "disparity", percent=1.0),
-            mapped(frame[1], "cividis", "", "confidence"),
-            mapped(frame[2], "cividis", "", "standard deviation over the views")]
+    return [
+        mapped(frame[0], DISPARITY_MAP, "px/view", "disparity", percent=1.0),
+        mapped(frame[1], "cividis", "", "confidence"),
+        mapped(frame[2], "cividis", "", "standard deviation over the views"),
+    ]
 
 
 def view_names(channels: tuple[str, ...]) -> list[tuple[int, int]] | None:
@@ -206,15 +222,19 @@ def views(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     places = view_names(info.channels) or []
     middle = len(places) // 2
     u, v = places[middle]
-    centre = to_uint8(frame[3 * middle:3 * middle + 3], info.value_range)
+    centre = to_uint8(frame[3 * middle : 3 * middle + 3], info.value_range)
     if len(places) == 1:
         return [Panel(centre, f"view u{u} v{v}")]
     sheet = contact_sheet(frame, places, info.value_range)
     return [Panel(sheet, f"{len(places)} views: u down, v to the right"), Panel(centre, f"view u{u} v{v}")]
 
 
-def contact_sheet(frame: np.ndarray, places: list[tuple[int, int]],
-                  value_range: tuple[float, float] = (0, 255), width: int = 960) -> np.ndarray:
+def contact_sheet(
+    frame: np.ndarray,
+    places: list[tuple[int, int]],
+    value_range: tuple[float, float] = (0, 255),
+    width: int = 960,
+) -> np.ndarray:
     """(3N, H, W) views -> one picture, view (u, v) in row u and column v, about `width` pixels wide."""
     rows, columns = (sorted({place[i] for place in places}) for i in (0, 1))
     h, w = frame.shape[1:]
@@ -223,23 +243,25 @@ def contact_sheet(frame: np.ndarray, places: list[tuple[int, int]],
     way = cv2.INTER_AREA if cell < w else cv2.INTER_NEAREST
     sheet = np.full((len(rows) * (size[1] + 4) - 4, len(columns) * (cell + 4) - 4, 3), 255, np.uint8)
     for i, (u, v) in enumerate(places):
-        picture = to_uint8(frame[3 * i:3 * i + 3], value_range)
+        picture = to_uint8(frame[3 * i : 3 * i + 3], value_range)
         y, x = rows.index(u) * (size[1] + 4), columns.index(v) * (cell + 4)
-        sheet[y:y + size[1], x:x + cell] = cv2.resize(picture, size, interpolation=way)
+        sheet[y : y + size[1], x : x + cell] = cv2.resize(picture, size, interpolation=way)
     return sheet
 
 
 def pictures(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Channels that come in threes of red, green and blue: a picture of each three."""
     names = picture_names(info.channels) or [""]
-    return [Panel(to_uint8(frame[3 * i:3 * i + 3], info.value_range), name)
-            for i, name in enumerate(names[:MAX_CHANNELS])]
+    return [
+        Panel(to_uint8(frame[3 * i : 3 * i + 3], info.value_range), name)
+        for i, name in enumerate(names[:MAX_CHANNELS])
+    ]
 
 
 def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Epipolar plane images of the middle row and column, every view drawn thick, beside the middle view."""
     names = picture_names(info.channels) or []
-    shown = [to_uint8(frame[3 * i:3 * i + 3], info.value_range) for i in range(len(names))]
+    shown = [to_uint8(frame[3 * i : 3 * i + 3], info.value_range) for i in range(len(names))]
     across = [p for p, name in zip(shown, names, strict=True) if name.startswith("horizontal")]
     down = [p for p, name in zip(shown, names, strict=True) if name.startswith("vertical")]
     if not across or not down:
@@ -247,9 +269,11 @@ def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     h, w = frame.shape[1:]
     row = np.stack([p[h // 2] for p in across]).repeat(8, axis=0)
     column = np.stack([p[:, w // 2] for p in down], axis=1).repeat(-(-w // len(down)), axis=1)
-    return [Panel(across[len(across) // 2], "middle view"),
-            Panel(row, f"row {h // 2}, views from top to bottom"),
-            Panel(column, f"column {w // 2}, views from left to right")]
+    return [
+        Panel(across[len(across) // 2], "middle view"),
+        Panel(row, f"row {h // 2}, views from top to bottom"),
+        Panel(column, f"column {w // 2}, views from left to right"),
+    ]
 
 
 def three_as_colours(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
@@ -267,6 +291,9 @@ def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     panels = []
     for i, (plane, channel) in enumerate(zip(frame[:MAX_CHANNELS], info.channels, strict=False)):
         both = info.modality == "event" and (info.value_range[0] < 0 or plane.min() < 0)
-        panels.append(signed(plane, channel, unit_of(info, i)) if both
-                      else mapped(plane, name, unit_of(info, i), channel))
+        panels.append(
+            signed(plane, channel, unit_of(info, i))
+            if both
+            else mapped(plane, name, unit_of(info, i), channel)
+        )
     return panels

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from armseg_core.modalities import MODALITIES
+from armseg_core.sensors.modalities import MODALITIES
 from armseg_core.visualization.canvas import Panel, figure
 from armseg_core.visualization.colours import distinct_palette
 from armseg_core.visualization.masks import label_to_colour, legend, overlay
@@ -31,8 +31,14 @@ class SampleLike(Protocol):
     def sensors(self) -> Mapping[str, Any]: ...
 
 
-def sample_figure(sample: SampleLike, names: Sequence[str] | None = None, palette: Any = None, *,
-                  alpha: float = 0.5, note: str = "") -> np.ndarray:
+def sample_figure(
+    sample: SampleLike,
+    names: Sequence[str] | None = None,
+    palette: Any = None,
+    *,
+    alpha: float = 0.5,
+    note: str = "",
+) -> np.ndarray:
     """RGB, each sensor, the label and the label over the RGB, with a legend of the classes that occur.
 
     Args:
@@ -67,5 +73,5 @@ def _classes(label: np.ndarray, names: Sequence[str] | None, palette: Any) -> tu
     known = np.unique(label)
     largest = int(known[(known >= 0) & (known < 255)].max(initial=0))
     colours = distinct_palette(max(len(names or ()), largest + 1)) if palette is None else np.asarray(palette)
-    given = list(names or ())[:len(colours)]
+    given = list(names or ())[: len(colours)]
     return colours, [*given, *(f"class {i}" for i in range(len(given), len(colours)))]

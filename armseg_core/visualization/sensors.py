@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from armseg_core.errors import FormatError
-from armseg_core.modalities import get_modality
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.visualization.canvas import blank, draw_text
 from armseg_core.visualization.colours import (
     INK,
@@ -78,8 +78,9 @@ def render_s0(s0: np.ndarray) -> np.ndarray:
     return np.clip(s0 / top, 0, 1) ** (1 / 2.2)
 
 
-def render_aolp(angle_rad: np.ndarray, dolp: np.ndarray, value: np.ndarray | float = 1.0,
-                limit: float = 1.0) -> np.ndarray:
+def render_aolp(
+    angle_rad: np.ndarray, dolp: np.ndarray, value: np.ndarray | float = 1.0, limit: float = 1.0
+) -> np.ndarray:
     """Angle of linear polarization as a hue wheel.
 
     Args:
@@ -96,7 +97,7 @@ def hue_wheel(size: int = 120, limit: float = 1.0) -> np.ndarray:
     """Legend of `render_aolp`: direction = AoLP (or its opposite), distance from the centre = DoLP."""
     pad, r = 26, size / 2
     side = size + 2 * pad
-    y, x = np.mgrid[0:side, 0:side + 24] - np.array([pad + r - 0.5, pad + 12 + r - 0.5])[:, None, None]
+    y, x = np.mgrid[0:side, 0 : side + 24] - np.array([pad + r - 0.5, pad + 12 + r - 0.5])[:, None, None]
     distance = np.hypot(x, y)
     disc = render_aolp(np.arctan2(-y, x), distance / r)
     edge = np.clip(r - distance + 0.5, 0, 1)[..., None]
@@ -140,8 +141,13 @@ def _light_field(frame: np.ndarray) -> np.ndarray:
 
 
 _RENDERERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "rgb": _rgb, "event": _event, "thermal": _thermal, "depth": _depth, "lidar": _lidar,
-    "polarization": _polarization, "light_field": _light_field,
+    "rgb": _rgb,
+    "event": _event,
+    "thermal": _thermal,
+    "depth": _depth,
+    "lidar": _lidar,
+    "polarization": _polarization,
+    "light_field": _light_field,
 }
 
 
@@ -169,8 +175,9 @@ def render_model_tensor(frame: np.ndarray, modality: str) -> np.ndarray:
     row = get_modality(modality)
     frame = np.asarray(frame)
     if frame.ndim != 3 or len(frame) != row.num_channels:
-        raise FormatError(f"a {row.title} frame has shape {frame.shape}",
-                          expected=f"({row.num_channels}, H, W)")
+        raise FormatError(
+            f"a {row.title} frame has shape {frame.shape}", expected=f"({row.num_channels}, H, W)"
+        )
     frame = frame.astype(np.float32)  # float16 files overflow in sums
     renderer = _RENDERERS.get(row.name)
     return renderer(frame) if renderer else render_channel(frame[0])

@@ -1,0 +1,1 @@
+"""From raw recordings to sensor-tensor files: one, many, planned, found, described."""

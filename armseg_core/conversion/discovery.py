@@ -1,0 +1,144 @@
+"""Finding the recordings below a folder or behind a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from armseg_core.errors import InputError
+from armseg_core.files.tensor_file import is_tensor_file
+from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.recognition import fits_pattern, matching
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES, diagnose, judge_by_name, named_modalities
+
+
+@dataclass(frozen=True)
+class Found:
+    """One recording. relative: its path below the common root. modality: its sensor, "" when that stays open
+    (`sniff` then says why)."""
+
+    source: Path
+    relative: Path
+    modality: str
+
+
+def find_recordings(
+    inputs: Sequence[str | os.PathLike[str]], modality: str | None = None, skip: Path | None = None
+) -> tuple[Path, list[Found]]:
+    """The recordings named by files, folders and glob patterns, in a fixed order.
+
+    A file that is named is always taken. In a folder a file is taken when a format fits its content and its
+    name does not speak of another sensor, or when it is a damaged file with the name of a recording; hidden
+    files and sensor-tensor files are passed over. A folder that is one recording (a light field) is taken as
+    a whole.
+
+    Args:
+        inputs: files, folders, patterns such as "scenes/*/events.h5" (`**` for any depth).
+        modality: take recordings of this sensor only.
+        skip: folder not to look into (the output folder).
+
+    Returns:
+        (common root folder, recordings).
+
+    Raises:
+        InputError: a path or pattern leads to nothing. UsageError: unknown modality.
+    """
+    sensor = get_modality(modality).name if modality else None
+    paths = [path for text in inputs for path in _expand(str(text))]
+    root = _common_root(paths)
+    found: dict[Path, Found] = {}
+    for path in paths:
+        below = _walk(path, sensor, skip) if path.is_dir() else [_named(path, sensor)]
+        for source, name in below:
+            found.setdefault(source.absolute(), Found(source, Path(os.path.relpath(source, root)), name))
+    return root, sorted(found.values(), key=lambda item: item.relative.parts)
+
+
+def is_recording_folder(path: Path, modality: str | None = None) -> bool:
+    """True when the folder itself is one recording, such as the views of a light field."""
+    return bool(path.is_dir() and matching(path, modality))
+
+
+def _expand(text: str) -> list[Path]:
+    if os.path.exists(text):
+        return [Path(text)]
+    if not glob.has_magic(text):
+        raise InputError("no such file or folder", where=text)
+    paths = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+    if not paths:
+        raise InputError("no file fits the pattern", where=text)
+    return paths
+
+
+def _common_root(paths: list[Path]) -> Path:
+    if len(paths) == 1:
+        return paths[0] if paths[0].is_dir() and not is_recording_folder(paths[0]) else paths[0].parent
+    absolute = os.path.commonpath([path.absolute().parent for path in paths])
+    return Path(absolute if any(path.is_absolute() for path in paths) else os.path.relpath(absolute))
+
+
+Taken = tuple[Path, str]  # source, modality ("" when open)
+
+
+def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken]:
+    if matching(folder, sensor):
+        yield _named(folder, sensor)
+        return
+    seen: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        inside = [Path(here, name) for name in sorted(folders) if not name.startswith(".")]
+        inside = [path for path in inside if skip is None or path.resolve() != skip.resolve()]
+        recordings = {path for path in inside if matching(path, sensor)}
+        folders[:] = [path.name for path in inside if path not in recordings]
+        for path in sorted(recordings):
+            yield _named(path, sensor)
+        for name in sorted(files):
+            taken = None if name.startswith(".") else _considered(Path(here, name), sensor, folder)
+            if taken:
+                yield taken
+
+
+def _named(path: Path, sensor: str | None) -> Taken:
+    """A path the user named: taken whatever it is; what is wrong with it is said when it is converted."""
+    if sensor:
+        return path, sensor
+    found = matching(path)
+    return path, judge_by_name(path, tuple(found)).modality if found else ""
+
+
+def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:
+    """A file met in a folder: taken only when it is (or should be) a recording."""
+    if not os.access(path, os.R_OK):
+        return (path, sensor or "") if fits_pattern(path, sensor) else None
+    if path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path):
+        return None
+    found = {} if diagnose(path) else matching(path)
+    if not found:
+        named = named_modalities(path.stem) or named_modalities(path.parent.name)
+        meant = not named or (sensor in named if sensor else named != {"rgb"})
+        return (path, sensor or "") if meant and diagnose(path) and fits_pattern(path, sensor) else None
+    verdict = judge_by_name(path, tuple(found), root)
+    if sensor:
+        if sensor not in found or verdict.modality not in ("", sensor) or (verdict.other and verdict.certain):
+            return None
+    elif verdict.other:
+        return None
+    return path, sensor or verdict.modality
+
+
+def is_many(inputs: Sequence[str | os.PathLike[str]], modality: str | None = None) -> bool:
+    """True for several paths, a glob pattern, or a folder that is not itself one recording."""
+    if len(inputs) != 1:
+        return True
+    path = Path(inputs[0])
+    if path.exists():
+        return path.is_dir() and not is_recording_folder(path, modality)
+    return glob.has_magic(str(inputs[0]))

@@ -1,0 +1,127 @@
+"""The manifest of a folder conversion: JSON Lines, one line per recording with its outcome.
+
+A line is appended as soon as a recording is finished, so a killed run loses at most the line being written;
+a torn line is dropped when the manifest is read. When a run ends, the file is rewritten atomically with one
+line per result, in order. While a run is going on it holds a lock, so that two runs never write into each
+other.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from armseg_core.errors import OutputError
+from armseg_core.files.tensor_file import atomic_path
+
+Entry = dict[str, Any]
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
+    """The entries of a manifest, the newest of each result, in order of input; [] when there is no file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    found: dict[str, Entry] = {}
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # torn by a crash
+        if isinstance(entry, dict) and "input" in entry:
+            found.pop(f"? {entry['input']}", None)  # an earlier failure before the output was known
+            found[entry.get("output") or f"? {entry['input']}"] = entry
+    return sorted(found.values(), key=lambda entry: (entry["input"], entry.get("output") or ""))
+
+
+class Manifest:
+    """A manifest being written. Use as a context manager.
+
+    Raises:
+        OutputError: the folder cannot be written, or another run holds the lock.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.locked = False
+        self._lock_path = self.path.with_name(f".{self.path.name}.lock")
+        self._lock: IO[str] | None = None
+        self._stream: IO[str] | None = None
+
+    def __enter__(self) -> Manifest:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._acquire()
+            self._rewrite()  # drops a torn last line before anything is appended
+            self._stream = open(self.path, "a", encoding="utf-8")
+        except OSError as error:
+            self._release()
+            raise OutputError(
+                f"cannot write here: {error.strerror}",
+                where=self.path.parent,
+                hint="another folder with -o/--output",
+            ) from error
+        return self
+
+    def add(self, entry: Entry) -> None:
+        """Append the outcome of one recording."""
+        assert self._stream is not None
+        self._stream.write(json.dumps(entry, sort_keys=True) + "\n")
+        self._stream.flush()
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            if self._stream is not None:
+                self._stream.close()
+                self._rewrite()
+        finally:
+            self._release()
+
+    def _rewrite(self) -> None:
+        entries = read_manifest(self.path)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(
+                "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries), encoding="utf-8"
+            )
+
+    def _acquire(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: no lock
+            return
+        while True:
+            self._lock = open(self._lock_path, "a", encoding="utf-8")  # noqa: SIM115
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    self._lock.close()
+                    self._lock = None
+                    raise OutputError(
+                        "another conversion is writing here",
+                        where=self.path.parent,
+                        hint="wait for it, or another folder with -o/--output",
+                    ) from error
+                return  # a file system without locks
+            if _same_file(self._lock, self._lock_path):
+                self.locked = True
+                return
+            self._lock.close()  # removed by its last owner between open and lock: try again
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            if self.locked:
+                self._lock_path.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock, self.locked = None, False
+
+
+def _same_file(stream: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""Every touch of the disk: pictures, arrays, tensor files, atomic writes and hashes."""

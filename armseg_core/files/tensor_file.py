@@ -1,0 +1,380 @@
+"""The sensor-tensor file: what `convert` writes and everything else reads.
+
+HDF5 layout (readable by plain h5py):
+    /frames  (N, C, H, W) float16 | float32 | uint8 | uint16, one chunk per frame, compressed
+    /t_us    (N,) int64 end time of each frame in microseconds, absolute (0 for sensors without a clock)
+    attributes of /: modality, representation, parameters (JSON), channels (JSON list), units (JSON list),
+        value_range (JSON [low, high]), source_name, source_sha256, source_hash (how the hash was made),
+        armseg_version, format_version, complete
+
+A file is written under a temporary name in the target folder and renamed when it is whole: a killed run never
+leaves a file that looks finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import armseg_core
+from armseg_core.errors import FormatError, InputError, OutputError
+
+FORMAT_VERSION = 1
+DTYPES = ("float16", "float32", "uint8", "uint16")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a sensor-tensor file says about itself (its attributes)."""
+
+    modality: str
+    representation: str
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    value_range: tuple[float, float]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    source_name: str = ""
+    source_sha256: str = ""
+    armseg_version: str = ""
+    source_hash: str = "sha256"  # how source_sha256 was made: of every byte, or of samples of a large file
+
+
+@dataclass(frozen=True)
+class SensorTensor:
+    """frames: (N, C, H, W). t_us: (N,) int64. info: how the frames were made."""
+
+    frames: np.ndarray
+    t_us: np.ndarray
+    info: TensorInfo
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[1] != len(self.info.channels):
+            raise FormatError(
+                f"frames have shape {self.frames.shape}", expected=f"(N, {len(self.info.channels)}, H, W)"
+            )
+        if self.t_us.shape != (len(self.frames),) or self.t_us.dtype != np.int64:
+            raise FormatError(
+                f"t_us is {self.t_us.dtype} {self.t_us.shape}", expected=f"int64 ({len(self.frames)},)"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all frames to a sensor-tensor file (atomic)."""
+        n, _, h, w = self.frames.shape
+        with TensorWriter(path, self.info, size=(h, w), dtype=str(self.frames.dtype)) as writer:
+            for i in range(n):
+                writer.append(self.frames[i], int(self.t_us[i]))
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: the folder cannot be created or written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(fd)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write here: {error.strerror}", where=target, hint="another folder with -o/--output"
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except IsADirectoryError as error:
+        raise OutputError("a folder of that name is in the way", where=target) from error
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, FileNotFoundError):
+            raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A scratch folder that becomes `folder` (replacing an older one) when the block ends well.
+
+    Raises:
+        OutputError: the parent folder cannot be created or written.
+    """
+    target = Path(folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write here: {error.strerror}", where=target) from error
+    try:
+        new = scratch / target.name
+        new.mkdir()
+        yield new
+        if target.exists():
+            os.replace(target, scratch / "old")
+        os.replace(new, target)
+    except OSError as error:
+        raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class _Sink:
+    """The file HDF5 writes to. When a write fails (disk full, quota), the error is kept and the rest is
+    dropped, so that HDF5 can close the file: it crashes the process when it cannot write its last bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115
+        self.error: OSError | None = None
+        self.seek, self.tell = self._file.seek, self._file.tell
+        self.read, self.close = self._file.read, self._file.close
+
+    def readinto(self, buffer: memoryview) -> int:
+        got = self._file.readinto(buffer) or 0
+        buffer[got:] = bytes(len(buffer) - got)
+        return len(buffer)
+
+    def write(self, data: memoryview) -> int:
+        rest = memoryview(data)
+        while len(rest) and self.error is None:
+            try:
+                rest = rest[self._file.write(rest) or 0 :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        if self.error is None:
+            try:
+                self._file.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size
+
+    def flush(self) -> None: ...
+
+
+class TensorWriter:
+    """Writes a sensor-tensor file frame by frame, in bounded memory; it appears when the block ends well.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full. FormatError: a frame of another shape.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], info: TensorInfo, size: tuple[int, int], dtype: str = "float16"
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype {dtype}, expected one of {DTYPES}")
+        self.path, self.info, self.size, self.dtype = Path(path), info, size, dtype
+        self._stack = contextlib.ExitStack()
+        self._times: list[int] = []
+
+    def __enter__(self) -> TensorWriter:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._file = stack.enter_context(self._opened(temporary))
+            self._frames = self._new_frames()
+            self._stack = stack.pop_all()  # from here on __exit__ ends it
+        return self
+
+    @contextlib.contextmanager
+    def _opened(self, temporary: Path) -> Iterator[Any]:
+        import h5py
+
+        self._sink = _Sink(temporary)
+        try:
+            with h5py.File(self._sink, "w", libver="v110") as file:
+                yield file
+                self._finish(file)
+        finally:
+            self._sink.close()
+        self._check()
+
+    def _new_frames(self) -> Any:
+        import hdf5plugin
+
+        shape = (len(self.info.channels), *self.size)
+        return self._file.create_dataset(
+            "frames",
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            dtype=self.dtype,
+            **hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE),
+        )
+
+    def append(self, frame: np.ndarray, t_us: int) -> None:
+        """Add one frame (C, H, W); it is cast to the file's dtype (a uint dtype must already fit)."""
+        n = len(self._times)
+        if frame.shape != self._frames.shape[1:]:
+            raise FormatError(
+                f"frame {n} has shape {frame.shape}", where=self.path, expected=str(self._frames.shape[1:])
+            )
+        self._frames.resize(n + 1, axis=0)
+        self._frames[n] = frame
+        self._times.append(int(t_us))
+        self._check()
+
+    def _check(self) -> None:
+        error = self._sink.error
+        if error is not None:
+            raise OutputError(
+                f"cannot write: {(error.strerror or str(error)).lower()}",
+                where=self.path,
+                hint="free some space, or another disk with -o/--output",
+            ) from error
+
+    def _finish(self, file: Any) -> None:
+        file.create_dataset("t_us", data=np.asarray(self._times, np.int64))
+        info = self.info
+        file.attrs.update(
+            {
+                "modality": info.modality,
+                "representation": info.representation,
+                "parameters": json.dumps(info.parameters, sort_keys=True),
+                "channels": json.dumps(info.channels),
+                "units": json.dumps(info.units),
+                "value_range": json.dumps(info.value_range),
+                "source_name": info.source_name,
+                "source_sha256": info.source_sha256,
+                "source_hash": info.source_hash,
+                "armseg_version": info.armseg_version or armseg_core.__version__,
+                "format_version": FORMAT_VERSION,
+                "complete": True,
+            }
+        )
+
+    def __exit__(self, kind, error, trace) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+
+def is_tensor_file(path: str | os.PathLike[str]) -> bool:
+    """True when the file is a sensor-tensor file of armseg (any version), without reading frames."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as f:
+            return "frames" in f and "format_version" in f.attrs
+    except OSError:
+        return False
+
+
+class TensorFile:
+    """A sensor-tensor file opened for reading; frames are read when asked for.
+
+    Raises:
+        InputError: the file does not exist or may not be read.
+        FormatError: it is not a whole sensor-tensor file of a version we know.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import h5py
+        import hdf5plugin  # noqa: F401  (registers the compression filters)
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError("no such file", where=self.path)
+        try:
+            self._file = h5py.File(self.path, "r")
+        except PermissionError as error:
+            raise InputError("may not be read (permission denied)", where=self.path) from error
+        except OSError as error:
+            raise FormatError(
+                "not a readable HDF5 file (truncated or damaged?)",
+                where=self.path,
+                hint="run `armseg convert` on the recording again",
+            ) from error
+        attrs = self._file.attrs
+        if "frames" not in self._file or "t_us" not in self._file or not attrs.get("complete", False):
+            self._file.close()
+            raise FormatError(
+                "not a sensor-tensor file",
+                where=self.path,
+                expected="a file made by `armseg convert`",
+                hint=f"armseg convert {self.path}",
+            )
+        version = int(attrs["format_version"])
+        if version > FORMAT_VERSION:
+            self._file.close()
+            raise FormatError(
+                f"written by a newer armseg (format {version})",
+                where=self.path,
+                expected=f"format {FORMAT_VERSION} or older",
+                hint="pip install -U armseg",
+            )
+        self.info = TensorInfo(
+            modality=str(attrs["modality"]),
+            representation=str(attrs["representation"]),
+            channels=tuple(json.loads(attrs["channels"])),
+            units=tuple(json.loads(attrs["units"])),
+            value_range=tuple(json.loads(attrs["value_range"])),
+            parameters=json.loads(attrs["parameters"]),
+            source_name=str(attrs["source_name"]),
+            source_sha256=str(attrs["source_sha256"]),
+            source_hash=str(attrs.get("source_hash", "sha256")),
+            armseg_version=str(attrs["armseg_version"]),
+        )
+        self.frames = self._file["frames"]
+        self.t_us: np.ndarray = self._file["t_us"][:]
+
+    def __len__(self) -> int:
+        return len(self.t_us)
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame (C, H, W) by number; negative counts from the end."""
+        try:
+            return self.frames[range(len(self))[index]]
+        except OSError as error:
+            raise FormatError(f"frame {index} cannot be read (damaged file?)", where=self.path) from error
+
+    def read(self) -> SensorTensor:
+        """All frames in memory."""
+        return SensorTensor(self.frames[:], self.t_us, self.info)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> TensorFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def files_below(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or every file below a folder, in name order; [] when there is neither."""
+    root = Path(path)
+    return sorted(p for p in [root, *root.rglob("*")] if p.is_file())
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, or of a folder (names and contents of its files, in name order)."""
+    digest = hashlib.sha256()
+    root = Path(path)
+    for file in files_below(root):
+        if root.is_dir():
+            digest.update(str(file.relative_to(root)).encode())
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,194 @@
+"""What training reads: the data sets of a run, and the batch of every step.
+
+The batch of a step depends on the seed and the step alone, in whichever process it is made: a run that was
+interrupted goes on with the batches it would have had.
+
+Shape letters: B batch, C channels, H W image rows and columns.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from armseg_core.config.training import TrainConfig
+from armseg_core.data import open_dataset
+from armseg_core.data.dataset import DataSet
+from armseg_core.data.dataset_file import path_options
+from armseg_core.errors import DataSetError, UsageError
+from armseg_core.learning.augment import Augment
+from armseg_core.learning.losses import IGNORE
+from armseg_core.learning.sampler import Draw, JointSampler
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A homogeneous batch of data set number `domain`, all with sensor `modality` (None: RGB only).
+
+    rgb (B, 3, H, W) float32 in [0, 1], label (B, H, W) int64 with IGNORE where a pixel does not count, sensor
+    (B, C, H, W) float32 or None.
+    """
+
+    domain: int
+    modality: str | None
+    rgb: Tensor
+    label: Tensor
+    sensor: Tensor | None
+
+
+def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:
+    """Training and validation splits of every data set, with the wanted sensors that it has.
+
+    Raises:
+        DataSetError, UsageError: a folder is no data set, or none of the data sets has a wanted sensor.
+    """
+    if not config.data:
+        raise UsageError(
+            "no data set given", hint="armseg train DATA, where DATA is a folder with dataset.toml"
+        )
+    training: list[DataSet] = []
+    validation: list[DataSet] = []
+    for folder in config.data:
+        probe = open_dataset(folder, "train", ())
+        wanted = tuple(m for m in config.modalities if m in probe.modalities)
+        for split, into in (("train", training), ("val", validation)):
+            if split in probe.splits:
+                into.append(
+                    open_dataset(folder, split, wanted, config.size, config.cache_mb, config.cache_dir)
+                )
+    _check(config, training, validation)
+    return training, validation
+
+
+def _check(config: TrainConfig, training: list[DataSet], validation: list[DataSet]) -> None:
+    for m in config.modalities:
+        if not any(d.indices_with(m) for d in training if m in d.selected):
+            raise UsageError(
+                f"no training sample has {m}",
+                where=", ".join(map(str, config.data)),
+                expected="some of "
+                + (", ".join(sorted({m for d in training for m in d.modalities})) or "rgb"),
+                hint=f"armseg check {config.data[0]}",
+            )
+    if len(validation) not in (0, len(training)):
+        raise DataSetError("some data sets have a 'val' split and some have not", expected="all or none")
+    names = [d.name for d in training]
+    for dataset in training:
+        if names.count(dataset.name) > 1:
+            raise DataSetError(
+                f"two data sets are called '{dataset.name}'", where=dataset.root, expected="names that differ"
+            )
+        if len(dataset.classes) > IGNORE:
+            raise DataSetError(
+                f"{len(dataset.classes)} classes", where=dataset.root, expected=f"at most {IGNORE}"
+            )
+
+
+def crop_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Default training crop for images of `size`: 512 at most, a multiple of 32, no larger than the image
+    (but at least 32)."""
+    h, w = (max(32, min(512, side) // 32 * 32) for side in size)
+    return h, w
+
+
+def sampling_pools(dataset: DataSet) -> dict[str | None, list[int]]:
+    """Sensor -> samples that have it, for the sampler.
+
+    Where some samples have no sensor at all, the pool of RGB-only steps (None) holds every sample, so that
+    none is left out.
+    """
+    pools: dict[str | None, list[int]] = {m: dataset.indices_with(m) for m in dataset.selected}
+    everything = dataset.indices_with(None)
+    if {i for pool in pools.values() for i in pool} != set(everything):
+        pools[None] = everything
+    return {m: pool for m, pool in pools.items() if pool}
+
+
+def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Iterator[Batch]:
+    """The batches of steps `start` ... config.steps - 1."""
+    sampler = JointSampler(
+        [sampling_pools(d) for d in datasets], config.batch_size, config.temperature, config.seed
+    )
+    draws = [(step, next(sampler)) for step in range(config.steps)]
+    yield from DataLoader(
+        _Draws(config, datasets),
+        sampler=draws[start:],
+        batch_size=None,
+        num_workers=config.workers,
+        multiprocessing_context="spawn" if config.workers else None,
+        worker_init_fn=_leave_interrupt_to_parent,
+        generator=torch.Generator(),  # the loader draws a number at its start: not from the model's generator
+    )
+
+
+class _Draws(Dataset):
+    """Turns (step, draw) into a Batch."""
+
+    def __init__(self, config: TrainConfig, datasets: list[DataSet]) -> None:
+        self.config, self.datasets = config, datasets
+
+    def __getitem__(self, item: tuple[int, Draw]) -> Batch:
+        step, draw = item
+        config, dataset = self.config, self.datasets[draw.dataset]
+        needed = (draw.modality,) if draw.modality else ()
+        samples = [dataset.load(i, needed) for i in draw.indices]
+        augment = Augment(
+            crop=config.crop or crop_size(samples[0].size),
+            scale=config.scale,
+            hflip=config.hflip,
+            photometric=config.photometric,
+            ignore_index=dataset.ignore_index,
+        )
+        rgb, labels, frames = [], [], []
+        for k, sample in enumerate(samples):
+            if sample.label is None:
+                raise DataSetError(
+                    "training sample has no label", where=sample.id, hint=f"armseg check {dataset.root}"
+                )
+            changed = augment(sample, np.random.default_rng([config.seed, step, k]))
+            assert changed.label is not None
+            rgb.append(changed.rgb)
+            labels.append(np.where(changed.label == dataset.ignore_index, IGNORE, changed.label))
+            frames += [changed.sensors[m] for m in needed]
+        sensor = torch.from_numpy(np.stack(frames)) if frames else None
+        return Batch(
+            draw.dataset,
+            draw.modality,
+            torch.from_numpy(np.stack(rgb)),
+            torch.from_numpy(np.stack(labels)),
+            sensor,
+        )
+
+
+def _leave_interrupt_to_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the training itself may act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
+    """How a data set's raw sensor files are converted, for the model folder: `predict` reads new recordings
+    the same way. Options that name a file are left out, since they belong to a recording."""
+    return {
+        m: {k: v for k, v in dataset.sensor_options(dataset.ids[0], m).items() if k not in path_options(m)}
+        for m in dataset.selected
+    }
+
+
+def statistics(datasets: list[DataSet], modality: str, samples: int = 64) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of a sensor's channels over evenly chosen training samples."""
+    values = []
+    for dataset in datasets:
+        if modality in dataset.selected:
+            indices = dataset.indices_with(modality)
+            for i in indices[:: max(1, len(indices) // samples)][:samples]:
+                frame = dataset.load(i, (modality,)).sensors[modality]
+                values.append(frame.reshape(len(frame), -1)[:, ::7])  # every 7th pixel is plenty
+    flat = np.concatenate(values, axis=1)
+    return torch.from_numpy(flat.mean(1)), torch.from_numpy(flat.std(1))

@@ -1,0 +1,273 @@
+"""Evaluation: confusion matrices of a model over a data set, always with the RGB-only row beside RGB+X.
+
+Protocol (facts of the field's peers): one confusion matrix over the whole split at label resolution, pixels
+with the ignore label left out; mIoU over the classes that occur and over all classes. The logits are resized,
+not the masks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from armseg_core.data import open_dataset
+from armseg_core.data.dataset import DataSet
+from armseg_core.data.sample import Sample
+from armseg_core.errors import DataSetError, UsageError
+from armseg_core.files.tensor_file import atomic_path
+from armseg_core.learning.inference import Inference, pick_device
+from armseg_core.learning.inputs import RGB_ONLY, Inputs
+from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.learning.model_folder import Model, find_model, input_rule, load
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a report: which inputs, and the confusion matrix they give."""
+
+    dataset: str
+    inputs: Inputs
+    samples: int
+    matrix: ConfusionMatrix
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every row of an evaluation and the class names by data set.
+
+    size: (H, W) that the inputs were resized to, None: as they come. trained_size: the same of the training.
+    """
+
+    rows: list[Row]
+    class_names: dict[str, tuple[str, ...]]
+    split: str
+    model: str = ""
+    size: tuple[int, int] | None = None
+    trained_size: tuple[int, int] | None = None
+
+    def row(self, inputs: Inputs | str, dataset: str | None = None) -> Row:
+        """The row of some inputs or of their title (of the first data set that has it, when none is named).
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if inputs in (row.inputs, row.inputs.title) and dataset in (None, row.dataset):
+                return row
+        raise KeyError(inputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "model": self.model,
+            "split": self.split,
+            "input": input_rule(self.size),
+            "input_of_training": input_rule(self.trained_size),
+            "rows": [
+                {
+                    "dataset": r.dataset,
+                    "inputs": r.inputs.title,
+                    "samples": r.samples,
+                    **r.matrix.to_dict(self.class_names[r.dataset]),
+                }
+                for r in self.rows
+            ],
+        }
+
+
+def _batches(
+    dataset: DataSet, indices: list[int], batch_size: int, needed: tuple[str, ...]
+) -> Iterator[tuple[list[int], list[Sample]]]:
+    """Neighbouring samples of equal size together, in order."""
+    numbers: list[int] = []
+    samples: list[Sample] = []
+    for i in indices:
+        sample = dataset.load(i, needed)
+        if samples and (len(samples) == batch_size or sample.size != samples[0].size):
+            yield numbers, samples
+            numbers, samples = [], []
+        numbers.append(i)
+        samples.append(sample)
+    if samples:
+        yield numbers, samples
+
+
+def samples_of(dataset: DataSet, inputs: Inputs) -> list[int]:
+    """Numbers of the samples that have every sensor that the inputs need."""
+    wanted = [set(dataset.indices_with(m)) for m in inputs.needs]
+    return [i for i in dataset.indices_with(None) if all(i in some for some in wanted)]
+
+
+def confusion(
+    inference: Inference,
+    dataset: DataSet,
+    inputs: Inputs,
+    *,
+    domain: int = 0,
+    batch_size: int = 8,
+    progress: bool = False,
+) -> ConfusionMatrix:
+    """Confusion matrix of one choice of inputs over the labelled samples that have the sensor.
+
+    With the control "other scene" every sample gets the sensor frame of another sample of the split: a gain
+    that stays cannot come from the sensor.
+
+    Raises:
+        DataSetError: no sample of the split has the sensor, or fewer than two for the control.
+    """
+    modality, control = inputs.sensor, inputs.control is not None
+    indices = samples_of(dataset, inputs)
+    if not indices or (control and len(indices) < 2):
+        raise DataSetError(
+            f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}",
+            where=dataset.root,
+            expected="two or more" if control else "some",
+        )
+    matrix = ConfusionMatrix(len(dataset.classes), dataset.ignore_index)
+    partner = other_scenes(indices)
+    bar = tqdm(
+        total=len(indices),
+        desc=f"eval {modality or 'rgb'}",
+        leave=False,
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+    )
+    with bar:
+        for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
+            frames = None
+            if modality is not None:
+                frames = [s.sensors[modality] for s in samples]
+                if control:
+                    others = [dataset.load(partner[i], (modality,)).sensors[modality] for i in numbers]
+                    frames = [_fit(frame, s.size) for frame, s in zip(others, samples, strict=True)]
+            labels = [_label(dataset, i, sample) for i, sample in zip(numbers, samples, strict=True)]
+            images = [s.rgb for s in samples] if inputs.rgb else None
+            sizes = [(label.shape[0], label.shape[1]) for label in labels]
+            scores = inference.logits(images, frames, modality, domain, sizes)
+            for one, label in zip(scores, labels, strict=True):
+                matrix.update(one.argmax(0), label)
+            bar.update(len(samples))
+    return matrix
+
+
+def other_scenes(indices: list[int]) -> dict[int, int]:
+    """Sample -> the sample whose sensor frame it gets as a control: half a split further on, so that it is
+    far away in a video sequence. Never the sample itself when there are two or more."""
+    return dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
+
+
+def _label(dataset: DataSet, index: int, sample: Sample) -> np.ndarray:
+    """The label at its own resolution, also when the images are resized."""
+    label = sample.label if dataset.size is None else dataset.load_label(index)
+    if label is None:
+        raise DataSetError("sample has no label", where=sample.id, hint=f"armseg check {dataset.root}")
+    return label
+
+
+def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Crop or repeat the edge of a (C, H, W) frame so that it has `size`."""
+    frame = frame[:, : size[0], : size[1]]
+    pad = [(0, 0), (0, size[0] - frame.shape[1]), (0, size[1] - frame.shape[2])]
+    return np.pad(frame, pad, mode="edge")
+
+
+def evaluate(
+    model: Model | Path | str,
+    data: list[Path],
+    split: str = "test",
+    *,
+    modalities: tuple[str, ...] | None = None,
+    controls: bool = False,
+    size: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    device: str = "auto",
+    precision: str = "auto",
+    weights: Path | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = True,
+) -> Report:
+    """Evaluate a model folder (or a loaded model) on data set folders.
+
+    For every data set: the RGB-only row, then a row per sensor that both the model and the data set have;
+    with `controls` also the sensor alone and the sensor of another scene. Where only some samples have the
+    sensor, an RGB-only row over the same samples stands before it: only those two can be compared. size: (H,
+    W) that the inputs are resized to (default: the size the model was trained with).
+
+    Raises:
+        CheckpointError, DataSetError, UsageError.
+    """
+    where = "" if isinstance(model, Model) else str(find_model(Path(model)))
+    loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
+    inference = Inference.as_trained(loaded, size, precision)
+    rows: list[Row] = []
+    names: dict[str, tuple[str, ...]] = {}
+    for folder in data:
+        dataset, domain, wanted = _open(loaded, folder, split, modalities, inference.size, cache_dir)
+        names[dataset.name] = dataset.class_names
+        for inputs in _plan(dataset, wanted, controls):
+            matrix = confusion(
+                inference, dataset, inputs, domain=domain, batch_size=batch_size, progress=progress
+            )
+            rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
+    return Report(rows, names, split, where, inference.size, loaded.input_size)
+
+
+def _plan(dataset: DataSet, modalities: list[str], controls: bool) -> Iterator[Inputs]:
+    """The inputs of every row."""
+    yield RGB_ONLY
+    for m in modalities:
+        if len(dataset.indices_with(m)) < len(dataset):
+            yield Inputs(among=m)
+        yield Inputs(sensors=(m,))
+        if controls:
+            yield Inputs(rgb=False, sensors=(m,))
+            yield Inputs(sensors=(m,), control="other scene")
+
+
+def _open(
+    model: Model,
+    folder: Path,
+    split: str,
+    modalities: tuple[str, ...] | None,
+    size: tuple[int, int] | None,
+    cache_dir: Path | None,
+) -> tuple[DataSet, int, list[str]]:
+    probe = open_dataset(folder, split, ())
+    wanted = [
+        m for m in (modalities if modalities is not None else model.modalities) if m in probe.modalities
+    ]
+    for m in modalities or ():
+        if m not in model.modalities:
+            raise UsageError(
+                f"the model was not trained with {m}",
+                expected="one of " + (", ".join(model.modalities) or "rgb only"),
+            )
+        if m not in probe.modalities:
+            raise UsageError(
+                f"data set '{probe.name}' has no {m}",
+                where=folder,
+                expected="one of " + (", ".join(probe.modalities) or "rgb only"),
+            )
+    dataset = open_dataset(folder, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
+    fitting = [i for i, d in enumerate(model.domains) if d.class_names == dataset.class_names]
+    if not fitting:
+        raise DataSetError(
+            f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
+            where=folder,
+            expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.domains),
+        )
+    same_name = [i for i in fitting if model.domains[i].name == dataset.name]
+    return dataset, (same_name or fitting)[0], [m for m in wanted if dataset.indices_with(m)]
+
+
+def save_report(report: Report, path: Path) -> None:
+    """Write a report as JSON (atomic)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report.to_dict(), indent=2))

@@ -1,0 +1,332 @@
+"""The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
+
+armseg.json                     what the model is: CLIP identity, input size, classes, modalities, versions,
+metrics adapters/<modality>/            LoRA adapters in peft's format
+segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
+class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
+README.md                       model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import armseg_core
+from armseg_core.config.training import TINY, ModelConfig
+from armseg_core.data.sample import ClassInfo
+from armseg_core.errors import CheckpointError, UsageError
+from armseg_core.files.tensor_file import atomic_folder
+from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
+from armseg_core.model.clip_tower import ClipTower
+from armseg_core.model.ma_clip import modality_prompt
+from armseg_core.model.segmenter import Segmenter
+from armseg_core.sensors.modalities import MODALITIES, get_modality
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A data set the model can label: its name, its class list, and how its sensors were converted.
+
+    options: sensor -> conversion options of its raw files (event window, depth unit, ...), files left out.
+    """
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        return [c.color for c in self.classes]
+
+
+@dataclass
+class Model:
+    """A segmenter with all that is needed to use it.
+
+    prompts: modality name -> unit text embedding (E,) of "a thermal infrared image." and the like.
+    clip: the CLIP it was built on; None after loading from a folder (the text tower is then not needed).
+    input_size: (H, W) that its inputs are resized to, in training and whenever it is used; None: as they
+    come.
+    """
+
+    segmenter: Segmenter
+    config: ModelConfig
+    domains: tuple[Domain, ...]
+    identity: ClipIdentity
+    prompts: dict[str, Tensor]
+    clip: LoadedClip | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    input_size: tuple[int, int] | None = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.segmenter.modalities
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.segmenter.parameters()).device
+
+    def domain_index(self, name: str | None) -> int:
+        """Number of a data set by name; None means the only (or first) one.
+
+        Raises:
+            CheckpointError: no such data set.
+        """
+        if name is None:
+            return 0
+        names = [d.name for d in self.domains]
+        if name not in names:
+            raise CheckpointError(
+                f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
+            )
+        return names.index(name)
+
+
+def build(
+    config: ModelConfig,
+    modalities: tuple[str, ...],
+    domains: tuple[Domain, ...],
+    input_size: tuple[int, int] | None = None,
+) -> Model:
+    """A new model on the CLIP that is configured; random parts come from torch's global generator."""
+    clip = load_clip(config)
+    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
+    segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
+    prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
+    return Model(segmenter, config, domains, clip.identity, prompts, clip, input_size=input_size)
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write the model folder; an older one of that name is replaced when the new one is whole.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with atomic_folder(folder) as scratch:
+        _write(model, scratch)
+        usual = (scratch / "armseg.json").stat().st_mode
+        for path in scratch.rglob("*.safetensors"):
+            path.chmod(usual)  # the library writes them for their owner alone
+
+
+def _write(model: Model, folder: Path) -> None:
+    segmenter = model.segmenter
+    if segmenter.ma_clip.adapters is not None:
+        segmenter.ma_clip.adapters.save(folder / "adapters")
+    own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
+    safetensors.torch.save_file(own, folder / "segmenter.safetensors")
+    named = {f"domain.{i}": text for i, text in enumerate(segmenter.texts)}
+    named |= {f"prompt.{n}": text for n, text in model.prompts.items()}
+    embeddings = {n: t.detach().cpu().contiguous() for n, t in named.items()}
+    safetensors.torch.save_file(embeddings, folder / "class_embeddings.safetensors")
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "clip": asdict(model.identity),
+        "model": model.config.model_dump(mode="json"),
+        # versions that do not know this entry read past it and use the inputs as they come
+        "input": input_rule(model.input_size),
+        "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
+        "domains": [
+            {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
+            for d in model.domains
+        ],
+        "metrics": model.metrics,
+        "versions": {
+            "armseg": armseg_core.__version__,
+            **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")},
+        },
+    }
+    (folder / "armseg.json").write_text(json.dumps(meta, indent=2))
+    (folder / "README.md").write_text(_card(model))
+
+
+def _card(model: Model) -> str:
+    """The model card."""
+    sensors = ", ".join(get_modality(m).title for m in model.modalities)
+    lines = [
+        "# armseg model",
+        "",
+        f"RGB-X semantic segmentation with {sensors or 'RGB only'}, on CLIP {model.identity.name}"
+        + (f" ({model.identity.pretrained})" if model.identity.pretrained else "")
+        + ".",
+        "",
+        "Use: `armseg predict IMAGE [SENSOR_FILE] --model THIS_FOLDER`",
+        "",
+    ]
+    if model.identity.name == TINY:
+        lines += [
+            "Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.",
+            "",
+        ]
+    if model.input_size is not None:
+        h, w = model.input_size
+        lines += [f"Inputs are resized to {w}x{h} pixels; masks have the size of the image.", ""]
+    for domain in model.domains:
+        lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
+    if model.metrics:
+        lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
+    return "\n".join(lines)
+
+
+def load(
+    folder: str | os.PathLike[str], device: str | torch.device = "cpu", weights: Path | None = None
+) -> Model:
+    """Read a model folder.
+
+    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights
+    file, when they are no longer where they were at training.
+
+    Raises:
+        CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
+    """
+    path = find_model(Path(folder))
+    recorded = _read_description(path)
+    config = recorded.config.model_copy(update={"weights": weights}) if weights else recorded.config
+    own = _read_tensors(path / "segmenter.safetensors")
+    embeddings = _read_tensors(path / "class_embeddings.safetensors")
+    prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
+    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.domains))]
+    if [len(t) for t in texts] != [len(d.classes) for d in recorded.domains]:
+        raise _damaged(path / "class_embeddings.safetensors", "other classes than armseg.json lists")
+    clip = load_clip(config)
+    if clip.identity.sha256 != recorded.identity.sha256:
+        raise CheckpointError(
+            f"the CLIP weights are not those the model was trained on ({recorded.identity.name}, "
+            f"sha256 {recorded.identity.sha256[:12]}...)",
+            where=path,
+            hint="--weights FILE with the right ones",
+        )
+    segmenter = Segmenter(ClipTower(clip.visual), config, recorded.modalities, texts)
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in segmenter.own_state().items()}:
+        raise _damaged(path / "segmenter.safetensors", "other layers than armseg.json describes")
+    segmenter.load_state_dict(own, strict=False)
+    if segmenter.ma_clip.adapters is not None:
+        segmenter.ma_clip.adapters.load(path / "adapters")
+    segmenter.to(device).eval()
+    return Model(
+        segmenter,
+        config,
+        recorded.domains,
+        recorded.identity,
+        {n: t.to(device) for n, t in prompts.items()},
+        metrics=recorded.metrics,
+        input_size=recorded.input_size,
+    )
+
+
+def input_rule(size: tuple[int, int] | None) -> dict[str, Any]:
+    """How inputs meet the network, as plain JSON values: {"rule": "native"}, or "resize" and [H, W]."""
+    return {"rule": "native"} if size is None else {"rule": "resize", "size": list(size)}
+
+
+def _input_size(recorded: dict[str, Any]) -> tuple[int, int] | None:
+    """The inverse of `input_rule`."""
+    if recorded["rule"] == "native":
+        return None
+    h, w = (int(side) for side in recorded["size"])
+    if recorded["rule"] != "resize" or min(h, w) < 1:
+        raise ValueError(f"unknown input rule {recorded}")
+    return h, w
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What armseg.json says."""
+
+    config: ModelConfig
+    identity: ClipIdentity
+    domains: tuple[Domain, ...]
+    modalities: tuple[str, ...]
+    metrics: dict[str, Any]
+    input_size: tuple[int, int] | None
+
+
+def _read_description(path: Path) -> _Description:
+    file = path / "armseg.json"
+    try:
+        meta = json.loads(file.read_text())
+        if meta["format_version"] > FORMAT_VERSION:
+            raise CheckpointError("written by a newer armseg", where=file, hint="pip install -U armseg")
+        for name, row in meta["modalities"].items():
+            if tuple(row["channels"]) != get_modality(name).channels:
+                raise _damaged(file, f"other channels of {name} than this version of armseg")
+        return _Description(
+            config=ModelConfig.parse(meta["model"]),
+            identity=ClipIdentity(**meta["clip"]),
+            domains=tuple(
+                Domain(
+                    d["name"],
+                    tuple(
+                        ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
+                    ),
+                    d.get("options", {}),
+                )
+                for d in meta["domains"]
+            ),
+            modalities=tuple(meta["modalities"]),
+            metrics=meta.get("metrics", {}),
+            input_size=_input_size(meta.get("input", input_rule(None))),  # 0.1.0 wrote no entry
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def _damaged(file: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"the model folder is damaged or incomplete ({why})",
+        where=file,
+        hint="copy the whole folder again, or armseg train",
+    )
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder meant by a model or run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for candidate in (folder, folder / "best", folder / "last"):
+        if (candidate / "armseg.json").is_file():
+            return candidate
+    raise CheckpointError(
+        "no model here" if folder.exists() else "no such folder",
+        where=folder,
+        expected="a folder with armseg.json, or a run folder",
+        hint="armseg train",
+    )
+
+
+def newest_run(out: Path = Path("runs")) -> Path:
+    """The run folder below `out` whose model was written last.
+
+    Raises:
+        CheckpointError: there is none, with the command that makes one.
+    """
+    found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
+    if not found:
+        raise CheckpointError(
+            "no trained model found", where=out, hint="armseg train, or name the folder of a model"
+        )
+    return max(found, key=lambda p: p.stat().st_mtime).parent.parent

@@ -1,0 +1,301 @@
+"""Prediction on files: an RGB image and, where there is one, a sensor recording in any readable format."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from armseg_core.conversion.convert import guess_modality
+from armseg_core.conversion.recording import Recording
+from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
+from armseg_core.files.pictures import read_rgb, to_unit
+from armseg_core.learning.inference import Inference, pick_device
+from armseg_core.learning.model_folder import Domain, Model, load
+from armseg_core.sensors.modalities import get_modality
+from armseg_core.visualization import label_to_colour, overlay, save_indexed_png, save_png, with_legend
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of
+    the chosen class. modality: the sensor used, or None; `how` says where that came from ("option", "file",
+    "MA-CLIP 93 %")."""
+
+    rgb: np.ndarray
+    mask: np.ndarray
+    confidence: np.ndarray
+    domain: Domain
+    modality: str | None
+    how: str
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the pixels of each class that occurs, largest first."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.domain.classes)) / self.mask.size
+        names = self.domain.class_names
+        return {names[i]: float(counts[i]) for i in counts.argsort()[::-1] if counts[i] > 0}
+
+
+class Predictor:
+    """A loaded model that takes files. Its inputs are resized as in training.
+
+    Example: `Predictor.load("runs/train-001").predict("img.png", "events.h5").mask`
+    """
+
+    def __init__(self, model: Model, precision: str = "auto") -> None:
+        self.model, self.inference = model, Inference.as_trained(model, precision=precision)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        device: str = "auto",
+        weights: Path | None = None,
+        precision: str = "auto",
+    ) -> Predictor:
+        """Read a model or run folder.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+        """
+        return cls(load(folder, pick_device(device), weights), precision)
+
+    def predict(
+        self,
+        image: str | os.PathLike[str],
+        sensor: str | os.PathLike[str] | None = None,
+        modality: str | None = None,
+        *,
+        dataset: str | None = None,
+        at_us: int | None = None,
+        options: dict[str, Any] | None = None,
+        stretch: bool = False,
+    ) -> Prediction:
+        """Label every pixel of an image.
+
+        image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it
+        the file decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the
+        model knows several. at_us: time in the recording (default: its end, or the last frame). options:
+        conversion options of the sensor, over those the data set was trained with. stretch: accept a sensor
+        frame of another aspect ratio.
+
+        Raises:
+            ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
+        """
+        rgb = to_unit(read_rgb(image))
+        domain = self.model.domain_index(dataset)
+        native = (rgb.shape[1], rgb.shape[2])
+        tensor, name, how = None, None, ""
+        if sensor is not None:
+            size = self.inference.input_size(native)
+            with contextlib.ExitStack() as opened:
+                recording, how = self._open(opened, Path(sensor), modality, options, domain, size)
+                cut = cuts(recording.parameters)
+                check_aspect(recording.size, native, sensor, image, stretch, cut)
+                if cut:
+                    warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
+                tensor, name = recording.frame(size, at_us).frames[0], recording.sensor
+        elif modality is not None:
+            raise UsageError(
+                f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE"
+            )
+        mask, confidence = self.predict_arrays(rgb, tensor, name, domain)
+        photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
+        return Prediction(photo, mask, confidence, self.model.domains[domain], name, how)
+
+    def predict_arrays(
+        self,
+        rgb: np.ndarray | None,
+        sensor: np.ndarray | None = None,
+        modality: str | None = None,
+        domain: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8 and confidence
+        float32, both (H, W) of the image, or of the sensor where there is no image."""
+        given = rgb if rgb is not None else sensor
+        if given is None:
+            raise UsageError("no inputs", expected="an image, a sensor frame, or both")
+        rgbs, sensors = (None if x is None else [x] for x in (rgb, sensor))
+        size = (given.shape[1], given.shape[2])
+        (logits,) = self.inference.logits(rgbs, sensors, modality, domain, [size])
+        confidence, mask = logits.softmax(0).amax(0), logits.argmax(0)
+        return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+    def _open(
+        self,
+        opened: contextlib.ExitStack,
+        path: Path,
+        modality: str | None,
+        options: dict[str, Any] | None,
+        domain: int,
+        size: tuple[int, int],
+    ) -> tuple[Recording, str]:
+        """(the recording, open until `opened` ends, where its sensor came from). size: (H, W) of the frame
+        that is wanted of it."""
+        if not self.model.modalities:
+            raise UsageError(
+                "the model knows RGB only and cannot use a sensor",
+                where=path,
+                hint="armseg predict IMAGE, or armseg train --modalities SENSOR",
+            )
+        if not path.exists():
+            raise InputError(
+                "no such file", where=path, expected="a sensor recording or a file made by `armseg convert`"
+            )
+        if modality is not None:
+            name, how = get_modality(modality).name, "option"
+        elif (found := guess_modality(path)) is not None:
+            name, how = found, "file"
+        else:
+            recording, share = self._guess(opened, path, options, domain, size)
+            if share < 0.6:
+                doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
+                warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
+            return recording, f"MA-CLIP, {share:.0%} sure"
+        if name not in self.model.modalities:
+            raise UsageError(
+                f"the model was not trained with {name}",
+                where=path,
+                expected="one of " + ", ".join(self.model.modalities),
+                hint=f"armseg train --modalities {name}",
+            )
+        return opened.enter_context(self._read_as(name, path, options, domain)), how
+
+    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, domain: int) -> Recording:
+        """Open a file as a sensor's recording, as those of the data set were read in training."""
+        recorded = self.model.domains[domain].options.get(name, {})
+        return Recording.open(path, name, {**recorded, **(options or {})})
+
+    def guess(self, path: Path, options: dict[str, Any] | None = None, domain: int = 0) -> tuple[str, float]:
+        """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
+
+        The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter
+        and compared with the prompts of all sensors of the model. The reading that looks most like its own
+        prompt wins; the confidence is the softmax over the readings, and for a single one its own
+        probability.
+
+        Raises:
+            InputError: no sensor of the model can read the file.
+        """
+        with contextlib.ExitStack() as opened:
+            recording, share = self._guess(opened, path, options, domain, self.inference.size)
+        return recording.sensor, share
+
+    def _guess(
+        self,
+        opened: contextlib.ExitStack,
+        path: Path,
+        options: dict[str, Any] | None,
+        domain: int,
+        size: tuple[int, int] | None,
+    ) -> tuple[Recording, float]:
+        """`guess`, with the winning reading, which stays open until `opened` ends. size: (H, W) of the frames
+        that are compared."""
+        readings: dict[str, Recording] = {}
+        notes: dict[str, list[str]] = {}
+        scores: dict[str, float] = {}
+        problem: ArmsegError | None = None
+        for m in self.model.modalities:
+            try:
+                with collected_warnings() as notes[m]:
+                    readings[m] = opened.enter_context(self._read_as(m, path, options, domain))
+                    frame = readings[m].frame(size).frames[0]
+            except ArmsegError as error:
+                problem = problem or error
+                continue
+            scores[m] = self._likeness(frame, m)
+        if not scores:
+            raise InputError(
+                f"no sensor of the model can read this file ({problem.what if problem else 'it knows none'})",
+                where=path,
+                expected="a recording of " + ", ".join(self.model.modalities),
+                hint=f"armseg inspect {path}",
+            ) from problem
+        best = max(scores, key=lambda m: scores[m])
+        for note in notes[best]:  # what the other readings had to say is of no interest
+            warnings.warn(ArmsegWarning(note), stacklevel=4)
+        share = math.exp(scores[best])
+        return readings[best], share if len(scores) == 1 else share / sum(map(math.exp, scores.values()))
+
+    def _likeness(self, frame: np.ndarray, modality: str) -> float:
+        """Log probability that a model tensor (C, H, W), read as one of `modality`, shows that sensor."""
+        names = ("rgb", *self.model.modalities)
+        prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
+        similarity = 1 / 0.07 * prompts.float() @ self.inference.embedding(frame, modality)
+        return float(similarity.log_softmax(0)[names.index(modality)])
+
+
+def cuts(options: dict[str, Any]) -> dict[str, int]:
+    """The conversion options that cut off a part of the sensor frame, such as {"crop_left": 192}."""
+    return {name: value for name, value in options.items() if name.startswith("crop_") and value}
+
+
+def said(cut: dict[str, int]) -> str:
+    """'crop_left=192'"""
+    return ", ".join(f"{name}={value}" for name, value in cut.items())
+
+
+def check_aspect(
+    sensor: tuple[int, ...],
+    rgb: tuple[int, int],
+    sensor_path: object,
+    rgb_path: object,
+    stretch: bool,
+    cut: dict[str, int] | None = None,
+) -> None:
+    """Refuse a sensor frame whose aspect ratio is more than 5 % off the image's: the pixels cannot match.
+
+    cut: options that cut off a part of the frame. The image must then be cut alike, to a pixel (an image of
+    another resolution may be rounded), since a frame with a small cut would pass for a whole one.
+
+    Raises:
+        InputError.
+    """
+    ratio = (sensor[-1] / sensor[-2]) / (rgb[1] / rgb[0])
+    limit = 1 + 1 / min(*sensor[-2:], *rgb) if cut else 1.05
+    if not stretch and not 1 / limit <= ratio <= limit:
+        if cut:
+            whole = " ".join(f"--set {name}=0" for name in cut)
+            raise InputError(
+                f"the sensor frame is {sensor[-1]}x{sensor[-2]} after {said(cut)}, as in training "
+                f"or as asked for, and the image {rgb[1]}x{rgb[0]}",
+                where=sensor_path,
+                expected=f"an image cut alike, or the whole frame beside {rgb_path}",
+                hint=f"cut the image too, {whole} for the whole frame, or --stretch",
+            )
+        raise InputError(
+            f"the sensor frame is {sensor[-1]}x{sensor[-2]} and the image {rgb[1]}x{rgb[0]}",
+            where=sensor_path,
+            expected=f"a frame of the same view as {rgb_path}",
+            hint="--stretch to use it all the same",
+        )
+
+
+def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str, Path]:
+    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.colour.png` and `<stem>.overlay.png` (legend).
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = {kind: folder / f"{stem}.{kind}.png" for kind in ("mask", "colour", "overlay")}
+    palette = prediction.domain.palette
+    save_indexed_png(paths["mask"], prediction.mask, palette)
+    save_png(paths["colour"], label_to_colour(prediction.mask, palette))
+    names = prediction.domain.class_names
+    shown = [names.index(n) for n in prediction.shares]
+    picture = with_legend(
+        overlay(prediction.rgb, prediction.mask, palette),
+        [names[i] for i in shown],
+        [palette[i] for i in shown],
+        list(prediction.shares.values()),
+    )
+    save_png(paths["overlay"], picture)
+    return paths

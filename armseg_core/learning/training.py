@@ -1,0 +1,386 @@
+"""Joint training: one model, several data sets, one extra sensor a step. Readable from `train` downwards.
+
+A step draws a data set, hence a class list, and one of its sensors: the batch is homogeneous, and the tower
+runs once with the 'rgb' adapter and once with the sensor's. Some steps leave the sensor or the RGB image out,
+so that the model also works without.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from armseg_core.config.training import TINY, TrainConfig
+from armseg_core.data.dataset import DataSet
+from armseg_core.errors import CheckpointError, TrainingError
+from armseg_core.learning import losses
+from armseg_core.learning.batches import Batch, batches, open_data, recorded_options, statistics
+from armseg_core.learning.evaluation import confusion, samples_of
+from armseg_core.learning.inference import Inference, autocast, pick_device
+from armseg_core.learning.inputs import RGB_ONLY, Inputs
+from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.learning.model_folder import Domain, Model, build, save
+from armseg_core.learning.run_folder import Run, StopOnSignal, load_optimizer_tensors, optimizer_tensors
+from armseg_core.model.clip_loading import TINY_NOTICE
+from armseg_core.model.ma_clip import scene_prompt
+from armseg_core.model.segmenter import SegmenterOutput, Standardize
+from armseg_core.visualization import confusion_figure, save_png, training_curves
+
+LOG_EVERY = 10
+
+
+@dataclass
+class _Session:
+    """A training under way. step: optimiser steps done. best: highest validation mIoU, miou: the last one."""
+
+    config: TrainConfig
+    device: torch.device
+    training: list[DataSet]
+    validation: list[DataSet]
+    model: Model
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    best: float = -1.0
+    miou: float = math.nan
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.config.steps
+
+
+def train(config: TrainConfig | None = None, *, resume: Path | None = None, progress: bool = True) -> Path:
+    """Train a model; returns the run folder.
+
+    config: a new run. resume: a run folder to go on with, by its own config.json (`config` is not used).
+
+    Raises:
+        UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
+        once the state is saved.
+    """
+    run, config = Run.reopen(resume) if resume is not None else (None, config or TrainConfig())
+    session = _prepare(config)
+    if run is None:
+        run = Run.create(config)
+        if config.model.clip == TINY:
+            run.log(TINY_NOTICE)
+    else:
+        _restore(run, session)
+    trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
+    run.log(
+        f"start at step {session.step} of {config.steps} on {session.device}, "
+        f"{trainable / 1e6:.2f} M trainable parameters"
+    )
+    with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
+        _loop(run, session, stop, bar)
+    _draw(run)
+    run.log("done")
+    return run.folder
+
+
+def dry_run(config: TrainConfig) -> dict[str, Any]:
+    """Build everything and run one batch forward and backward; writes nothing.
+
+    Returns:
+        Shapes, parameter counts, loss and memory, as plain values.
+    """
+    session = _prepare(config)
+    model, device = session.model, session.device
+    batch = next(batches(config.model_copy(update={"workers": 0}), session.training))
+    loss, terms = training_step(config, model, session.optimizer, batch, 0, device)
+    parameters = model.segmenter.trainable()
+    trainable = sum(p.numel() for p in parameters.values())
+    return {
+        "device": str(device),
+        "clip": config.model.clip,
+        "modalities": list(config.modalities),
+        "training_samples": {d.name: len(d) for d in session.training},
+        "validation_samples": {d.name: len(d) for d in session.validation},
+        "batch_rgb": list(batch.rgb.shape),
+        "batch_sensor": None if batch.sensor is None else [batch.modality, *batch.sensor.shape],
+        "trainable_parameters": trainable,
+        "frozen_parameters": sum(p.numel() for p in model.segmenter.parameters()) - trainable,
+        "lora_parameters": sum(p.numel() for n, p in parameters.items() if "lora_" in n),
+        "loss": loss,
+        "terms": terms,
+        "gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20) if device.type == "cuda" else None,
+    }
+
+
+def _prepare(config: TrainConfig) -> _Session:
+    """Open the data and build the model of a configuration; nothing is written."""
+    device = pick_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    training, validation = open_data(config)
+    model = build_model(config, training)
+    model.segmenter.to(device)
+    assert model.clip is not None
+    model.clip.model.to(device)
+    optimizer = make_optimizer(config, model.segmenter.trainable())
+    return _Session(config, device, training, validation, model, optimizer)
+
+
+def _progress_bar(session: _Session, progress: bool) -> tqdm:
+    return tqdm(
+        total=session.config.steps,
+        initial=session.step,
+        desc="train",
+        unit="step",
+        file=sys.stderr,
+        disable=not (progress and sys.stderr.isatty()),
+    )
+
+
+def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
+    """Steps, and every N steps: log, validate, save."""
+    config, s = session.config, session
+    validate_every = config.eval_every or max(1, -(-config.steps // 5))
+    epoch_size = sum(map(len, s.training))
+    s.model.segmenter.train()
+    began, images, recent = time.monotonic(), 0, []
+    for batch in batches(config, s.training, start=s.step):
+        loss, terms = training_step(config, s.model, s.optimizer, batch, s.step, s.device)
+        s.step += 1
+        images += len(batch.rgb)
+        recent.append(loss)
+        bar.update()
+        if s.step % LOG_EVERY == 0 or s.finished:
+            mean, speed = sum(recent) / len(recent), images / max(1e-9, time.monotonic() - began)
+            epoch = round(s.step * config.batch_size / epoch_size, 3)
+            rate = config.lr * rate_factor(s.step - 1, config.steps, config.warmup)
+            run.record(
+                {"step": s.step, "epoch": epoch, "loss": mean, **terms, "lr": rate, "images_per_s": speed}
+            )
+            bar.set_postfix(loss=f"{mean:.3f}", mIoU=f"{s.miou:.1%}", img_s=f"{speed:.1f}")
+            began, images, recent = time.monotonic(), 0, []
+        if s.step % validate_every == 0 or s.finished:
+            paused = time.monotonic()
+            _validate(run, s, bar)
+            began += time.monotonic() - paused
+        if s.step % config.save_every == 0 or s.finished or stop.asked:
+            _save_state(run, s)
+        if stop.asked and not s.finished:
+            run.log(f"interrupted at step {s.step}")
+            error = KeyboardInterrupt()
+            error.add_note(f"stopped after step {s.step}; go on with: armseg train --resume {run.folder}")
+            raise error
+
+
+# -- model and optimiser
+
+
+def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
+    """A new model for these data sets, with the input statistics of (some of) the training data."""
+    domains = tuple(Domain(d.name, d.classes, recorded_options(d)) for d in datasets)
+    model = build(config.model, config.modalities, domains, config.size)
+    for m in config.modalities:
+        cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))
+    return model
+
+
+def make_optimizer(config: TrainConfig, parameters: Mapping[str, Tensor]) -> torch.optim.AdamW:
+    """AdamW; LoRA has its own rate, vectors and biases have no weight decay."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in parameters.items():
+        lr = config.lora_lr if "lora_" in name else config.lr
+        groups.setdefault((lr, config.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
+    )
+
+
+def rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Factor on the peak learning rate at a step (from 0): linear warm-up, then a half cosine to 1 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+# -- one step
+
+
+def training_step(
+    config: TrainConfig,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    device: torch.device,
+) -> tuple[float, dict[str, float]]:
+    """One optimiser step; returns the loss and its terms."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * rate_factor(step, config.steps, config.warmup)
+    rgb, label = batch.rgb.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
+    sensor = None if batch.sensor is None else batch.sensor.to(device, non_blocking=True)
+    use_rgb, use_sensor = inputs_of_step(config, step, sensor is not None)
+    modality = batch.modality if use_sensor else None
+    with autocast(device, config.precision):
+        out = model.segmenter(
+            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.domain
+        )
+    terms = loss_terms(config, model, out, label, batch.domain)
+    values = torch.stack(list(terms.values()))
+    optimizer.zero_grad(set_to_none=True)
+    values.sum().backward()
+    torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], config.clip_norm)
+    numbers = dict(zip(terms, values.tolist(), strict=True))
+    if not math.isfinite(sum(numbers.values())):
+        raise TrainingError(
+            f"the loss is not finite at step {step} ({numbers})", hint="a smaller --lr, or --precision fp32"
+        )
+    optimizer.step()
+    return sum(numbers.values()), numbers
+
+
+def inputs_of_step(config: TrainConfig, step: int, has_sensor: bool) -> tuple[bool, bool]:
+    """(use RGB, use the sensor) in a step: modality dropout, decided by seed and step alone."""
+    if not has_sensor:
+        return True, False
+    draw = np.random.default_rng([config.seed, step, 0xD0]).random()
+    if draw < config.sensor_dropout:
+        return True, False
+    return draw >= config.sensor_dropout + config.rgb_dropout, True
+
+
+def loss_terms(
+    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, domain: int
+) -> dict[str, Tensor]:
+    """The weighted loss terms that are switched on."""
+    weights = config.loss
+    terms: dict[str, Tensor] = {}
+    if weights.cross_entropy:
+        terms["cross_entropy"] = weights.cross_entropy * losses.cross_entropy(out.logits, label, weights.ohem)
+    if weights.dice:
+        terms["dice"] = weights.dice * losses.dice(out.logits, label)
+    if weights.lovasz:
+        terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
+    if weights.contrastive and config.model.guidance and config.model.lora_rank:
+        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, domain)
+    if weights.align and out.aligned is not None:
+        terms["align"] = weights.align * losses.alignment(*out.aligned)
+    return terms
+
+
+def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, domain: int) -> Tensor:
+    """MA-CLIP's loss: each stream's embedding against prompts that name the modality and the scene's content
+    (the other images of the batch are the wrong contents), and against prompts that name a modality alone."""
+    assert model.clip is not None
+    names = model.domains[domain].class_names
+    contents = [content_of(mask, names) for mask in label]
+    known = ("rgb", *model.modalities)
+    total = label.new_zeros((), dtype=torch.float32)
+    for modality, embedding in embeddings.items():
+        texts = [scene_prompt(modality, c) for c in contents]
+        same = torch.tensor([[a == b for b in texts] for a in texts], device=label.device)
+        total = total + losses.contrastive(embedding, model.clip.encode_text(texts), same)
+        if len(known) > 1:
+            which = torch.tensor([m == modality for m in known], device=label.device).expand(
+                len(embedding), -1
+            )
+            prompts = torch.stack([model.prompts[m] for m in known]).to(label.device)
+            total = total + losses.contrastive(embedding, prompts, which)
+    return total / len(embeddings)
+
+
+def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most: int = 6) -> list[str]:
+    """Names of the classes that cover at least `share` of the labelled pixels, largest first. label: (H,
+    W)."""
+    counts = torch.bincount(label[label != losses.IGNORE], minlength=len(names))
+    order = counts.argsort(descending=True, stable=True)[:most].tolist()
+    return [names[i] for i in order if counts[i] >= share * counts.sum() and counts[i] > 0]
+
+
+# -- validation, state, pictures
+
+
+def _validate(run: Run, session: _Session, bar: tqdm) -> None:
+    """Measure every input, log it, and save `last` and, when it is the best so far, `best`."""
+    s = session
+    inference = Inference.as_trained(s.model, precision=s.config.precision)
+    table: dict[str, dict[Inputs, float]] = {}
+    first: ConfusionMatrix | None = None  # of the first data set, over its rows with a sensor
+    for domain, dataset in enumerate(s.validation):
+        rows = table.setdefault(dataset.name, {})
+        for inputs in (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected)):
+            if not samples_of(dataset, inputs):
+                continue
+            matrix = confusion(inference, dataset, inputs, domain=domain, progress=not bar.disable)
+            rows[inputs] = matrix.miou
+            if domain == 0 and (inputs.sensors or not dataset.selected):
+                if first is None:
+                    first = matrix
+                else:
+                    first.merge(matrix)
+    titled = {name: {inputs.title: miou for inputs, miou in rows.items()} for name, rows in table.items()}
+    s.model.metrics = {"step": s.step, "miou": titled}
+    save(s.model, run.folder / "last")
+    if not table:
+        save(s.model, run.folder / "best")
+        return
+    with_sensor = [v for rows in table.values() for k, v in rows.items() if k.sensors or len(rows) == 1]
+    s.miou = float(np.mean(with_sensor))
+    rgb_only = float(np.mean([rows[RGB_ONLY] for rows in table.values()]))
+    run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": titled})
+    run.log(f"step {s.step}: mIoU {s.miou:.4f}, RGB only {rgb_only:.4f}")
+    if s.miou > s.best:
+        s.best = s.miou
+        save(s.model, run.folder / "best")
+        if first is not None:
+            run.save_confusion(first.to_dict(s.validation[0].class_names))
+
+
+def _state(session: _Session) -> dict[str, Tensor]:
+    """Everything that training changes in the model, and the input statistics, by name."""
+    segmenter = session.model.segmenter
+    return segmenter.own_state() | {n: p.detach() for n, p in segmenter.trainable().items()}
+
+
+def _save_state(run: Run, session: _Session) -> None:
+    names = {id(p): n for n, p in session.model.segmenter.trainable().items()}
+    tensors = {f"model.{n}": t for n, t in _state(session).items()}
+    tensors |= optimizer_tensors(session.optimizer, names)
+    tensors["random.torch"] = torch.get_rng_state()
+    if session.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(session.device)
+    run.save_state(session.step, tensors, {"best": session.best})
+
+
+def _restore(run: Run, session: _Session) -> None:
+    tensors, values = run.load_state()
+    state = _state(session)
+    if {f"model.{n}" for n in state} != {n for n in tensors if n.startswith("model.")}:
+        raise CheckpointError(
+            "the saved state is of another model than this version of armseg builds",
+            where=run.folder,
+            hint="armseg train without --resume",
+        )
+    for name, tensor in state.items():
+        tensor.copy_(tensors[f"model.{name}"])
+    load_optimizer_tensors(session.optimizer, session.model.segmenter.trainable(), tensors)
+    torch.set_rng_state(tensors["random.torch"])
+    if "random.cuda" in tensors and session.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], session.device)
+    session.step, session.best = values["step"], values["best"]
+    run.rewind(session.step)
+
+
+def _draw(run: Run) -> None:
+    """plots/curves.png and plots/confusion.png."""
+    plots = run.folder / "plots"
+    plots.mkdir(exist_ok=True)
+    save_png(plots / "curves.png", training_curves(run.rows()))
+    values = run.load_confusion()
+    if values is not None:
+        save_png(plots / "confusion.png", confusion_figure(np.array(values["matrix"]), values["class_names"]))

@@ -1,0 +1,217 @@
+"""Depth -> metric depth with validity, inverse depth, surface normals, HHA.
+
+Camera axes: x right, y down, z forward. Shape letters: H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from armseg_core.arrays import Depth, HhaImage
+from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.sensors.options import DepthOptions
+from armseg_core.sensors.representation import Made, Representation
+
+NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M
+# Gupta et al., ECCV 2014: constants of the published encoding
+_DISPARITY_CM = 31000.0  # channel 0 = this / depth in cm
+_MIN_CM = 100.0  # nearer depth is coded as 1 m
+_ANGLE_SHIFT = 128 - 90  # channel 2 = angle in degrees + this
+_NORMAL_RADIUS, _GRAVITY_RADIUS = 3, 10  # plane-fit windows of 7 and 21 pixels
+_GRAVITY_STEPS = ((45.0, 5), (15.0, 5))  # (threshold in degrees, iterations)
+
+
+def metric(data: Depth | HhaImage, options: DepthOptions) -> Made:
+    """(depth in m; valid 0 / 1; inverse depth in 1/m), 0 where invalid. Never interpolated."""
+    depth, _ = _nearest(_as_depth(data), options)
+    valid = depth > 0
+    inverse = np.divide(1, np.maximum(depth, NEAREST_M), out=np.zeros_like(depth), where=valid)
+    frame = np.stack([depth, valid.astype(np.float32), inverse])
+    return frame, ("depth", "valid", "inverse_depth"), ("m", "1", "1/m"), (0.0, 80.0)
+
+
+def inverse(data: Depth | HhaImage, options: DepthOptions) -> Made:
+    """Inverse depth in 1/m, 0 where invalid."""
+    frame = metric(data, options)[0][2:]
+    return frame, ("inverse_depth",), ("1/m",), (0.0, 2.0)
+
+
+def normals(data: Depth | HhaImage, options: DepthOptions) -> Made:
+    """Unit surface normals towards the camera, (3, H, W) float32; 0 where unknown.
+
+    Least-squares plane through the valid pixels of a 7x7 window, as in HHA.
+
+    Raises:
+        UsageError: no intrinsics, or the input is HHA.
+    """
+    depth, camera = _with_camera(data, options, "normals")
+    away = plane_normals(depth, camera, _NORMAL_RADIUS)
+    return -away, ("nx", "ny", "nz"), ("1", "1", "1"), (-1.0, 1.0)
+
+
+def hha(data: Depth | HhaImage, options: DepthOptions) -> Made:
+    """HHA, uint8 (3, H, W), 0 where unknown; HHA pictures pass unchanged.
+
+    31000 / depth in cm (at least 1 m), height above the lowest point in cm, angle between the normal and
+    gravity in degrees + 38 (floor 38, wall 128, ceiling 218).
+
+    Raises:
+        UsageError: no intrinsics.
+    """
+    names, units = ("disparity", "height", "angle"), ("31000/cm", "cm", "degree + 38")
+    if isinstance(data, HhaImage):
+        return _nearest_planes(data.values, options), names, units, (0.0, 255.0)
+    depth, camera = _with_camera(data, options, "hha")
+    valid = depth > 0
+    near = plane_normals(depth, camera, _NORMAL_RADIUS)
+    gravity = gravity_direction(plane_normals(depth, camera, _GRAVITY_RADIUS))
+    points = back_project(depth, camera)
+    height = -np.tensordot(gravity, points, axes=1) * 100
+    height -= height[valid].min() if valid.any() else 0
+    angle = np.degrees(np.arccos(np.clip(np.tensordot(gravity, near, axes=1), -1, 1))) + _ANGLE_SHIFT
+    disparity = _DISPARITY_CM / np.maximum(depth * 100, _MIN_CM)
+    frame = np.stack([disparity, height, np.where(np.any(near != 0, axis=0), angle, 0)]) * valid
+    return np.clip(np.rint(frame), 0, 255).astype(np.uint8), names, units, (0.0, 255.0)
+
+
+def back_project(depth: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """(H, W) metres -> (3, H, W) points in camera axes, float64."""
+    h, w = depth.shape
+    y, x = np.mgrid[0:h, 0:w].astype(np.float64)
+    return (
+        np.stack([(x - camera[0, 2]) / camera[0, 0], (y - camera[1, 2]) / camera[1, 1], np.ones((h, w))])
+        * depth
+    )
+
+
+def plane_normals(depth: np.ndarray, camera: np.ndarray, radius: int) -> np.ndarray:
+    """Unit normals of the scene pointing away from the camera, (3, H, W) float32; 0 where unknown.
+
+    A plane n X = 1 has inverse depth n (x', y', 1), linear in the pixel: 1/z = a (x - x0) + b (y - y0) + c is
+    fitted by least squares to the valid pixels of a (2 radius + 1)^2 window (Gupta et al., ECCV 2014).
+    """
+    h, w = depth.shape
+    valid = depth > 0
+    weight = valid.astype(np.float64)
+    inverse_z = np.divide(1.0, depth, out=np.zeros((h, w)), where=valid)
+    y0, x0 = np.mgrid[0:h, 0:w].astype(np.float64)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        import cv2
+
+        side = 2 * radius + 1
+        return cv2.boxFilter(
+            values, cv2.CV_64F, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
+
+    n, sx, sy = total(weight), total(weight * x0), total(weight * y0)
+    # moments about the centre of gravity of the valid pixels: then c separates from a and b
+    mean = np.maximum(n, 1)
+    mx, my = sx / mean, sy / mean
+    xx = total(weight * x0 * x0) - sx * mx
+    yy = total(weight * y0 * y0) - sy * my
+    xy = total(weight * x0 * y0) - sx * my
+    sz = total(inverse_z)
+    xz, yz = total(inverse_z * x0) - mx * sz, total(inverse_z * y0) - my * sz
+    determinant = xx * yy - xy * xy
+    good = valid & (n >= 3) & (determinant > 1e-3)  # at least three pixels that are not in one line
+    safe = np.where(good, determinant, 1)
+    a, b = (xz * yy - yz * xy) / safe, (yz * xx - xz * xy) / safe
+    c = sz / mean + a * (camera[0, 2] - mx) + b * (camera[1, 2] - my)  # at the principal point
+    normal = np.stack([a * camera[0, 0], b * camera[1, 1], c])
+    length = np.linalg.norm(normal, axis=0)
+    good &= length > 0
+    return np.where(good, normal / np.where(good, length, 1), 0).astype(np.float32)
+
+
+def gravity_direction(normals: np.ndarray) -> np.ndarray:
+    """Direction of gravity in camera axes, unit (3,), from normals (3, H, W); (0, 1, 0) without any normal.
+
+    Gupta et al., CVPR 2013: floors and ceilings (normal within a threshold of the estimate) should be
+    parallel to it, walls (within the threshold of perpendicular) perpendicular; the smallest
+    eigenvector, 5 times at 45 degrees and 5 times at 15 degrees.
+    """
+    known = normals.reshape(3, -1).astype(np.float64)
+    known = known[:, np.any(known != 0, axis=0)]
+    gravity = np.array([0.0, 1.0, 0.0])
+    for threshold, iterations in _GRAVITY_STEPS:
+        for _ in range(iterations):
+            cosine = np.abs(gravity @ known)
+            floor = known[:, cosine > np.cos(np.radians(threshold))]
+            wall = known[:, cosine < np.sin(np.radians(threshold))]
+            if floor.shape[1] + wall.shape[1] == 0:
+                return gravity
+            axis = np.linalg.eigh(wall @ wall.T - floor @ floor.T)[1][:, 0]
+            side = np.sign(gravity @ axis)
+            gravity = axis * (side if side else 1.0)
+    return gravity
+
+
+def _as_depth(data: Depth | HhaImage) -> Depth:
+    """Depth itself; of an HHA image the depth in its first channel (8 bit, nothing nearer than 1 m)."""
+    if isinstance(data, Depth):
+        return data
+    warnings.warn(
+        ArmsegWarning(
+            "depth is taken from the first channel of HHA as 310 / value metres: 8-bit steps, "
+            "and only true for the published constant"
+        ),
+        stacklevel=3,
+    )
+    code = data.values[0].astype(np.float32)
+    metres = np.divide(_DISPARITY_CM / 100, code, out=np.zeros_like(code), where=code > 0)
+    return Depth(metres, metres > 0)
+
+
+def _with_camera(data: Depth | HhaImage, options: DepthOptions, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, HhaImage):
+        raise UsageError("needs depth, and the input is HHA", where=f"--representation {name}")
+    depth, camera = _nearest(data, options)
+    if camera is None:
+        raise UsageError(
+            "needs the camera's intrinsics",
+            where=f"--representation {name}",
+            expected="calib.json beside the file, or the option",
+            hint="--intrinsics fx,fy,cx,cy",
+        )
+    return depth, camera
+
+
+def _nearest(data: Depth, options: DepthOptions) -> tuple[np.ndarray, np.ndarray | None]:
+    """Depth (0 where invalid) at `options.size` by the nearest pixel, and the intrinsics of that size."""
+    depth = np.where(data.valid, data.metres, 0).astype(np.float32)
+    h, w = depth.shape
+    resized = _nearest_planes(depth[None], options)[0]
+    if data.intrinsics is None or resized.shape == (h, w):
+        return resized, data.intrinsics
+    sx, sy = resized.shape[1] / w, resized.shape[0] / h
+    # pixel centres at whole numbers: x' = (x + 1/2) s - 1/2
+    scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+    return resized, scale @ data.intrinsics
+
+
+def _nearest_planes(planes: np.ndarray, options: DepthOptions) -> np.ndarray:
+    import cv2
+
+    if options.size is None or planes.shape[1:] == options.size:
+        return planes
+    h, w = options.size
+    return np.stack(
+        [cv2.resize(np.ascontiguousarray(p), (w, h), interpolation=cv2.INTER_NEAREST_EXACT) for p in planes]
+    )
+
+
+DEPTH_REPRESENTATIONS: tuple[Representation, ...] = (
+    Representation(
+        "metric",
+        "depth",
+        "depth, validity and inverse depth",
+        "metres as measured",
+        metric,
+    ),
+    Representation("inverse", "depth", "inverse depth", "1 / z", inverse),
+    Representation("normals", "depth", "surface normals", "plane fit of Gupta et al., ECCV 2014", normals),
+    Representation("hha", "depth", "disparity, height, angle with gravity", "Gupta et al., ECCV 2014", hha),
+)

@@ -1,0 +1,113 @@
+"""AEDAT 4 recordings of iniVation cameras (through the package `aedat`); older AEDAT files are refused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from armseg_core.errors import FormatError, UsageError, require_extra
+from armseg_core.sensors.event.columns import Columns, join, to_us
+from armseg_core.sensors.event.geometry import find_geometry
+from armseg_core.sensors.event.source import BLOCK_EVENTS
+from armseg_core.sensors.event.streams import DecodedStream
+from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.reader import Reader
+
+_ERRORS = (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyError)
+AEDAT4 = b"#!AER-DAT4.0\r\n"
+
+
+def read_aedat4(path: Path, options: EventOptions) -> DecodedStream:
+    """Open the events of an AEDAT 4 file.
+
+    Raises:
+        MissingExtraError: without `aedat`. FormatError: damaged or without events. UsageError: no such
+        stream.
+    """
+    path = Path(path)
+    module = require_extra("aedat", "aedat", "reading AEDAT 4")
+    with _damage(path):
+        streams = {
+            str(k): v for k, v in module.Decoder(str(path)).id_to_stream().items() if v["type"] == "events"
+        }
+    if not streams:
+        raise FormatError("holds no events", where=path, expected="a stream of events")
+    wanted = options.stream or next(iter(streams))
+    if wanted not in streams:
+        raise UsageError(
+            f"no events in stream '{wanted}'",
+            where=path,
+            expected="one of " + ", ".join(streams),
+            hint=f"--stream {next(iter(streams))}",
+        )
+    stored = (int(streams[wanted]["height"]), int(streams[wanted]["width"]))
+    geometry = find_geometry(path, options, stored=stored if min(stored) > 0 else None)
+    source = DecodedStream(path, geometry, lambda point: _decode(module, path, wanted, point or 0))
+    others = [name for name in streams if name != wanted]
+    if others:
+        source.note(
+            "stream", f"events of stream {wanted} are read; also there: {', '.join(others)} (--stream)"
+        )
+    return source
+
+
+def _decode(module: Any, path: Path, stream: str, skip: int) -> Iterator[tuple[int, Columns]]:
+    """Blocks of about BLOCK_EVENTS events; a resume point is the number of packets before the block."""
+    parts: list[Columns] = []
+    here, held = skip, 0
+    with _damage(path):
+        for number, packet in enumerate(module.Decoder(str(path))):
+            if number < skip or "events" not in packet or str(packet["stream_id"]) != stream:
+                continue
+            if held >= BLOCK_EVENTS:
+                yield here, join(parts)
+                parts, held, here = [], 0, number
+            events = packet["events"]
+            t, bad = to_us(events["t"], "us")
+            parts.append(Columns(events["x"], events["y"], t, events["on"], bad))
+            held += len(t)
+    if held:
+        yield here, join(parts)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Errors of the decoder, in our words."""
+    try:
+        yield
+    except BaseException as error:
+        # the decoder is written in Rust: where it panics, the exception is not an `Exception`
+        if not isinstance(error, _ERRORS) and type(error).__name__ != "PanicException":
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(f"the AEDAT file cannot be read: {text}", where=path) from error
+
+
+def _starts_with(*magic: bytes) -> Callable[[Path], bool]:
+    def matches(path: Path) -> bool:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                with open(path, "rb") as stream:
+                    return stream.read(16).startswith(magic)
+        return False
+
+    return matches
+
+
+AEDAT_READERS: tuple[Reader, ...] = (
+    Reader(
+        "aedat4", "event", "AEDAT 4", ("*.aedat4",), _starts_with(AEDAT4.rstrip()), read_aedat4, extra="aedat"
+    ),
+    Reader(
+        "aedat-old",
+        "event",
+        "AEDAT 2, AEDAT 3.1",
+        ("*.aedat",),
+        _starts_with(b"#!AER-DAT1", b"#!AER-DAT2", b"#!AER-DAT3"),
+        read_aedat4,
+        refuse="convert it to AEDAT 4 with DV (dv-processing), or to text with jAER: "
+        "the bits of an address depend on the camera and are not in the file",
+    ),
+)

@@ -1,0 +1,269 @@
+"""Cutting an event recording into windows, without reading more of it than is asked for.
+
+A window is handed to a representation unread (`EventWindow`); the representation goes through it in pieces,
+so memory stays bounded even when one window holds hundreds of millions of events.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.arrays import Events, EventSource
+from armseg_core.errors import ArmsegWarning, FormatError, InputError
+from armseg_core.sensors.options import EventOptions
+
+LOADED_EVENTS = 1 << 22  # a window of up to this many events may be read at once
+PIECE_EVENTS = 1 << 17  # events in one piece; their arrays together stay in a second-level cache
+
+
+@dataclass(frozen=True)
+class EventWindow:
+    """The events number i0 (included) to i1 (excluded) of a recording, read when asked for.
+
+    The window lasts from t0_us (included) to t1_us (excluded).
+    """
+
+    source: EventSource
+    t0_us: int
+    t1_us: int
+    i0: int
+    i1: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the sensor."""
+        return self.source.size
+
+    def __len__(self) -> int:
+        return self.i1 - self.i0
+
+    def load(self) -> Events:
+        """All events of the window at once."""
+        if getattr(self.source, "in_order", True):
+            return self.source.read_index(self.i0, self.i1)
+        return self.source.read_time(self.t0_us, self.t1_us)
+
+    def pieces(self, max_events: int = PIECE_EVENTS) -> Iterator[Events]:
+        """The events in time order, in pieces of about max_events."""
+        if not getattr(self.source, "in_order", True):
+            yield from cut(self.load(), max_events)
+        elif hasattr(self.source, "pieces"):
+            for piece in self.source.pieces(self.i0, self.i1):
+                yield from cut(piece, max_events)
+        else:
+            for i in range(self.i0, self.i1, max_events):
+                yield self.source.read_index(i, min(i + max_events, self.i1))
+
+    def span(self) -> tuple[int, int] | None:
+        """Times of the first and the last event as they are stored, or None for an empty window.
+
+        An event that has to be dropped may be one of them: only reading shows that (`EventInput.met`).
+        """
+        if not len(self):
+            return None
+        if not getattr(self.source, "in_order", True):
+            t = self.load().t
+            return (int(t[0]), int(t[-1])) if len(t) else None
+        return _time_at(self.source, self.i0), _time_at(self.source, self.i1 - 1)
+
+
+Window = Events | EventWindow
+
+
+def cut(events: Events, max_events: int) -> Iterator[Events]:
+    """Views of at most max_events; nothing for no events."""
+    for i in range(0, len(events), max_events):
+        rows = slice(i, i + max_events)
+        yield Events(events.x[rows], events.y[rows], events.t[rows], events.p[rows], events.size)
+
+
+def iterate_windows(
+    source: EventSource, options: EventOptions, *, trusting: bool = False
+) -> Iterator[tuple[EventWindow, int, int]]:
+    """The windows of a recording in order, each with its start (included) and end (excluded) in microseconds.
+
+    - `end_times`: one window for each time in the file, ending there (events exactly at it are not in it);
+      it lasts `window`, or holds the `count` events before that time.
+    - `count`: windows of that many events; fewer at the end of the recording are left out, unless they are
+      all.
+    - otherwise windows of `window` microseconds from the first event on, the last one to beyond the last
+      event: every event is in exactly one of them.
+
+    Args:
+        trusting: do not scan all times for disorder first. Where disorder then shows, reading a window (or
+            asking for the next one) raises the source's own `OutOfOrder`, and everything made so far is void.
+
+    Raises:
+        InputError: times that give an absurd number of windows, or end times outside the recording.
+    """
+    _keep_freed_memory()
+    if not trusting or options.end_times is not None:
+        _check_order(source)
+    if options.end_times is not None:
+        for t1_us in _checked_end_times(source, options):
+            i0, i1, t0_us = _range_before(source, options, int(t1_us))
+            yield EventWindow(source, t0_us, int(t1_us), i0, i1), t0_us, int(t1_us)
+    elif options.count is not None:
+        whole = max(options.count, source.count - options.count + 1)
+        for i0 in range(0, min(whole, source.count), options.count):
+            i1 = min(i0 + options.count, source.count)
+            t0_us, t1_us = _time_at(source, i0), _time_at(source, i1 - 1) + 1
+            yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
+    else:
+        i0, t0_us = 0, source.t_first_us
+        for _ in range(count_windows(source, options, trusting=trusting)):
+            t1_us = t0_us + options.window
+            i1 = source.index_at(t1_us)
+            yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
+            t0_us, i0 = t1_us, i1
+        for _ in EventWindow(source, t0_us, t0_us, i0, source.count).pieces():
+            pass  # events are left only when the last time is not the latest one: this shows the disorder
+
+
+def count_windows(source: EventSource, options: EventOptions, *, trusting: bool = False) -> int:
+    """How many windows `iterate_windows` gives."""
+    if not trusting:
+        _check_order(source)
+    if options.end_times is not None:
+        return len(read_end_times(options.end_times))
+    if options.count is not None:
+        return max(1, source.count // options.count)
+    duration = source.t_last_us + 1 - source.t_first_us
+    number = -(-duration // options.window)
+    if number > max(100_000, 10 * source.count):
+        raise InputError(
+            f"{source.count:,} events over {duration / 1e6:,.0f} s would give {number:,} windows",
+            where=getattr(source, "path", None),
+            expected="a few events in most windows",
+            hint="--time-unit, when the times are read in the wrong unit, or a longer --window",
+        )
+    return number
+
+
+def window_ending_at(source: EventSource, options: EventOptions, t1_us: int) -> tuple[Window, int, int]:
+    """The window that ends at t1_us (excluded): `window` long, or the last `count` events before it.
+
+    Of a recording whose order is not known yet, a short window is read at once, because reading is what shows
+    disorder; before a long one all times are scanned.
+
+    Returns:
+        window, its start and its end. It is empty when the recording has no events there.
+    """
+    i0, i1, t0_us = _range_before(source, options, t1_us)
+    if not getattr(source, "order_known", True):
+        if i1 - i0 <= LOADED_EVENTS and options.count is None:
+            return source.read_time(t0_us, t1_us), t0_us, t1_us
+        _check_order(source)
+        i0, i1, t0_us = _range_before(source, options, t1_us)
+    return EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
+
+
+def _range_before(source: EventSource, options: EventOptions, t1_us: int) -> tuple[int, int, int]:
+    """(first event, end, start time) of the window that ends at t1_us."""
+    i1 = source.index_at(t1_us)
+    if options.count is None:
+        return source.index_at(t1_us - options.window), i1, t1_us - options.window
+    _in_order(source)
+    i0 = max(0, i1 - options.count)
+    return i0, i1, _time_at(source, i0) if i0 < i1 else t1_us
+
+
+def read_end_times(path: Path) -> np.ndarray:
+    """One absolute time in whole microseconds per line; '#' starts a comment.
+
+    Returns:
+        (N,) int64 in the order of the file, N >= 1.
+
+    Raises:
+        InputError: no such file. FormatError: naming the first line that is not a time.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError("no such file", where=path) from error
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            "not a text file", where=path, expected="one time in microseconds per line"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    times = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.partition("#")[0].strip()
+        if not word:
+            continue
+        if not word.lstrip("+-").isascii() or not word.lstrip("+-").isdigit() or abs(int(word)) >= 1 << 62:
+            raise FormatError(
+                f"line {number} is '{word[:40]}'",
+                where=path,
+                expected="one time in whole microseconds per line",
+            )
+        times.append(int(word))
+    if not times:
+        raise FormatError("holds no times", where=path, expected="one time in microseconds per line")
+    return np.array(times, np.int64)
+
+
+def _keep_freed_memory() -> None:
+    """Work on one piece makes and frees a few megabytes of arrays. By itself glibc gives them back to the
+    system each time, and getting them again costs a tenth of the whole conversion; having freed a large array
+    once, it keeps them. (The array is never touched, so it takes no memory.)"""
+    np.empty((32 << 20) - (1 << 16), np.uint8)
+
+
+def _check_order(source: EventSource) -> None:
+    """Let the source look at the order of all its times, where it can."""
+    check = getattr(source, "check_order", None)
+    if check is not None:
+        check()
+
+
+def _in_order(source: EventSource) -> None:
+    if not getattr(source, "in_order", True):
+        raise InputError(
+            "windows of a fixed number of events need a recording in time order",
+            where=getattr(source, "path", None),
+            hint="--window instead of --count, or sort the recording first",
+        )
+
+
+def _time_at(source: EventSource, i: int) -> int:
+    """Time of the stored event number i (of a source that cannot tell: of the one or the last one before
+    it)."""
+    _in_order(source)
+    time_of = getattr(source, "time_of", None)
+    if time_of is not None:
+        return int(time_of(i))
+    step = 1
+    while not len(t := source.read_index(max(0, i + 1 - step), i + 1).t):
+        if step > i:
+            return source.t_first_us
+        step *= 4
+    return int(t[-1])
+
+
+def _checked_end_times(source: EventSource, options: EventOptions) -> np.ndarray:
+    assert options.end_times is not None
+    times = read_end_times(options.end_times)
+    last = source.t_last_us + (options.window if options.count is None else 1 << 62)
+    empty = int(((times <= source.t_first_us) | (times > last)).sum())
+    if empty == len(times):
+        raise InputError(
+            f"the times run from {times.min()} to {times.max()} us",
+            where=options.end_times,
+            expected=f"times within the recording, {source.t_first_us} to {source.t_last_us} us",
+            hint="absolute times on the clock of the recording (DSEC: with t_offset)",
+        )
+    if empty:
+        warnings.warn(
+            ArmsegWarning(
+                f"{options.end_times}: {empty} of {len(times)} windows are outside the recording and empty"
+            ),
+            stacklevel=3,
+        )
+    return times

@@ -1,0 +1,409 @@
+"""Readers of LiDAR point clouds: KITTI and nuScenes .bin, PCD, PLY, LAS / LAZ; calibration found beside them.
+
+Every reader drops points that are not finite, and gives intensity in [0, 1].
+
+Shape letters: N points.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.arrays import PointCloud
+from armseg_core.errors import ArmsegWarning, FormatError, InputError, require_extra
+from armseg_core.files.images import head_of, quiet
+from armseg_core.sensors.calibration import calibration_files, find_calibration, read_calibration
+from armseg_core.sensors.options import LidarOptions
+from armseg_core.sensors.reader import Reader
+
+_PCD_TYPES = {
+    ("F", 4): "f4",
+    ("F", 8): "f8",
+    ("I", 1): "i1",
+    ("I", 2): "i2",
+    ("I", 4): "i4",
+    ("I", 8): "i8",
+    ("U", 1): "u1",
+    ("U", 2): "u2",
+    ("U", 4): "u4",
+    ("U", 8): "u8",
+}
+_PLY_TYPES = {
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "i2",
+    "int16": "i2",
+    "ushort": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "uint": "u4",
+    "uint32": "u4",
+    "float": "f4",
+    "float32": "f4",
+    "double": "f8",
+    "float64": "f8",
+}
+_INTENSITY = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
+_FARTHEST_M = 2000.0  # no LiDAR of the field measures farther: numbers beyond are not metres
+
+
+def read_kitti_bin(path: Path, options: LidarOptions) -> PointCloud:
+    """float32 x, y, z, reflectance (in [0, 1])."""
+    return _from_floats(path, 4, options)
+
+
+def read_nuscenes_bin(path: Path, options: LidarOptions) -> PointCloud:
+    """float32 x, y, z, intensity (0 to 255), ring."""
+    return _from_floats(path, 5, options)
+
+
+def read_pcd(path: Path, options: LidarOptions) -> PointCloud:
+    """Point Cloud Data file, version 0.7: ascii, binary, and binary_compressed with the package pypcd4.
+
+    Raises:
+        FormatError: damaged header, no x y z, or fewer points than declared.
+    """
+    data = _bytes(path)
+    header, start = _pcd_header(data, path)
+    kind = header["DATA"][0].lower()
+    if kind == "binary_compressed":
+        return _pcd_compressed(path, options)
+    try:
+        fields, count = header["FIELDS"], int(header["POINTS"][0])
+        counts = [int(c) for c in header.get("COUNT", ["1"] * len(fields))]
+        types = [_PCD_TYPES[t, int(s)] for t, s in zip(header["TYPE"], header["SIZE"], strict=True)]
+        record = [
+            (f"{name}_{i}" if name == "_" else name, "<" + code, (n,) if n > 1 else ())
+            for i, (name, code, n) in enumerate(zip(fields, types, counts, strict=True))
+        ]
+        dtype = np.dtype(record)
+        if count < 0:
+            raise ValueError("negative POINTS")
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise FormatError(
+            f"the PCD header is not whole ({type(error).__name__}: {error})",
+            where=path,
+            expected="FIELDS, SIZE, TYPE, COUNT, POINTS and DATA",
+        ) from error
+    if kind == "ascii":
+        table = _ascii_table(data[start:], sum(counts), count, path)
+        columns = np.cumsum([0, *counts[:-1]])
+        values = {name: table[:, c] for name, c in zip(fields, columns, strict=True)}
+        return _cloud(values, dict(zip(fields, types, strict=True)), path, options)
+    if kind != "binary":
+        raise FormatError(f"PCD data '{kind}'", where=path, expected="ascii, binary or binary_compressed")
+    return _from_records(data, start, dtype, count, path, options)
+
+
+def read_ply(path: Path, options: LidarOptions) -> PointCloud:
+    """PLY, ascii or binary of either byte order; the element `vertex` with x, y, z.
+
+    Raises:
+        FormatError: damaged header, no x y z, or fewer points than declared.
+    """
+    data = _bytes(path)
+    end = data.find(b"end_header")
+    newline = data.find(b"\n", end)
+    if end < 0 or newline < 0:
+        raise FormatError("the PLY header has no end", where=path)
+    lines = [line.split() for line in data[:end].decode("ascii", "replace").splitlines()]
+    form, elements = _ply_elements(lines, path)
+    before, fields, count = _ply_vertex(elements, path)
+    if form == "ascii":
+        rows = data[newline + 1 :].split(b"\n")[sum(n for _, n in before) :]
+        table = _ascii_table(b"\n".join(rows[:count]), len(fields), count, path)
+        values = {name: table[:, i] for i, (name, _) in enumerate(fields)}
+        return _cloud(values, dict(fields), path, options)
+    order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
+    if order is None:
+        raise FormatError(f"PLY format '{form}'", where=path, expected="ascii or binary_little_endian")
+    start = newline + 1
+    for properties, n in before:
+        start += n * np.dtype([(name, order + code) for name, code in properties]).itemsize
+    return _from_records(
+        data, start, np.dtype([(name, order + code) for name, code in fields]), count, path, options
+    )
+
+
+def read_las(path: Path, options: LidarOptions) -> PointCloud:
+    """LAS / LAZ (package laspy). Map coordinates are moved to the middle of the cloud, and that is said."""
+    laspy = require_extra("laspy", "lidar", "reading LAS / LAZ")
+    try:
+        cloud = laspy.read(str(path))
+        xyz = np.stack([np.asarray(cloud.x), np.asarray(cloud.y), np.asarray(cloud.z)], axis=1)
+        intensity = np.asarray(cloud.intensity, np.float32) / 65535
+    except Exception as error:  # laspy raises its own errors, ValueError and lazrs' RuntimeError
+        raise FormatError(f"the LAS file cannot be read ({error})", where=path) from error
+    if len(xyz) and np.abs(xyz).max() > 1e5:
+        center = np.round(xyz.mean(axis=0))
+        xyz -= center
+        warnings.warn(ArmsegWarning(f"{path}: map coordinates, moved by {-center} m"), stacklevel=2)
+    return _finish(xyz.astype(np.float32), intensity, path, options)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
+
+
+def _from_floats(path: Path, columns: int, options: LidarOptions) -> PointCloud:
+    data = _bytes(path)
+    if len(data) % (4 * columns) or not data:
+        raise FormatError(
+            f"{len(data)} bytes are not a whole number of points",
+            where=path,
+            expected=f"a multiple of {4 * columns} bytes: truncated, or not {columns} float32 per point",
+        )
+    table = np.frombuffer(data, "<f4").reshape(-1, columns)
+    return _finish(table[:, :3].astype(np.float32), _unit_range(table[:, 3], "f4"), path, options)
+
+
+def _pcd_header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
+    header: dict[str, list[str]] = {}
+    at = 0
+    while "DATA" not in header:
+        end = data.find(b"\n", at)
+        if end < 0 or end - at > 10_000:
+            raise FormatError("the PCD header has no DATA line", where=path)
+        words = data[at:end].decode("ascii", "replace").split()
+        at = end + 1
+        if words and not words[0].startswith("#"):
+            header[words[0].upper()] = words[1:]
+    if not header["DATA"]:
+        raise FormatError("the PCD header has an empty DATA line", where=path)
+    return header, at
+
+
+def _pcd_compressed(path: Path, options: LidarOptions) -> PointCloud:
+    pypcd4 = require_extra("pypcd4", "lidar", "reading binary_compressed PCD")
+    try:
+        cloud = pypcd4.PointCloud.from_path(str(path))
+        values = {name: cloud.pc_data[name] for name in cloud.fields}
+    except Exception as error:  # lzf and pydantic errors of damaged files
+        raise FormatError(f"the compressed PCD cannot be read ({error})", where=path) from error
+    return _cloud(values, {name: v.dtype.str[1:] for name, v in values.items()}, path, options)
+
+
+def _ply_elements(lines: list[list[str]], path: Path) -> tuple[str, list[tuple[str, int, list[list[str]]]]]:
+    """The format word and (name, count, property lines) of every element."""
+    form = ""
+    elements: list[tuple[str, int, list[list[str]]]] = []
+    try:
+        for words in lines[1:]:
+            if words[:1] == ["format"]:
+                form = words[1]
+            elif words[:1] == ["element"]:
+                elements.append((words[1], int(words[2]), []))
+            elif words[:1] == ["property"]:
+                elements[-1][2].append(words[1:])
+    except (IndexError, ValueError) as error:
+        raise FormatError("the PLY header is damaged", where=path) from error
+    return form, elements
+
+
+def _ply_vertex(elements, path: Path):
+    """(fields, count) of the elements before `vertex`, its fields, its count; a field is (name, code)."""
+    if "vertex" not in [name for name, _, _ in elements]:
+        raise FormatError("the PLY file has no element 'vertex'", where=path)
+    before: list[tuple[list[tuple[str, str]], int]] = []
+    for name, count, properties in elements:
+        if count < 0 or any(p[:1] == ["list"] or len(p) != 2 or p[0] not in _PLY_TYPES for p in properties):
+            raise FormatError(
+                f"the PLY element '{name}' has lists or unknown types",
+                where=path,
+                expected="points with scalar properties",
+            )
+        fields = [(p[1], _PLY_TYPES[p[0]]) for p in properties]
+        if len({field for field, _ in fields}) < len(fields):
+            raise FormatError(f"the PLY element '{name}' names a property twice", where=path)
+        if name == "vertex":
+            break
+        before.append((fields, count))
+    return before, fields, count
+
+
+def _ascii_table(data: bytes, columns: int, count: int, path: Path) -> np.ndarray:
+    """(count, columns) float64 of whitespace-separated numbers."""
+    words = data.split()
+    if len(words) < columns * count:
+        raise FormatError(
+            f"{len(words)} numbers for {count} points of {columns}",
+            where=path,
+            expected=f"{columns * count}: the file is truncated",
+        )
+    try:
+        return np.array(words[: columns * count], dtype=np.float64).reshape(count, columns)
+    except ValueError as error:
+        raise FormatError("not all values are numbers", where=path) from error
+
+
+def _from_records(
+    data: bytes, start: int, dtype: np.dtype, count: int, path: Path, options: LidarOptions
+) -> PointCloud:
+    needed = count * dtype.itemsize
+    if len(data) - start < needed:
+        raise FormatError(
+            f"{len(data) - start} bytes of points",
+            where=path,
+            expected=f"{needed} for {count} points: the file is truncated",
+        )
+    records = np.frombuffer(data, dtype, count, start) if count else np.zeros(0, dtype)
+    names = dtype.names or ()
+    return _cloud({n: records[n] for n in names}, {n: dtype[n].base.str[1:] for n in names}, path, options)
+
+
+def _cloud(
+    values: dict[str, np.ndarray], codes: dict[str, str], path: Path, options: LidarOptions
+) -> PointCloud:
+    if not {"x", "y", "z"} <= set(values):
+        raise FormatError(
+            f"the points have the fields {', '.join(values) or 'none'}", where=path, expected="x, y and z"
+        )
+    xyz = np.stack([values[c].astype(np.float32).reshape(-1) for c in "xyz"], axis=1)
+    name = next((n for n in values if n.lower() in _INTENSITY), None)
+    intensity = np.zeros(len(xyz), np.float32)
+    if name is not None:
+        intensity = _unit_range(values[name], codes[name])
+    return _finish(xyz, intensity, path, options)
+
+
+def _unit_range(values: np.ndarray, code: str) -> np.ndarray:
+    """Intensity in [0, 1]: 8- and 16-bit integers by their range.
+
+    Others are left alone up to 1, taken as 8 bit up to 255, as 16 bit up to 65535, divided by their largest
+    beyond.
+    """
+    values = np.nan_to_num(values.astype(np.float32).reshape(-1), nan=0, posinf=0, neginf=0)
+    top = float(values.max(initial=0))
+    full = {"u1": 255.0, "u2": 65535.0}.get(code)
+    if full is None:
+        full = next((f for f in (1.0, 255.0, 65535.0) if top <= f), top)
+    return np.clip(values / np.float32(full), 0, 1)
+
+
+def _finish(xyz: np.ndarray, intensity: np.ndarray, path: Path, options: LidarOptions) -> PointCloud:
+    good = np.isfinite(xyz).all(axis=1)
+    if not good.any():
+        raise FormatError("the cloud has no finite point", where=path)
+    if np.abs(xyz[good]).max() > _FARTHEST_M:
+        far = float((np.abs(xyz[good]).max(axis=1) > _FARTHEST_M).mean())
+        warnings.warn(
+            ArmsegWarning(
+                f"{path}: {far:.1%} of the points are farther than {_FARTHEST_M:g} m; are the "
+                "coordinates metres?"
+            ),
+            stacklevel=3,
+        )
+    found = options.calibration or find_calibration(path)
+    calibration = None if found is None else read_calibration(found, path, options.image_size)
+    return PointCloud(np.ascontiguousarray(xyz[good]), np.ascontiguousarray(intensity[good]), calibration)
+
+
+# --- content tests ---
+
+
+def _plausible(path: Path, columns: int) -> bool:
+    """The first points look like metres: finite, not all zero, within the range of a LiDAR."""
+    size = path.stat().st_size
+    if not path.is_file() or size == 0 or size % (4 * columns):
+        return False
+    head = np.frombuffer(head_of(path, 4 * columns * 256), "<f4").reshape(-1, columns)
+    xyz, intensity = head[:, :3], head[:, 3]
+    return bool(
+        np.isfinite(head).all()
+        and np.abs(xyz).max() < _FARTHEST_M
+        and np.abs(xyz).max() > 0.01
+        and intensity.min() >= 0
+        and intensity.max() <= 65535
+    )
+
+
+@quiet
+def _is_kitti(path: Path) -> bool:
+    return (
+        path.suffix.lower() == ".bin" and not path.name.lower().endswith(".pcd.bin") and _plausible(path, 4)
+    )
+
+
+@quiet
+def _is_nuscenes(path: Path) -> bool:
+    return path.name.lower().endswith(".pcd.bin") and _plausible(path, 5)
+
+
+@quiet
+def _is_pcd(path: Path) -> bool:
+    head = head_of(path, 2048)
+    return path.suffix.lower() != ".bin" and b"\nFIELDS " in b"\n" + head and b"\nDATA " in head
+
+
+@quiet
+def _is_ply(path: Path) -> bool:
+    return head_of(path, 4) in (b"ply\n", b"ply\r")
+
+
+@quiet
+def _is_las(path: Path) -> bool:
+    return head_of(path, 4) == b"LASF"
+
+
+LIDAR_READERS: tuple[Reader, ...] = (
+    Reader(
+        "kitti-bin",
+        "lidar",
+        "KITTI velodyne .bin",
+        ("*.bin",),
+        _is_kitti,
+        read_kitti_bin,
+        notes="float32 N x 4; calib.json or KITTI calib beside it",
+        beside=calibration_files,
+    ),
+    Reader(
+        "nuscenes-bin",
+        "lidar",
+        "nuScenes .pcd.bin",
+        ("*.pcd.bin",),
+        _is_nuscenes,
+        read_nuscenes_bin,
+        notes="float32 N x 5; needs a calib.json",
+        beside=calibration_files,
+    ),
+    Reader(
+        "pcd",
+        "lidar",
+        "PCD point cloud",
+        ("*.pcd",),
+        _is_pcd,
+        read_pcd,
+        notes="ascii and binary; binary_compressed with the extra `lidar`",
+        beside=calibration_files,
+    ),
+    Reader(
+        "ply",
+        "lidar",
+        "PLY point cloud",
+        ("*.ply",),
+        _is_ply,
+        read_ply,
+        notes="ascii and binary",
+        beside=calibration_files,
+    ),
+    Reader(
+        "las",
+        "lidar",
+        "LAS / LAZ point cloud",
+        ("*.las", "*.laz"),
+        _is_las,
+        read_las,
+        extra="lidar",
+        notes="map coordinates are moved to the middle of the cloud",
+        beside=calibration_files,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Light-field cameras."""

@@ -1,0 +1,1 @@
+"""Polarization cameras."""

@@ -1,0 +1,156 @@
+"""Raw formats: READERS is the one table of what armseg can read, and `sniff` finds the row of a file.
+
+Adding a format = one function and one row in the module of its sensor; help texts, the README table,
+`convert`, `inspect` and `visualize` take it from here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from pathlib import Path
+
+from armseg_core.config.base import Options
+from armseg_core.errors import FormatError
+from armseg_core.files.tensor_file import is_tensor_file
+from armseg_core.sensors.depth.readers import DEPTH_READERS
+from armseg_core.sensors.event.readers import EVENT_READERS
+from armseg_core.sensors.lidar.readers import LIDAR_READERS
+from armseg_core.sensors.light_field.readers import LIGHT_FIELD_READERS
+from armseg_core.sensors.modalities import MODALITIES, get_modality
+from armseg_core.sensors.polarization.readers import POLARIZATION_READERS
+from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES, judge_by_name, must_be_readable
+from armseg_core.sensors.thermal.readers import THERMAL_READERS
+
+__all__ = ["READERS", "Reader", "format_table", "readers_for", "recording_files", "sniff"]
+
+
+READERS: tuple[Reader, ...] = (
+    *EVENT_READERS,
+    *THERMAL_READERS,
+    *DEPTH_READERS,
+    *LIDAR_READERS,
+    *POLARIZATION_READERS,
+    *LIGHT_FIELD_READERS,
+)
+
+
+def readers_for(modality: str) -> tuple[Reader, ...]:
+    """The rows of one sensor, in the order they are tried.
+
+    Raises:
+        UsageError: unknown modality.
+    """
+    name = get_modality(modality).name
+    return tuple(reader for reader in READERS if reader.modality == name)
+
+
+def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
+    """The reader of a recording (file or folder), from its content and, where that fits two sensors, its
+    name.
+
+    Within one sensor the first matching row of READERS wins.
+
+    Args:
+        path: the recording.
+        modality: restricts the search to one sensor (name or alias).
+
+    Raises:
+        InputError: missing or unreadable. UsageError: unknown modality.
+        FormatError: empty, damaged, already converted, not recognised, fits several sensors, or recognised
+            but refused (the message says what to do).
+    """
+    reader = recognise(path, modality)
+    if reader.refuse:
+        raise FormatError(f"{reader.title} cannot be read", where=path, hint=reader.refuse)
+    return reader
+
+
+def recognise(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
+    """Like `sniff`, but a row that refuses the file is returned too (for `inspect`)."""
+    path = Path(path)
+    rows = READERS if modality is None else readers_for(modality)
+    must_be_readable(path)
+    found = matching(path, modality)
+    if not found:
+        raise _not_recognised(path, rows, modality)
+    if modality is not None:
+        return next(iter(found.values()))
+    verdict = judge_by_name(path, tuple(found))
+    if verdict.modality:
+        return found[verdict.modality]
+    fits = ", ".join(found)
+    if verdict.other:
+        hint = "--modality SENSOR to say that it is a recording"
+        raise FormatError(f"{verdict.other}; its content fits {fits}", where=path, hint=hint)
+    hint = f"--modality {next(iter(found))}"
+    raise FormatError(f"its format fits several sensors: {fits}", where=path, hint=hint)
+
+
+def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
+    """For every sensor (or the one asked for) the first row whose content test says yes."""
+    found: dict[str, Reader] = {}
+    for reader in READERS if modality is None else readers_for(modality):
+        if reader.modality not in found and reader.matches(path):
+            found[reader.modality] = reader
+    return found
+
+
+def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, ...]:
+    """The files a recording or sensor-tensor file consists of, where its reader is not known yet.
+
+    The content is only looked at where the formats of the sensor differ in their answer, so asking is cheap.
+
+    Args:
+        path: file or folder; need not be readable.
+        options: of the modality's group.
+
+    Returns:
+        `Reader.files` of its format; the file alone when it is a sensor-tensor file; the files that any
+        format of the sensor would take when it is of no known format.
+    """
+    rows = {row.beside: row for row in readers_for(modality)}
+    answers = {beside: row.files(path, options) for beside, row in rows.items()}
+    different = set(answers.values())
+    if different == {(path,)} or (path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path)):
+        return (path,)
+    found = tuple(matching(path, modality).values()) if len(different) > 1 else ()
+    return answers[found[0].beside] if found else tuple(sorted(set().union(*different)))
+
+
+def fits_pattern(path: Path, modality: str | None = None) -> bool:
+    """True when the name is a usual one of a format (of the sensor, when given)."""
+    name = path.name.lower()
+    rows = READERS if modality is None else readers_for(modality)
+    return any(fnmatch.fnmatch(name, pattern.lower()) for row in rows for pattern in row.patterns)
+
+
+def _not_recognised(path: Path, rows: tuple[Reader, ...], modality: str | None) -> FormatError:
+    named = [row for row in rows if any(fnmatch.fnmatch(path.name.lower(), p.lower()) for p in row.patterns)]
+    expected = "; ".join(row.title for row in (named or rows) if not row.refuse)
+    sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
+    hint = None
+    if path.is_dir():
+        hint = f"a recording inside it, or armseg check {path} for a data set"
+    elif not named and not modality:
+        hint = "the table of formats in the README"
+    return FormatError(
+        f"not a recording of {sensor} in a known format",
+        where=path,
+        expected=expected if named or modality else None,
+        hint=hint,
+    )
+
+
+def format_table() -> str:
+    """The table of raw formats as Markdown: one line per row of READERS, in the order of MODALITIES."""
+    lines = ["| sensor | format | files | read | notes | extra |", "|---|---|---|---|---|---|"]
+    for modality in MODALITIES.values():
+        for row in readers_for(modality.name):
+            files = ", ".join(f"`{pattern}`" for pattern in row.patterns)
+            notes = row.refuse or row.notes
+            extra = f"`armseg[{row.extra}]`" if row.extra else ""
+            cells = (modality.title, row.title, files, "no" if row.refuse else "yes", notes, extra)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,221 @@
+"""Readers of thermal frames: 8 / 16-bit and float pictures, MFNet 4-channel PNG, npy, FLIR R-JPEG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from armseg_core.arrays import Thermal
+from armseg_core.errors import FormatError, require_extra
+from armseg_core.files.images import (
+    head_of,
+    image_header,
+    is_plane,
+    npy_header,
+    npz_names,
+    quiet,
+    read_image,
+    read_npy,
+    single_channel,
+)
+from armseg_core.sensors.options import ThermalOptions
+from armseg_core.sensors.reader import Reader
+
+_JPEG_TOLERANCE = 8  # grey JPEGs saved in colour come back with channels a few counts apart
+_DJI = (
+    "convert it with DJI's Thermal SDK (dji_irp) or Thermal Analysis Tool, and give armseg the "
+    "16-bit or float TIFF"
+)
+_SEQUENCE = (
+    "export the frames as radiometric TIFF or CSV with FLIR Thermal Studio, ResearchIR or Thermimage, and "
+    "give armseg the 16-bit or float TIFF"
+)
+
+
+def read_picture(path: Path, options: ThermalOptions) -> Thermal:
+    """PNG, TIFF or JPEG of one channel, or of three equal ones: 8 bit, 16 bit or float, values as stored.
+
+    Raises:
+        FormatError: damaged, or a colour-mapped rendering.
+    """
+    image = read_image(path)
+    jpeg = head_of(path, 3) == b"\xff\xd8\xff"
+    return _thermal(single_channel(image, path, _JPEG_TOLERANCE if jpeg else 0), path, options)
+
+
+def read_mfnet(path: Path, options: ThermalOptions) -> Thermal:
+    """The fourth channel of a 4-channel PNG (MFNet, Ha et al., IROS 2017): RGB + thermal.
+
+    Raises:
+        FormatError: the fourth channel is constant, as the alpha channel of an ordinary picture is.
+    """
+    image = read_image(path)
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise FormatError(
+            f"the picture has shape {image.shape}", where=path, expected="4 channels, RGB + thermal"
+        )
+    thermal = image[..., 3]
+    if thermal.min() == thermal.max():
+        grey = (image[..., :1] == image[..., 1:3]).all()
+        if not grey:
+            raise FormatError(
+                f"the fourth channel is {thermal.flat[0]} everywhere: an alpha channel",
+                where=path,
+                expected="thermal in the fourth channel",
+            )
+        thermal = image[..., 0]
+    return _thermal(np.ascontiguousarray(thermal), path, options)
+
+
+def read_array(path: Path, options: ThermalOptions) -> Thermal:
+    """npy / npz of (H, W), (H, W, 1) or (1, H, W)."""
+    array = read_npy(path)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    return _thermal(array, path, options)
+
+
+def read_flir(path: Path, options: ThermalOptions) -> Thermal:
+    """FLIR radiometric JPEG -> degrees Celsius, by the camera's own Planck constants (package flyr).
+
+    Raises:
+        MissingExtraError: flyr is not installed. FormatError: no radiometric data in it.
+    """
+    flyr = require_extra("flyr", "flir", "reading FLIR radiometric JPEG")
+    try:
+        celsius = np.asarray(flyr.unpack(str(path)).celsius, np.float32)
+    except Exception as error:  # flyr raises bare Exceptions and struct errors on damaged segments
+        raise FormatError(
+            f"the FLIR segment cannot be decoded ({error})",
+            where=path,
+            expected="a radiometric JPEG as the camera wrote it",
+        ) from error
+    return Thermal(celsius, "celsius")
+
+
+def _thermal(array: np.ndarray, path: Path, options: ThermalOptions) -> Thermal:
+    if array.ndim != 2 or 0 in array.shape:
+        raise FormatError(f"the frame has shape {array.shape}", where=path, expected="(H, W)")
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).any():
+            raise FormatError("no finite value in the frame", where=path)
+        return Thermal(
+            array.astype(np.float32), "celsius" if options.thermal_unit == "celsius" else "counts", 32
+        )
+    if array.dtype not in (np.uint8, np.uint16):
+        if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 65535:
+            raise FormatError(f"the values are {array.dtype}", where=path, expected="uint8, uint16 or float")
+        array = array.astype(np.uint16)
+    return Thermal(array.astype(np.float32), "counts", 8 * array.dtype.itemsize)
+
+
+def _refuse(reason: str, advice: str):
+    def read(path: Path, options: ThermalOptions) -> Thermal:
+        raise FormatError(reason, where=path, hint=advice)
+
+    return read
+
+
+def _has_flir_segment(head: bytes) -> bool:
+    return head.startswith(b"\xff\xd8\xff") and b"\xff\xe1" in head and b"FLIR\0" in head
+
+
+@quiet
+def _is_flir(path: Path) -> bool:
+    return _has_flir_segment(head_of(path))
+
+
+@quiet
+def _is_dji(path: Path) -> bool:
+    head = head_of(path)
+    return head.startswith(b"\xff\xd8\xff") and b"DJI" in head and not _has_flir_segment(head)
+
+
+@quiet
+def _is_sequence(path: Path) -> bool:
+    return path.is_file() and (
+        path.suffix.lower() in (".seq", ".csq", ".ats", ".fcf") or head_of(path, 4) in (b"FFF\0", b"AFF\0")
+    )
+
+
+@quiet
+def _is_picture(path: Path) -> bool:
+    header = image_header(path)
+    if header is None or header.kind == "indexed":
+        return False
+    if header.kind == "jpeg" and (_is_flir(path) or _is_dji(path)):
+        return False
+    return header.channels in (1, 2, 3) and (header.floating or header.bits in (8, 16))
+
+
+@quiet
+def _is_mfnet(path: Path) -> bool:
+    header = image_header(path)
+    return header is not None and header.kind == "png" and header.channels == 4
+
+
+@quiet
+def _is_array(path: Path) -> bool:
+    if (header := npy_header(path)) is not None:
+        return is_plane(*header)
+    return not {"thermal", "temperature"}.isdisjoint(npz_names(path))
+
+
+THERMAL_READERS: tuple[Reader, ...] = (
+    Reader(
+        "flir-rjpeg",
+        "thermal",
+        "FLIR radiometric JPEG",
+        ("*.jpg",),
+        _is_flir,
+        read_flir,
+        extra="flir",
+        notes="degrees Celsius by the camera's own constants",
+    ),
+    Reader(
+        "dji-rjpeg",
+        "thermal",
+        "DJI radiometric JPEG",
+        ("*_T.JPG",),
+        _is_dji,
+        _refuse("a DJI thermal JPEG: its radiometric data can only be read by DJI's own library", _DJI),
+        refuse=_DJI,
+    ),
+    Reader(
+        "flir-seq",
+        "thermal",
+        "FLIR SEQ / CSQ / ATS recording",
+        ("*.seq", "*.csq", "*.ats"),
+        _is_sequence,
+        _refuse("a FLIR sequence, a proprietary container", _SEQUENCE),
+        refuse=_SEQUENCE,
+    ),
+    Reader(
+        "mfnet",
+        "thermal",
+        "MFNet 4-channel PNG",
+        ("*.png",),
+        _is_mfnet,
+        read_mfnet,
+        notes="thermal in the fourth channel",
+    ),
+    Reader(
+        "thermal-picture",
+        "thermal",
+        "thermal PNG, TIFF or JPEG",
+        ("*.png", "*.tiff", "*.jpg"),
+        _is_picture,
+        read_picture,
+        notes="8 / 16-bit or float, one channel or equal channels",
+    ),
+    Reader(
+        "thermal-npy",
+        "thermal",
+        "thermal npy / npz",
+        ("*.npy", "*.npz"),
+        _is_array,
+        read_array,
+        notes="(H, W), integer counts or float",
+    ),
+)

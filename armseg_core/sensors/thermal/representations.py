@@ -1,0 +1,147 @@
+"""Thermal frame -> one channel: percentile, minmax and clahe (relative), celsius (absolute), raw.
+
+Relative scalings show structure, but equal values in two frames need not mean equal temperatures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from armseg_core.arrays import Thermal
+from armseg_core.errors import UsageError
+from armseg_core.sensors.options import ThermalOptions
+from armseg_core.sensors.representation import Made, Representation
+
+# degrees Celsius = values * scale + offset, by `thermal_unit`
+_CELSIUS: dict[str, tuple[float, float]] = {
+    "celsius": (1.0, 0.0),
+    "kelvin": (1.0, -273.15),
+    "tlinear": (0.01, -273.15),  # FLIR Lepton TLinear, high resolution
+    "decikelvin": (0.1, -273.15),  # FLIR Lepton TLinear, low resolution
+    "tau": (0.04, -273.15),  # FLIR Tau 2 TLinear
+}
+
+
+def percentile(frame: Thermal, options: ThermalOptions) -> Made:
+    """`low_percentile` -> 0, `high_percentile` -> 1, clipped. A constant frame gives zeros."""
+    return _channel(_scaled(frame.values, options.low_percentile, options.high_percentile), options)
+
+
+def minmax(frame: Thermal, options: ThermalOptions) -> Made:
+    """Smallest value -> 0, largest -> 1. A constant frame gives zeros."""
+    return _channel(_scaled(frame.values, 0, 100), options)
+
+
+def clahe(frame: Thermal, options: ThermalOptions) -> Made:
+    """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), 256 levels, up to 8x8 tiles.
+
+    A tile is at least 32x32 pixels and 65536 levels are not used: with a handful of pixels per level the
+    contrast limit would either limit nothing or forbid everything.
+    """
+    import cv2
+
+    scaled = _scaled(frame.values, 0, 100)
+    if not scaled.any():
+        return _channel(scaled, options)
+    tiles = [min(8, max(1, side // 32)) for side in scaled.shape[::-1]]
+    equalizer = cv2.createCLAHE(clipLimit=options.clip_limit, tileGridSize=tiles)
+    equal = equalizer.apply(np.rint(scaled * 255).astype(np.uint8))
+    return _channel(equal.astype(np.float32) / np.float32(255), options)
+
+
+def celsius(frame: Thermal, options: ThermalOptions) -> Made:
+    """Degrees Celsius, float32; NaN and infinite values become the smallest finite one.
+
+    Raises:
+        UsageError: the frame is in counts and neither `thermal_unit` nor `scale` and `offset` say what
+            they mean.
+    """
+    if frame.unit == "celsius":
+        scale, offset = 1.0, 0.0
+    elif options.scale is not None and options.offset is not None:
+        scale, offset = options.scale, options.offset
+    elif options.thermal_unit in _CELSIUS:
+        scale, offset = _CELSIUS[options.thermal_unit]
+    else:
+        raise UsageError(
+            "the frame holds counts of unknown meaning",
+            where="--representation celsius",
+            expected="a unit, or scale and offset of the camera",
+            hint="--thermal-unit tlinear, or --scale 0.01 --offset -273.15",
+        )
+    degrees = (
+        _finite(frame.values).astype(np.float64) * scale + offset
+    )  # float64: 16 bits stay exact before rounding
+    image = _resized(degrees.astype(np.float32), options.size)
+    return image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0)
+
+
+def raw(frame: Thermal, options: ThermalOptions) -> Made:
+    """Counts as a fraction of the largest count of the file's type; float frames keep their values."""
+    if frame.unit == "counts" and frame.bit_depth in (8, 16):
+        return _channel(frame.values / np.float32(2**frame.bit_depth - 1), options)
+    image = _resized(_finite(frame.values), options.size)
+    unit = "degree Celsius" if frame.unit == "celsius" else "as stored"
+    return image[None], ("value",), (unit,), (float(image.min()), float(image.max()))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """NaN and infinite values replaced by the smallest finite one (0 when there is none)."""
+    good = np.isfinite(values)
+    if good.all():
+        return values
+    return np.where(good, values, values[good].min() if good.any() else 0).astype(np.float32)
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    good = values[np.isfinite(values)]
+    if not good.size:
+        return np.zeros_like(values)
+    bottom, top = np.percentile(good, [low, high])
+    if bottom >= top:  # nearly constant: a few hot pixels are all the structure there is
+        bottom, top = float(good.min()), float(good.max())
+    if bottom >= top:
+        return np.zeros_like(values)
+    return np.clip((_finite(values).astype(np.float64) - bottom) / (top - bottom), 0, 1).astype(np.float32)
+
+
+def _channel(image: np.ndarray, options: ThermalOptions) -> Made:
+    frame = _resized(image.astype(np.float32, copy=False), options.size)[None]
+    return frame, ("temperature",), ("fraction of range",), (0.0, 1.0)
+
+
+def _resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    import cv2
+
+    if size is None or image.shape == size:
+        return image
+    h, w = size
+    shrinks = h <= image.shape[0] and w <= image.shape[1]
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+THERMAL_REPRESENTATIONS: tuple[Representation, ...] = (
+    Representation(
+        "percentile",
+        "thermal",
+        "1st to 99th percentile to [0, 1]",
+        "robust contrast stretch",
+        percentile,
+    ),
+    Representation(
+        "minmax",
+        "thermal",
+        "smallest to largest value to [0, 1]",
+        "contrast stretch",
+        minmax,
+    ),
+    Representation(
+        "clahe",
+        "thermal",
+        "locally equalized contrast",
+        "Zuiderveld, Graphics Gems IV, 1994",
+        clahe,
+    ),
+    Representation("celsius", "thermal", "degrees Celsius", "radiometric scale of the camera", celsius),
+    Representation("raw", "thermal", "counts / 65535", "as recorded", raw),
+)

@@ -1,0 +1,236 @@
+"""`armseg train`: runs, dry runs, interruption and resuming, and every option that cannot be right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from one_line import assert_refused, files_below
+from places import REPOSITORY
+from small_models import SMALL, write_clip
+from toy_scenes import write_scenes
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a CLIP, a data set and files that are wrong."""
+    folder = tmp_path_factory.mktemp("place")
+    write_clip(folder / "clip", layers=2)
+    write_scenes(folder / "data")
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("x")
+    whole = (folder / "clip" / "clip.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+CLIP = (
+    "--clip",
+    "clip/clip.json",
+    "--weights",
+    "clip/clip.safetensors",
+    *(part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}")),
+)
+FAST = ("--modalities", "depth", *CLIP, "--batch-size", "2", "--crop", "48x32", "--set", "warmup=2")
+
+
+@pytest.fixture
+def train(armseg, place: Path, tmp_path: Path):
+    """Run `armseg train data ...` with the small CLIP, the run folder below tmp_path / "runs"."""
+
+    def run(*arguments: str):
+        return armseg("train", "data", *FAST, "--out", tmp_path / "runs", *arguments, cwd=place)
+
+    return run
+
+
+def test_a_run_and_what_is_said_about_it(train, tmp_path: Path) -> None:
+    result = train("--steps", "3", "--name", "mine", "--seed", "5", "--set", "loss.dice=0.25")
+    assert result.exit_code == 0, result.output
+    run = tmp_path / "runs" / "mine-001"
+    assert f"Next: armseg eval {run}" in result.stdout
+    assert "rgb+depth" in result.stdout
+    assert result.stderr == ""  # no progress bar without a terminal
+    config = json.loads((run / "config.json").read_text())
+    assert (config["steps"], config["seed"], config["crop"], config["batch_size"]) == (3, 5, [32, 48], 2)
+    assert (config["loss"]["dice"], config["loss"]["cross_entropy"]) == (0.25, 1.0)
+    assert (config["modalities"], config["model"]["lora_rank"]) == (["depth"], 2)
+    assert config["data"] == [str(Path.cwd() / "data")]  # recorded paths hold from any folder
+    assert config["model"]["weights"] == str(Path.cwd() / "clip" / "clip.safetensors")
+
+
+def test_json_is_all_that_is_printed(train, tmp_path: Path) -> None:
+    result = train("--steps", "1", "--json")
+    assert json.loads(result.stdout)["run"] == str(tmp_path / "runs" / "train-001")
+    assert json.loads(result.stdout)["validation"]["scenes"].keys() == {"rgb", "rgb+depth"}
+
+
+def test_without_modalities_every_sensor_of_the_data_is_trained(armseg, place: Path, tmp_path: Path) -> None:
+    result = armseg("train", "data", *CLIP, "--dry-run", "--json", cwd=place)
+    assert json.loads(result.stdout)["modalities"] == ["depth"]
+    rgb = armseg("train", "data", *CLIP, "--modalities", "rgb", "--dry-run", "--json", cwd=place)
+    assert json.loads(rgb.stdout)["modalities"] == []
+
+
+def test_a_dry_run_prints_shapes_and_writes_nothing(train, place: Path, tmp_path: Path) -> None:
+    before = files_below(place)
+    result = train("--dry-run")
+    assert result.exit_code == 0
+    assert "batch sensor" in result.stdout
+    assert "['depth', 2, 3, 32, 48]" in result.stdout
+    assert "nothing was written" in result.stdout
+    assert files_below(place) == before
+    assert not list(tmp_path.iterdir())
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    files = sorted((run / "last").rglob("*.safetensors"))
+    return {f"{p.relative_to(run)}:{n}": t for p in files for n, t in safetensors.torch.load_file(p).items()}
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_keeps_the_state_and_the_run_goes_on(
+    train, armseg, place: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C reaches the training and its worker process, as in a terminal."""
+    runs = tmp_path / "interrupted"
+    command = [
+        sys.executable,
+        "-m",
+        "armseg_cli",
+        "train",
+        "data",
+        *FAST,
+        "--out",
+        str(runs),
+        "--steps",
+        "60",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    metrics = runs / "train-001" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    step = int(last.split("stopped after step ")[1].split(";")[0])
+    assert 10 <= step < 60
+    assert (
+        last
+        == f"interrupted: stopped after step {step}; go on with: armseg train --resume {runs / 'train-001'}"
+    )
+    assert out == ""
+    resumed = armseg("train", "--resume", runs / "train-001", cwd=tmp_path)  # from another folder
+    assert resumed.exit_code == 0, resumed.output
+    steps = [
+        json.loads(line)["step"] for line in metrics.read_text().splitlines() if "loss" in json.loads(line)
+    ]
+    assert steps == [10, 20, 30, 40, 50, 60]
+    assert train("--steps", "60").exit_code == 0
+    expected, got = weights(tmp_path / "runs" / "train-001"), weights(runs / "train-001")
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(t, got[n]) for n, t in expected.items())
+
+
+def test_resume_takes_the_newest_run_and_keeps_its_options(
+    train, armseg, place: Path, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        assert train("--steps", "2", "--name", name).exit_code == 0
+    result = armseg("train", "--resume", "latest", "--out", tmp_path / "runs", "--json", cwd=place)
+    assert json.loads(result.stdout)["run"] == str(tmp_path / "runs" / "new-001")
+    dry = armseg("train", "--resume", tmp_path / "runs" / "old-001", "--dry-run", "--json", cwd=place)
+    assert json.loads(dry.stdout)["batch_rgb"] == [2, 3, 32, 48]
+
+
+WRONG = {
+    "missing data": (("nothing",), "nothing: no such folder"),
+    "a file as data": (("file",), "not a folder"),
+    "a folder that is no data set": (("empty",), "not a data set"),
+    "unknown modality": (("data", "--modalities", "dept"), "unknown modality 'dept'", "depth"),
+    "a sensor that the data lacks": (
+        ("data", "--modalities", "thermal"),
+        "no training sample has thermal",
+        "depth",
+    ),
+    "option typo": (("data", "--modalites", "depth"), "no such option: --modalites. Try: --modalities"),
+    "setting without a value": (("data", "--set", "steps"), "KEY=VALUE"),
+    "unknown setting": (("data", "--set", "stps=3"), "unknown option 'stps'", "did you mean 'steps'"),
+    "unknown nested setting": (("data", "--set", "loss.dise=1"), "unknown option 'loss.dise'", "'loss.dice'"),
+    "unknown group": (("data", "--set", "los.dice=1"), "unknown option 'los'", "'loss'"),
+    "a setting below a value": (("data", "--set", "steps=3", "--set", "steps.x=3"), "'steps' is not a group"),
+    "a setting of the wrong type": (("data", "--set", "steps=many"), "'steps' is 'many'", "integer"),
+    "a setting out of range": (("data", "--set", "model.lora_rank=-1"), "'model.lora_rank' is -1", "0"),
+    "settings that contradict": (
+        ("data", "--set", "sensor_dropout=0.7", "--set", "rgb_dropout=0.7"),
+        "below 1",
+    ),
+    "no loss at all": (("data", "--set", "loss.cross_entropy=0", "--set", "loss.dice=0"), "above 0"),
+    "data by --set": (("data", "--set", "data=x"), "--set data is not possible", "armseg train DATA"),
+    "modalities by --set": (("data", "--set", "modalities=x"), "--modalities"),
+    "zero steps": (("data", "--steps", "0"), "--steps", "greater than or equal to 1"),
+    "bad size": (("data", "--size", "big"), "'big' is not a size", "640x480"),
+    "bad precision": (("data", "--precision", "fp16"), "precision", "bf16"),
+    "bad device": (("data", "--device", "gpu"), "unknown device 'gpu'"),
+    "a name with a slash": (("data", "--name", "a/b"), "name", "without /"),
+    "unknown CLIP": (("data", "--clip", "ViT-B-17"), "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
+    "CLIP without weights": (("data", "--clip", "ViT-B-16-quickgelu"), "needs weights", "--pretrained"),
+    "unknown tag": (("data", "--clip", "ViT-B-16", "--pretrained", "openal"), "no pretrained tag 'openal'"),
+    "a tag of the other activation": (
+        ("data", "--clip", "ViT-B-16", "--pretrained", "openai"),
+        "QuickGELU",
+        "--clip ViT-B-16-quickgelu",
+    ),
+    "missing CLIP config": (
+        ("data", "--clip", "no.json", "--weights", "file"),
+        "no.json: CLIP config cannot be read",
+    ),
+    "missing weights": (
+        ("data", "--clip", "clip/clip.json", "--weights", "no.safetensors"),
+        "no such file of CLIP",
+    ),
+    "truncated weights": (("data", "--clip", "clip/clip.json", "--weights", "cut.safetensors"), "truncated"),
+    "output below a file": (
+        ("data", *FAST, "--out", "file/runs", "--steps", "1"),
+        "cannot make a run folder",
+    ),
+    "resume of nothing": (("--resume", "nothing"), "nothing: no such run folder"),
+    "resume of a folder that is no run": (("--resume", "data"), "not a run folder"),
+    "resume without any run": (("--resume", "latest"), "no run to go on with"),
+    "resume with another option": (
+        ("--resume", "runs/x", "--steps", "9"),
+        "--steps cannot be changed with --resume",
+    ),
+    "resume with the first seed": (("--resume", "runs/x", "--seed", "0"), "--seed cannot be changed"),
+    "resume with other data": (("data", "--resume", "runs/x"), "DATA cannot be changed"),
+    "resume with another CLIP": (("--resume", "runs/x", "--clip", "ViT-B-16"), "--clip cannot be changed"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_right_is_one_line(name: str, armseg, place: Path) -> None:
+    arguments, *words = WRONG[name]
+    before = files_below(place)
+    assert_refused(armseg("train", *arguments, cwd=place), *words)
+    assert files_below(place) == before

@@ -1,0 +1,575 @@
+"""Folder conversion: parallel, idempotent, resumable after any kill, one outcome per recording."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import raw_files
+from places import REPOSITORY
+from toy_sensor import sonar, write  # noqa: F401  (fixture)
+
+from armseg_core.conversion.discovery import find_recordings
+from armseg_core.conversion.folder import convert_folder, parse_shard, shard_from_environment
+from armseg_core.conversion.jobs import _Worker, run_local, run_ray
+from armseg_core.conversion.manifest import Manifest, read_manifest
+from armseg_core.errors import InputError, OutputError, UsageError
+from armseg_core.files.tensor_file import TensorFile
+
+
+def scenes(root: Path, count: int) -> Path:
+    """`count` scenes with a depth picture each, in two levels of folders."""
+    for i in range(count):
+        raw_files.depth(root / f"part{i % 2}" / f"scene_{i:05d}" / "depth.png", seed=i)
+    return root
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """The frames of every tensor file below a folder; each must be whole."""
+    found = {}
+    for path in sorted(folder.rglob("*.h5")):
+        with TensorFile(path) as file:
+            found[str(path.relative_to(folder))] = file.frames[:].tobytes()
+    return found
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+# --- finding recordings ----------------------------------------------------------------------------------
+
+
+def test_a_dataset_of_scenes_keeps_its_structure(tmp_path: Path) -> None:
+    for i in range(2):
+        raw_files.scene(tmp_path / "in" / f"scene_{i:05d}", seed=i)
+    made = convert_folder([tmp_path / "in"], tmp_path / "out", modality="event", workers=1)
+    assert (made.converted, made.failed) == (2, 0)
+    assert names(tmp_path / "out") == {
+        "manifest.jsonl",
+        "scene_00000/events.voxel_grid.h5",
+        "scene_00001/events.voxel_grid.h5",
+    }
+
+
+def test_every_sensor_of_a_scene_is_found_and_nothing_else(tmp_path: Path) -> None:
+    raw_files.scene(tmp_path / "scene")
+    _, found = find_recordings([tmp_path])
+    assert {(str(item.relative), item.modality) for item in found} == {
+        ("scene/events.h5", "event"),
+        ("scene/thermal.tiff", "thermal"),
+        ("scene/depth.png", "depth"),
+        ("scene/lidar.bin", "lidar"),
+        ("scene/polarization.png", "polarization"),
+        ("scene/light_field", "light_field"),
+    }
+
+
+@pytest.mark.parametrize("sensor", raw_files.SENSORS)
+def test_one_sensor_of_a_scene(tmp_path: Path, sensor: str) -> None:
+    paths = raw_files.scene(tmp_path / "scene")
+    _, found = find_recordings([tmp_path], sensor)
+    assert [(item.source, item.modality) for item in found] == [(paths[sensor], sensor)]
+
+
+def test_colour_pictures_are_no_recordings_unless_asked_for(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    raw_files.rgb(root / "images" / "left" / "rectified" / "000001.png")
+    raw_files.rgb(root / "elsewhere" / "000001.png")
+    raw_files.depth(root / "disparity" / "left" / "far" / "000001.png")
+    assert [item.modality for item in find_recordings([root])[1]] == ["depth"]
+    thermal = [str(item.relative) for item in find_recordings([root], "thermal")[1]]
+    assert thermal == ["elsewhere/000001.png"]  # nothing says that it is not
+
+
+def test_hidden_converted_and_output_files_are_passed_over(tmp_path: Path) -> None:
+    raw_files.depth(tmp_path / "depth_a.png")
+    raw_files.depth(tmp_path / ".hidden" / "depth.png")
+    raw_files.depth(tmp_path / ".depth.png")
+    convert_folder([tmp_path], workers=1)
+    assert names(tmp_path) == {
+        "depth_a.png",
+        "depth_a.metric.h5",
+        "manifest.jsonl",
+        ".depth.png",
+        ".hidden/depth.png",
+    }
+    _, found = find_recordings([tmp_path])
+    assert [item.source.name for item in found] == ["depth_a.png"]
+
+
+def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
+    raw_files.depth(tmp_path / "a" / "depth.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    _, found = find_recordings([tmp_path])
+    assert [str(item.relative) for item in found] == ["a/depth.png"]
+
+
+def test_files_patterns_and_folders_together(tmp_path: Path, monkeypatch) -> None:
+    scenes(tmp_path / "in", 4)
+    monkeypatch.chdir(tmp_path)
+    root, found = find_recordings(["in/part0/*/depth.png", "in/part1", "in/part0/scene_00000/depth.png"])
+    assert root == Path("in")
+    assert [str(item.relative) for item in found] == [
+        "part0/scene_00000/depth.png",
+        "part0/scene_00002/depth.png",
+        "part1/scene_00001/depth.png",
+        "part1/scene_00003/depth.png",
+    ]
+    with pytest.raises(InputError, match="no file fits"):
+        find_recordings(["in/*.nothing"])
+    with pytest.raises(InputError, match="no such file"):
+        find_recordings(["in/nothing"])
+
+
+def test_equal_stems_get_different_outputs(tmp_path: Path) -> None:
+    raw_files.depth(tmp_path / "in" / "depth.png")
+    np.save(tmp_path / "in" / "depth.npy", np.ones((12, 16), np.float32))
+    convert_folder([tmp_path / "in"], tmp_path / "out", modality="depth", workers=1)
+    assert names(tmp_path / "out") == {"depth.png.metric.h5", "depth.npy.metric.h5", "manifest.jsonl"}
+
+
+def test_a_folder_without_recordings(tmp_path: Path) -> None:
+    raw_files.rgb(tmp_path / "rgb.png")
+    with pytest.raises(InputError, match="no recording found"):
+        convert_folder([tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- bad recordings --------------------------------------------------------------------------------------
+
+
+def test_one_bad_file_does_not_stop_the_rest(tmp_path: Path, armseg) -> None:
+    root = scenes(tmp_path / "in", 3)
+    bad = raw_files.events(root / "part0" / "bad" / "events.h5")
+    bad.write_bytes(bad.read_bytes()[:3000])
+    cut = raw_files.depth(root / "part0" / "cut" / "depth.png")
+    cut.write_bytes(cut.read_bytes()[:100])
+    result = armseg("convert", root, "-o", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 1
+    assert "3 converted, 0 already current, 2 failed of 5 recordings" in result.stdout
+    assert result.stderr.count("failed: ") == 2
+    assert "bad/events.h5: the HDF5 file is truncated" in result.stderr
+    entries = {entry["input"]: entry for entry in read_manifest(tmp_path / "out" / "manifest.jsonl")}
+    assert len(entries) == 5
+    assert entries["part0/bad/events.h5"]["status"] == "failed"
+    assert "truncated" in entries["part0/cut/depth.png"]["error"]
+    assert len(outputs(tmp_path / "out")) == 3
+
+
+def test_an_ambiguous_picture_is_an_outcome_too(tmp_path: Path) -> None:
+    raw_files.depth(tmp_path / "in" / "0001.png")
+    made = convert_folder([tmp_path / "in"], tmp_path / "out", workers=1)
+    assert made.failed == 1
+    assert "fits several sensors" in made.outcomes[0]["error"]
+    made = convert_folder([tmp_path / "in"], tmp_path / "out", modality="depth", workers=1)
+    assert (made.converted, made.failed) == (1, 0)
+    assert [entry["status"] for entry in read_manifest(made.manifest)] == ["converted"]
+
+
+def test_a_wrong_option_is_one_error_and_no_output(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "in", 2)
+    with pytest.raises(UsageError, match="--bins: does not apply"):
+        convert_folder([root], tmp_path / "out", options={"bins": 3})
+    with pytest.raises(UsageError, match="depth_unit"):
+        convert_folder([root], tmp_path / "out", options={"depth_unit": "furlong"})
+    with pytest.raises(UsageError, match=r"out.h5' is a file name"):
+        convert_folder([root], tmp_path / "out.h5")
+    with pytest.raises(UsageError, match="unknown engine"):
+        convert_folder([root], tmp_path / "out", engine="dask")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_option_goes_to_the_sensors_it_applies_to(tmp_path: Path) -> None:
+    raw_files.scene(tmp_path / "in")
+    made = convert_folder(
+        [tmp_path / "in"], tmp_path / "out", options={"bins": 3, "depth_unit": "cm"}, workers=1
+    )
+    assert made.failed == 0
+    with TensorFile(tmp_path / "out" / "events.voxel_grid.h5") as file:
+        assert len(file.info.channels) == 3
+
+
+def test_an_unwritable_output_folder(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "in", 1)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError):
+        convert_folder([root], tmp_path / "file" / "out")
+    with pytest.raises(OutputError):
+        convert_folder([root], tmp_path / "file")
+
+
+# --- again -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    root, out = scenes(tmp_path / "in", 4), tmp_path / "out"
+    first = convert_folder([root], out, workers=2)
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.h5")}
+    second = convert_folder([root], out, workers=2)
+    assert (first.converted, first.skipped) == (4, 0)
+    assert (second.converted, second.skipped) == (0, 4)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.h5")} == stamps
+    third = convert_folder([root], out, workers=2, force=True)
+    assert third.converted == 4
+
+
+def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
+    root, out = scenes(tmp_path / "in", 4), tmp_path / "out"
+    convert_folder([root], out, workers=1)
+    raw_files.depth(root / "part0" / "scene_00002" / "depth.png", seed=77)
+    raw_files.depth(root / "part0" / "scene_00004" / "depth.png", seed=4)
+    (out / "part1" / "scene_00001" / "depth.metric.h5").write_bytes(b"damaged")
+    made = convert_folder([root], out, workers=1)
+    assert {entry["input"] for entry in made.outcomes if entry["status"] == "converted"} == {
+        "part0/scene_00002/depth.png",
+        "part0/scene_00004/depth.png",
+        "part1/scene_00001/depth.png",
+    }
+    assert made.skipped == 2
+
+
+def test_parallel_and_serial_runs_give_the_same_frames(tmp_path: Path) -> None:
+    for i in range(2):
+        raw_files.scene(tmp_path / "in" / f"s{i}", seed=i)
+    convert_folder([tmp_path / "in"], tmp_path / "one", workers=1)
+    convert_folder([tmp_path / "in"], tmp_path / "two", workers=2)
+    assert len(outputs(tmp_path / "one")) == 12
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+
+
+# --- shares ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 11])
+def test_shares_cover_everything_once(tmp_path: Path, sonar, n: int) -> None:  # noqa: F811
+    for i in range(10):
+        write(tmp_path / "in" / f"{i}.sonar", np.full((2, 3), i))
+    done: list[str] = []
+    for i in range(1, n + 1):
+        made = convert_folder([tmp_path / "in"], tmp_path / "out", shard=(i, n), workers=1)
+        assert made.skipped == 0, "two shares did the same recording"
+        assert Path(made.manifest).name == f"manifest.{i}-of-{n}.jsonl"
+        done += [entry["input"] for entry in made.outcomes]
+    assert sorted(done) == sorted(f"{i}.sonar" for i in range(10))
+    assert len(outputs(tmp_path / "out")) == 10
+
+
+def test_parse_shard() -> None:
+    assert parse_shard("2/8") == (2, 8)
+    for text in ("0/8", "9/8", "1", "a/b", "1/0", "-1/8", ""):
+        with pytest.raises(UsageError, match="1 to n"):
+            parse_shard(text)
+
+
+def test_slurm_array_tasks() -> None:
+    def share(task: int, **more: int):
+        values = {"TASK_ID": task, **more}
+        return shard_from_environment({f"SLURM_ARRAY_{key}": str(value) for key, value in values.items()})
+
+    assert shard_from_environment({}) is None
+    assert share(3) is None  # no count
+    assert [share(i, TASK_COUNT=3, TASK_MIN=0, TASK_MAX=2) for i in range(3)] == [(1, 3), (2, 3), (3, 3)]
+    assert [share(i, TASK_COUNT=3, TASK_MIN=5, TASK_MAX=9, TASK_STEP=2) for i in (5, 7, 9)] == [
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
+    assert share(2, TASK_COUNT=4) == (3, 4)
+    with pytest.raises(UsageError, match="has no place"):  # --array=1,3,9
+        share(9, TASK_COUNT=3, TASK_MIN=1, TASK_MAX=9)
+
+
+def test_slurm_environment_is_used(tmp_path: Path, monkeypatch, sonar) -> None:  # noqa: F811
+    for i in range(4):
+        write(tmp_path / "in" / f"{i}.sonar", np.zeros((2, 3)))
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    made = convert_folder([tmp_path / "in"], tmp_path / "out", workers=1)
+    assert made.shard == (2, 2)
+    assert [entry["input"] for entry in made.outcomes] == ["1.sonar", "3.sonar"]
+
+
+# --- the manifest ----------------------------------------------------------------------------------------
+
+
+def test_a_torn_last_line_is_tolerated(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    with Manifest(path) as manifest:
+        manifest.add({"input": "b", "output": "b.h5", "status": "converted"})
+        manifest.add({"input": "a", "output": "a.h5", "status": "failed"})
+    assert [entry["input"] for entry in read_manifest(path)] == ["a", "b"]
+    with path.open("a") as stream:
+        stream.write('{"input": "c", "outp')
+    with Manifest(path) as manifest:
+        manifest.add({"input": "a", "output": "a.h5", "status": "converted"})
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(entry["input"], entry["status"]) for entry in entries] == [
+        ("a", "converted"),
+        ("b", "converted"),
+    ]
+    path.write_bytes(b"\xff\x00garbage\n" + path.read_bytes())
+    assert len(read_manifest(path)) == 2
+    assert names(tmp_path) == {"manifest.jsonl"}
+
+
+def test_two_runs_never_write_into_each_other(tmp_path: Path) -> None:
+    with Manifest(tmp_path / "manifest.jsonl"):
+        with (
+            pytest.raises(OutputError, match="another conversion is writing here"),
+            Manifest(tmp_path / "manifest.jsonl"),
+        ):
+            pass
+        with Manifest(tmp_path / "manifest.1-of-2.jsonl"):
+            pass
+    with Manifest(tmp_path / "manifest.jsonl"):
+        pass
+
+
+def test_results_of_another_sensor_stay_in_the_manifest(tmp_path: Path) -> None:
+    raw_files.scene(tmp_path / "in")
+    convert_folder([tmp_path / "in"], tmp_path / "out", modality="depth", workers=1)
+    made = convert_folder([tmp_path / "in"], tmp_path / "out", modality="thermal", workers=1)
+    assert [entry["modality"] for entry in read_manifest(made.manifest)] == ["depth", "thermal"]
+
+
+# --- workers ---------------------------------------------------------------------------------------------
+
+
+def job(source: str, do: str) -> dict:
+    """A job that does what it is told (runs in a worker process)."""
+    if do == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"status": "converted", "error": None, "source": source, "pid": os.getpid()}
+
+
+def test_a_dead_worker_fails_only_its_job() -> None:
+    jobs = [{"source": str(i), "do": "die" if i in (2, 5) else "work"} for i in range(8)]
+    results = dict(run_local(job, jobs, workers=2))
+    assert sorted(results) == list(range(8))
+    failed = {number for number, outcome in results.items() if outcome["status"] == "failed"}
+    assert failed == {2, 5}
+    assert "worker process died (exit code -9" in results[2]["error"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "armseg_cli", "convert", *map(str, arguments)]
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        arguments,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+    )
+
+
+def heed_ctrl_c() -> None:
+    """In the child: as in a terminal, also where the tests run in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for_output(out: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 60
+    while not list(out.rglob("*.h5")) and time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail("ended too early: " + "".join(process.communicate()))
+        time.sleep(0.005)
+
+
+def wait_until_gone(group: int) -> None:
+    """No process of the group is left (helpers of multiprocessing end a moment after the main process)."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    pytest.fail("a process is left")
+
+
+def test_ctrl_c_stops_workers_and_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    root, out = scenes(tmp_path / "in", 300), tmp_path / "out"
+    process = start(command(root, "-o", out, "--workers", 2))
+    wait_for_output(out, process)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert len(stderr.splitlines()) == 1, stderr
+    assert "run the same command again" in stderr
+    assert 0 < len(outputs(out)) < 300
+    assert not [name for name in names(out) if name.endswith((".tmp", ".lock"))]
+    wait_until_gone(process.pid)
+
+
+def double(number: int) -> dict[str, int]:
+    return {"twice": 2 * number}
+
+
+def test_a_worker_outlives_ctrl_c_from_its_very_start() -> None:
+    """It reaches a process that has only begun to import: the parent alone decides."""
+    worker = _Worker(double, 1)
+    try:
+        assert worker._process.pid is not None
+        os.kill(worker._process.pid, signal.SIGINT)
+        worker.give({"number": 21})
+        assert worker.take() == {"twice": 42}
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without locks"])
+def test_unfinished_files_are_removed_only_where_a_lock_says_that_nobody_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    """On a file system without locks the unfinished file may be that of a conversion at work."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    out = tmp_path / "out"
+    out.mkdir()
+    unfinished, foreign = out / ".depth.metric.h5.abc123.tmp", out / ".other.h5.abc123.tmp"
+    unfinished.write_bytes(b"half a file")
+    foreign.write_bytes(b"of another program")
+    made = convert_folder([raw_files.depth(tmp_path / "in" / "depth.png").parent], out, workers=1)
+    assert (made.converted, made.failed) == (1, 0)
+    assert (out / unfinished.name[1:].removesuffix(".abc123.tmp")).is_file()
+    assert unfinished.exists() is not locks
+    assert foreign.exists()
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments(tmp_path: Path) -> None:
+    """20 times: whatever is finished is whole; in the end all is there and equals an undisturbed run."""
+    root = scenes(tmp_path / "in", 40)
+    for i in range(2):
+        raw_files.events(root / f"event{i}" / "events.h5", seed=i, count=20_000)
+    convert_folder([root], tmp_path / "undisturbed", workers=2)
+    expected = outputs(tmp_path / "undisturbed")
+    assert len(expected) == 42
+
+    out, moments, seen = tmp_path / "out", random.Random(0), []
+    for _ in range(20):
+        process = start(command(root, "-o", out, "--workers", 2))
+        wait_for_output(out, process) if not seen else time.sleep(moments.uniform(0, 1.2))
+        time.sleep(moments.uniform(0, 0.3))
+        os.kill(process.pid, signal.SIGKILL)  # the workers are not told: they have to notice
+        process.communicate(timeout=60)
+        finished = outputs(out) if out.exists() else {}  # raises for a file that is not whole
+        assert all(expected[name] == frames for name, frames in finished.items())
+        assert len(finished) >= len(seen), "a finished output was lost"
+        seen = list(finished)
+        if len(seen) == len(expected):  # start over, so that all 20 kills hit a run at work
+            for path in out.rglob("*.h5"):
+                path.unlink()
+            seen = []
+
+    last = convert_folder([root], out, workers=2)
+    assert last.failed == 0
+    assert outputs(out) == expected
+    assert not [name for name in names(out) if name.endswith((".tmp", ".lock"))]
+    entries = read_manifest(out / "manifest.jsonl")
+    assert len(entries) == 42
+    assert {entry["status"] for entry in entries} <= {"converted", "skipped"}
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    root, out = scenes(tmp_path / "in", 300), tmp_path / "out"
+    process = start(command(root, "-o", out, "--workers", 2))
+    wait_for_output(out, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_until_gone(process.pid)
+    assert len(outputs(out)) < 300
+
+
+# --- Ray -------------------------------------------------------------------------------------------------
+
+
+def node(source: str) -> dict:
+    """A job that says which node it ran on."""
+    import ray
+
+    time.sleep(0.3)
+    return {"status": "converted", "node": ray.get_runtime_context().get_node_id()}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Ray itself
+def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    root = scenes(tmp_path / "in", 6)
+    convert_folder([root], tmp_path / "local", workers=1)
+    (root / "part0" / "bad").mkdir()
+    (root / "part0" / "bad" / "depth.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+        ray.init(address=cluster.address, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+        nodes = {outcome["node"] for _, outcome in run_ray(node, [{"source": str(i)} for i in range(8)])}
+        made = convert_folder([root], tmp_path / "ray", engine="ray", progress=False)
+        ray.shutdown()
+        again = subprocess.run(  # the command line finds the cluster by itself
+            command(root, "-o", tmp_path / "ray", "--engine", "ray", "--json"),
+            cwd=REPOSITORY,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"RAY_ADDRESS": cluster.address},
+            timeout=120,
+        )
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len(nodes) == 2
+    assert (made.converted, made.failed) == (6, 1)
+    assert again.returncode == 1, again.stderr
+    second = json.loads(again.stdout)
+    assert (second["skipped"], second["failed"]) == (6, 1)
+    assert outputs(tmp_path / "ray") == outputs(tmp_path / "local")
+
+
+def test_ray_without_the_package(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    root = scenes(tmp_path / "in", 1)
+    from armseg_core.errors import MissingExtraError
+
+    with pytest.raises(MissingExtraError, match=r"armseg\[ray\]"):
+        convert_folder([root], tmp_path / "out", engine="ray")
+
+
+def test_ray_without_a_cluster(tmp_path: Path, armseg) -> None:
+    pytest.importorskip("ray")
+    root = scenes(tmp_path / "in", 1)
+    result = armseg("convert", root, "-o", tmp_path / "out", "--engine", "ray")
+    assert result.exit_code == 2
+    assert "no Ray cluster found" in result.stderr
+
+
+def test_h5_files_of_others_are_readable_by_plain_h5py(tmp_path: Path) -> None:
+    made = convert_folder([scenes(tmp_path / "in", 1)], tmp_path / "out", workers=1)
+    with h5py.File(Path(made.manifest).parent / made.outcomes[0]["output"]) as f:
+        assert json.loads(f.attrs["channels"]) == ["depth", "valid", "inverse_depth"]
