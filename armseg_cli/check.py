@@ -56,17 +56,17 @@ def _print(report: Report) -> None:
             title=f"{report.name}: {report.root}",
             numeric=range(1, len(sensors) + 2),
         )
-    labelled = {split: shares for split, shares in report.labels.items() if shares}
-    if labelled:
+    labeled = {split: shares for split, shares in report.labels.items() if shares}
+    if labeled:
         columns = [
             {**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]}
-            for shares in labelled.values()
+            for shares in labeled.values()
         ]
         print_table(
-            ("class", *labelled),
+            ("class", *labeled),
             [(name, *(_percent(column[name]) for column in columns)) for name in columns[0]],
             title="share of the pixels",
-            numeric=range(1, len(labelled) + 1),
+            numeric=range(1, len(labeled) + 1),
         )
     if report.problems:
         print_table(

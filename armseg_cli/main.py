@@ -86,7 +86,7 @@ def main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """RGB-X semantic segmentation: from a raw sensor recording to a coloured mask.
+    """RGB-X semantic segmentation: from a raw sensor recording to a colored mask.
 
     Sensors: event camera, thermal, depth and LiDAR, polarization, light field.
 

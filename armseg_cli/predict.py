@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Label every pixel of an image, with the help of a sensor recording.
 
-    Writes NAME.mask.png (class indices with a palette), NAME.colour.png and NAME.overlay.png (with legend),
+    Writes NAME.mask.png (class indices with a palette), NAME.color.png and NAME.overlay.png (with legend),
     and prints the share of each class. The kind of sensor comes from --modality, else from the file, else
     from the model.
 

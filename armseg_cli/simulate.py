@@ -20,7 +20,7 @@ def command(
     workers: Annotated[int, typer.Option(help="Processes that render at the same time.")] = 1,
     sensors: Annotated[str, typer.Option(help="Comma-separated sensors to write, or 'all'.")] = "all",
     light_field_views: Annotated[
-        int, typer.Option(help="Light-field views per side: 3, 5, 7 or 9 (the centre of the 9x9 grid).")
+        int, typer.Option(help="Light-field views per side: 3, 5, 7 or 9 (the center of the 9x9 grid).")
     ] = 9,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:

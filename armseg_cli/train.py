@@ -18,7 +18,7 @@ def command(
         typer.Argument(help="Data set folders (default: the sample data).", metavar="[DATA]..."),
     ] = None,
     modalities: ModalitiesOption = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps.")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     size: SizeOption = None,

@@ -1,4 +1,4 @@
-"""armseg: RGB-X semantic segmentation, from a raw sensor recording to a coloured mask.
+"""armseg: RGB-X semantic segmentation, from a raw sensor recording to a colored mask.
 
 Importing this package imports neither torch nor OpenCV; the names below are loaded on first use.
 """

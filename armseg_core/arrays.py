@@ -3,7 +3,7 @@
 Every class checks its own shapes, dtypes and ranges on construction, so a function that takes one of them
 need not. None of the arrays is ever written to by armseg.
 
-Shape letters: N events / points, U V views, H rows, W columns, C colour channels.
+Shape letters: N events / points, U V views, H rows, W columns, C color channels.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class EventMoments:
 @dataclass(frozen=True)
 class LightField:
     """views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or
-    even grids; the centre view is (U // 2, V // 2)."""
+    even grids; the center view is (U // 2, V // 2)."""
 
     views: np.ndarray
 
@@ -204,22 +204,22 @@ class Thermal:
 
 @dataclass(frozen=True)
 class Depth:
-    """metres: (H, W) float32, 0 where invalid. valid: (H, W) bool. intrinsics: 3x3 or None."""
+    """meters: (H, W) float32, 0 where invalid. valid: (H, W) bool. intrinsics: 3x3 or None."""
 
-    metres: np.ndarray
+    meters: np.ndarray
     valid: np.ndarray
     intrinsics: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         _check(
-            self.metres.ndim == 2 and self.metres.dtype == np.float32,
-            f"depth is {self.metres.dtype} {self.metres.shape}",
+            self.meters.ndim == 2 and self.meters.dtype == np.float32,
+            f"depth is {self.meters.dtype} {self.meters.shape}",
             "float32 (H, W)",
         )
         _check(
-            self.valid.shape == self.metres.shape and self.valid.dtype == bool,
+            self.valid.shape == self.meters.shape and self.valid.dtype == bool,
             f"validity mask is {self.valid.dtype} {self.valid.shape}",
-            f"bool {self.metres.shape}",
+            f"bool {self.meters.shape}",
         )
 
 
@@ -263,7 +263,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class PointCloud:
-    """points: (N, 3) float32 metres in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when
+    """points: (N, 3) float32 meters in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when
     absent).
     calibration: where the camera stands; None when none was found (then the cloud cannot be projected)."""
 

@@ -27,7 +27,7 @@ from armseg_core.sensors.modalities import MODALITIES, SENSORS
 from armseg_core.visualization import (
     Panel,
     figure,
-    label_to_colour,
+    label_to_color,
     legend,
     render_model_tensor,
     render_tensor_file,
@@ -60,7 +60,7 @@ def run_demo(
 
     Args:
         output: folder for everything that is made; earlier files are replaced, earlier runs kept.
-        steps: optimiser steps of the training. device: auto, cpu or cuda. seed: of the training.
+        steps: optimizer steps of the training. device: auto, cpu or cuda. seed: of the training.
         say: receives one line as each stage begins.
 
     Raises:
@@ -134,7 +134,7 @@ def render_conversions(conversions: list[ConversionSummary], folder: Path) -> li
 def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> list[Path]:
     """Predict the first scene that has every sensor of the data set, from its files.
 
-    Writes `output`/predictions/<inputs>.{mask,colour,overlay}.png and `output`/overview.png.
+    Writes `output`/predictions/<inputs>.{mask,color,overlay}.png and `output`/overview.png.
     """
     complete = set.intersection(*(set(scenes.indices_with(m)) for m in scenes.modalities))
     index = min(complete, default=0)
@@ -166,11 +166,11 @@ def overview(scenes: DataSet, index: int, made: dict[Inputs, Prediction]) -> np.
         mask, note = made[inputs].mask, ""
         if label is not None:
             note = f"{(mask == label)[label != scenes.ignore_index].mean():.1%} of the pixels right"
-        return Panel(label_to_colour(mask, palette), f"predicted from {inputs.title}", note=note)
+        return Panel(label_to_color(mask, palette), f"predicted from {inputs.title}", note=note)
 
     panels = [Panel(render_model_tensor(sample.rgb, "rgb"), "RGB image")]
     if label is not None:
-        panels.append(Panel(label_to_colour(label, palette), "label"))
+        panels.append(Panel(label_to_color(label, palette), "label"))
     panels += [result(RGB_ONLY), Panel(legend(scenes.class_names, palette), "classes", fixed=True)]
     for inputs in made:
         for modality in inputs.sensors:

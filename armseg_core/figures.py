@@ -4,7 +4,7 @@
     data set folder       a sample: RGB, sensors, label                -> NAME_ID.view.png
     sensor-tensor file    a frame                                      -> STEM.view.png
     raw recording         a frame of the sensor's default representation
-    RGB or label picture  the picture; a label in its colours with a legend
+    RGB or label picture  the picture; a label in its colors with a legend
 
 Shape letters: H rows, W columns.
 """
@@ -237,7 +237,7 @@ def _tensor_figure(path: Path, frame: int | None) -> Figure:
 def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figure:
     reader = sniff(path, sensor)
     options: Any = OPTIONS[reader.modality]()
-    if reader.modality == "event":  # not normalised: red is then brighter and blue darker in any scene
+    if reader.modality == "event":  # not normalized: red is then brighter and blue darker in any scene
         options = options.model_copy(update={"norm": "none"})
     row = get_representation(reader.modality)
     recording = reader.read(path, options)
@@ -275,7 +275,7 @@ def _picture_figure(path: Path) -> Figure:
     folder, names, palette = _classes_near(path, label)
     seen = [int(i) for i in np.unique(label) if i < len(palette)]
     shares = [float((label == i).mean()) for i in seen]
-    panels = [vis.Panel(vis.label_to_colour(label, palette))]
+    panels = [vis.Panel(vis.label_to_color(label, palette))]
     if seen:
         key = vis.legend([names[i] for i in seen], palette[seen], shares)
         panels.append(vis.Panel(key, "classes", fixed=True))
@@ -306,7 +306,7 @@ def _as_label(path: Path) -> np.ndarray | None:
 
 
 def _classes_near(path: Path, label: np.ndarray) -> tuple[Path | None, list[str], np.ndarray]:
-    """(data set folder, class names, colours) of a label: of the data set it lies in, else its own palette,
+    """(data set folder, class names, colors) of a label: of the data set it lies in, else its own palette,
     else made up."""
     for folder in list(path.absolute().parents)[:4]:
         if (folder / FILE_NAME).is_file():

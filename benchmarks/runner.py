@@ -39,7 +39,7 @@ def parser(doc: str | None, steps: int, controls: bool) -> argparse.ArgumentPars
         "--work", type=Path, default=Path("benchmarks/cache"), help="scenes and finished runs are kept here"
     )
     p.add_argument("--seeds", default="0,1,2")
-    p.add_argument("--steps", type=int, default=steps, help="optimiser steps of every training")
+    p.add_argument("--steps", type=int, default=steps, help="optimizer steps of every training")
     p.add_argument("--scenes", type=int, default=400, help="training scenes")
     p.add_argument("--test-scenes", type=int, default=120)
     p.add_argument("--train-seed", type=int, default=TRAIN_SEED, help="seed of the training scenes")

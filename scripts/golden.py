@@ -2,7 +2,7 @@
 
     python scripts/golden.py > before.txt
 
-Run at two commits, the outputs differ only where a change of behaviour was meant. Everything goes through the
+Run at two commits, the outputs differ only where a change of behavior was meant. Everything goes through the
 command line, so that the script outlives every rename below it. It takes about two minutes on two cores.
 
 The first lines are the losses of a seeded training of 20 steps (its metrics.jsonl, times left out); then comes, for

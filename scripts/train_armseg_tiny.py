@@ -185,7 +185,7 @@ or `--weights FILE`.
   vocabulary of the first 6,000 byte-pair merges of CLIP's tokenizer ({text:.2f} M parameters). Stored as float16.
 - Training: `scripts/train_armseg_tiny.py`, {steps} steps of {batch} crops, seed {seed}, {scenes} simulated scenes
   (`armseg simulate`, seed 7001), every sensor rendered as an image; image-caption and patch-class-name contrastive losses.
-- Licence: Apache-2.0, like the project. No third-party data.
+- License: Apache-2.0, like the project. No third-party data.
 
 Measured on {held_out} held-out simulated scenes (seed 7002) at 160x128; captions name the modality and up to six classes,
 {distinct} distinct ones per modality. Retrieval is image to caption among the captions of that modality:

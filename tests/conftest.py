@@ -11,7 +11,7 @@ from places import REPOSITORY
 os.environ["OMP_NUM_THREADS"] = "1"  # torch takes its number of threads from here
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TERM"] = "dumb"  # no colours or cursor movement in captured output
+os.environ["TERM"] = "dumb"  # no colors or cursor movement in captured output
 os.environ["COLUMNS"] = "110"
 os.environ.pop("ARMSEG_TRACEBACK", None)
 

@@ -65,7 +65,7 @@ def test_one_version_everywhere() -> None:
     assert PROJECT["project"]["requires-python"] == ">=3.11"
 
 
-def test_licence_is_apache_2() -> None:
+def test_license_is_apache_2() -> None:
     text = (REPOSITORY / "LICENSE").read_text()
     assert "Apache License\n                           Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
@@ -84,7 +84,7 @@ def built_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(source.glob("*.whl"))
 
 
-def test_the_wheel_holds_code_assets_and_licence(built_wheel: Path) -> None:
+def test_the_wheel_holds_code_assets_and_license(built_wheel: Path) -> None:
     names = zipfile.ZipFile(built_wheel).namelist()
     for room in ("armseg_core", "armseg_cli"):
         here = {

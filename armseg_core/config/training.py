@@ -80,7 +80,7 @@ class TrainConfig(Options):
     loss: LossConfig = LossConfig()
     out: Path = Field(Path("runs"), description="folder that receives the run folder")
     name: str = Field("train", description="name of the run; the folder is NAME-001, NAME-002, ...")
-    steps: int = Field(600, ge=1, description="optimiser steps")
+    steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="images per step")
     lr: float = Field(2e-3, gt=0, description="peak learning rate of the new parts")
     lora_lr: float = Field(1e-3, gt=0, description="peak learning rate of the LoRA adapters")

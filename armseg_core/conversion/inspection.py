@@ -27,7 +27,7 @@ from armseg_core.arrays import (
 from armseg_core.conversion.plan import parse_options
 from armseg_core.errors import collected_warnings
 from armseg_core.files.tensor_file import TensorFile, is_tensor_file
-from armseg_core.sensors.recognition import recognise
+from armseg_core.sensors.recognition import recognize
 
 Report = dict[str, Any]  # plain JSON values, in the order in which they are shown
 
@@ -56,7 +56,7 @@ def inspect_file(
     path = Path(path)
     if path.is_file() and is_tensor_file(path):
         return _converted(path)
-    reader = recognise(path, modality)
+    reader = recognize(path, modality)
     report: Report = {
         "path": str(path),
         "kind": "refused" if reader.refuse else "raw",
@@ -242,7 +242,7 @@ def _polarized(images: PolarizedImages) -> Report:
     return {
         "size": f"{shape[2]}x{shape[1]}",
         "angles_deg": list(images.angles_deg),
-        "colour": images.intensity.ndim == 4,
+        "color": images.intensity.ndim == 4,
         "saturated_share": _rounded(float(images.saturated.mean())),
         **_numbers("intensity", images.intensity),
     }
@@ -269,9 +269,9 @@ def _thermal(thermal: Thermal) -> Report:
 
 
 def _depth(depth: Depth) -> Report:
-    known = depth.metres[depth.valid]
+    known = depth.meters[depth.valid]
     return {
-        "size": f"{depth.metres.shape[1]}x{depth.metres.shape[0]}",
+        "size": f"{depth.meters.shape[1]}x{depth.meters.shape[0]}",
         "unit": "m",
         "valid_share": _rounded(float(depth.valid.mean())),
         **_numbers("depth_m", known),

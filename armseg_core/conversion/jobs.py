@@ -95,7 +95,7 @@ class _Worker:
     def stop(self) -> None:
         """End the process: politely (it removes its temporary file), then by force."""
         self.alive = False
-        for _ in range(20):  # Python drops an exit that is raised inside a finaliser: ask again
+        for _ in range(20):  # Python drops an exit that is raised inside a finalizer: ask again
             self._process.terminate()
             self._process.join(0.25)
             if not self._process.is_alive():

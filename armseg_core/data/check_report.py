@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[bool, str]] = {
     "not_finite": (True, "mark invalid values as the format does, for depth with 0"),
     "empty_sensor": (False, "a lens cap, an empty window or a wrong unit?"),
     "label_value": (True, "correct the labels or the class list"),
-    "label_colors": (True, "painted labels need a colour of its own for each class"),
+    "label_colors": (True, "painted labels need a color of its own for each class"),
     "same_color": (False, "they look alike in pictures"),
     "ignore_is_class": (False, "choose an ignore_index outside the class list, such as 255"),
     "trap_0_255": (True, "map = { 255 = 1 } under [label] in dataset.toml"),

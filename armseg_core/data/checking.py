@@ -24,7 +24,7 @@ from armseg_core.data.registry import dataset_class
 from armseg_core.errors import ArmsegError
 from armseg_core.files.pictures import picture_format, read_rgb
 
-UNLABELLED_SPLITS = ("test",)  # labels of these are often withheld
+UNLABELED_SPLITS = ("test",)  # labels of these are often withheld
 PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
 MAX_VALUES = 8  # unknown label values listed one by one
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
@@ -108,7 +108,7 @@ def _check_classes(file: DataSetFile, findings: Findings) -> None:
         if len(names) > 1:
             findings.add(
                 "label_colors" if painted else "same_color",
-                f"classes {', '.join(names)} have the same colour {list(color)}",
+                f"classes {', '.join(names)} have the same color {list(color)}",
                 FILE_NAME,
             )
     if file.ignore_index < len(file.classes):
@@ -221,7 +221,7 @@ class _SampleCheck:
 
     def _label(self, dataset: DataSet, index: int, path: Path, size: tuple[int, int] | None) -> None:
         if not path.exists():
-            withheld = dataset.split in UNLABELLED_SPLITS
+            withheld = dataset.split in UNLABELED_SPLITS
             self.findings.add(
                 "withheld_label" if withheld else "missing_label",
                 f"images without a label in split '{dataset.split}'",

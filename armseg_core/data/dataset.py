@@ -42,7 +42,7 @@ class DataSet:
     """
 
     title: str  # of the kind of data set, for messages
-    layout: str  # what its folder is recognised by, in words
+    layout: str  # what its folder is recognized by, in words
     name: str
     classes: tuple[ClassInfo, ...]
     ignore_index: int = 255
@@ -161,7 +161,7 @@ class DataSet:
 
     @property
     def palette(self) -> np.ndarray:
-        """(number of classes, 3) uint8 colours."""
+        """(number of classes, 3) uint8 colors."""
         return np.array([info.color for info in self.classes], np.uint8)
 
     @property
@@ -213,7 +213,7 @@ class DataSet:
         """The label (H, W) int64 at its stored size, cropped; None when the file does not exist.
 
         Raises:
-            FormatError: the file is damaged or holds colours. DataSetError: values outside the class list.
+            FormatError: the file is damaged or holds colors. DataSetError: values outside the class list.
         """
         path = self.label_path(self.ids[index])
         if path is None or not path.exists():

@@ -10,7 +10,7 @@
     [rgb]
     path = "{id}/rgb.png"             # or "rgb/{id}.png"
     [label]
-    path = "{id}/label.png"           # class indices (encoding = "color": the classes' colours)
+    path = "{id}/label.png"           # class indices (encoding = "color": the classes' colors)
     map = { 255 = 1 }                 # optional: stored value -> class index
     [caption]                         # optional
     path = "{id}/caption.txt"
@@ -93,7 +93,7 @@ class FileRow(Options):
 class LabelRow(FileRow):
     """Where a sample's label is and how it is stored."""
 
-    encoding: Literal["index", "color"] = Field("index", description="Indices, or the classes' colours.")
+    encoding: Literal["index", "color"] = Field("index", description="Indices, or the classes' colors.")
     map: dict[int, int] = Field({}, description="Stored value -> class index or ignore_index.")
 
 
@@ -167,7 +167,7 @@ class DataSetFile(Options):
 
     @property
     def class_infos(self) -> tuple[ClassInfo, ...]:
-        """The classes, with a colour each."""
+        """The classes, with a color each."""
         return tuple(
             ClassInfo(row.name, row.color or default_color(i), row.synonyms)
             for i, row in enumerate(self.classes)

@@ -15,7 +15,7 @@ from armseg_core.sensors.modalities import MODALITIES
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """A class: its name (used as the text prompt), its colour in pictures and other words for it."""
+    """A class: its name (used as the text prompt), its color in pictures and other words for it."""
 
     name: str
     color: tuple[int, int, int]
@@ -66,7 +66,7 @@ class Sample:
 
 
 def default_color(index: int) -> tuple[int, int, int]:
-    """The PASCAL VOC colour of class `index` + 1: distinct colours for classes that name none.
+    """The PASCAL VOC color of class `index` + 1: distinct colors for classes that name none.
 
     The bits of the number are dealt out to red, green and blue in turn, highest bit first.
     """

@@ -260,10 +260,10 @@ def read_hdf5(path: Path, key: str, index: tuple | slice = slice(None)) -> np.nd
 
 
 def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndarray:
-    """(H, W) of a grey picture saved with 1, 2 (alpha), 3 or 4 channels.
+    """(H, W) of a gray picture saved with 1, 2 (alpha), 3 or 4 channels.
 
     Raises:
-        FormatError: the colour channels differ by more than `tolerance`: a colour-mapped picture.
+        FormatError: the color channels differ by more than `tolerance`: a color-mapped picture.
     """
     if image.ndim == 2:
         return image
@@ -271,7 +271,7 @@ def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndar
     spread = color.max(axis=2).astype(np.int64) - color.min(axis=2)
     if color.dtype.kind != "f" and spread.max(initial=0) > tolerance:
         raise FormatError(
-            "the picture is in colour: a colour-mapped rendering does not hold the measured values",
+            "the picture is in color: a color-mapped rendering does not hold the measured values",
             where=path,
             expected="one channel, or equal channels",
         )

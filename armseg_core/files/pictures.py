@@ -85,11 +85,11 @@ def read_label(path: str | os.PathLike[str], red: bool = False) -> np.ndarray:
     """A label map, (H, W) uint8 or uint16 class indices as stored: indexed PNG, gray PNG/TIFF or .npy.
 
     Args:
-        red: the class is the red channel of a colour image (CARLA's coding).
+        red: the class is the red channel of a color image (CARLA's coding).
 
     Raises:
         InputError: the file is missing or may not be read.
-        FormatError: it is truncated, or holds colours instead of indices (colours are never guessed: name
+        FormatError: it is truncated, or holds colors instead of indices (colors are never guessed: name
             `encoding = "color"` in dataset.toml, which uses `read_color_label`).
     """
     if Path(path).suffix.lower() == ".npy":
@@ -109,19 +109,19 @@ def read_label(path: str | os.PathLike[str], red: bool = False) -> np.ndarray:
     if red and image.mode in ("RGB", "RGBA"):
         return np.asarray(image)[..., 0]
     raise FormatError(
-        f"a label of mode {image.mode} holds colours, not class indices",
+        f"a label of mode {image.mode} holds colors, not class indices",
         where=path,
         expected="an indexed (palette) PNG or an 8- or 16-bit gray PNG whose values are class indices",
-        hint='encoding = "color" under [label] in dataset.toml, if the colours are those of the classes',
+        hint='encoding = "color" under [label] in dataset.toml, if the colors are those of the classes',
     )
 
 
 def read_color_label(path: str | os.PathLike[str], palette: np.ndarray, unknown: int) -> np.ndarray:
-    """A label map painted in class colours, (H, W) int64.
+    """A label map painted in class colors, (H, W) int64.
 
     Args:
-        palette: (K, 3) uint8, the exact colour of each class.
-        unknown: value for pixels whose colour is no class's.
+        palette: (K, 3) uint8, the exact color of each class.
+        unknown: value for pixels whose color is no class's.
 
     Raises:
         InputError, FormatError: as `read_label`.

@@ -3,7 +3,7 @@
 What a change means for a sensor:
 
 - Zoom and crop resample values by the sensor's rule (`sensors/resizing.py`) and do not change them. A zoom is
-  a longer focal length at the same place: depth in metres stays, and so does light-field disparity, whose
+  a longer focal length at the same place: depth in meters stays, and so does light-field disparity, whose
   unit is the pixel of the recorded views and not of the resampled grid.
 - A horizontal flip shows the mirrored scene as the same camera would record it. An angle of polarization
   A becomes -A, so the channels in `modality.flip_negates` (sin 2A) change sign. Events keep polarity and
@@ -32,7 +32,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Augment:
-    """Random zoom, crop, flip and colour for training. `augment(sample, rng)` depends on its arguments only.
+    """Random zoom, crop, flip and color for training. `augment(sample, rng)` depends on its arguments only.
 
     crop: (H, W) of the result, whatever the size of the sample.
     scale: the sample is zoomed by a factor from this range (log-uniform) before the crop; where it is then

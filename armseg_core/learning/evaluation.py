@@ -85,7 +85,7 @@ class Report:
 def _batches(
     dataset: DataSet, indices: list[int], batch_size: int, needed: tuple[str, ...]
 ) -> Iterator[tuple[list[int], list[Sample]]]:
-    """Neighbouring samples of equal size together, in order."""
+    """Neighboring samples of equal size together, in order."""
     numbers: list[int] = []
     samples: list[Sample] = []
     for i in indices:
@@ -114,7 +114,7 @@ def confusion(
     batch_size: int = 8,
     progress: bool = False,
 ) -> ConfusionMatrix:
-    """Confusion matrix of one choice of inputs over the labelled samples that have the sensor.
+    """Confusion matrix of one choice of inputs over the labeled samples that have the sensor.
 
     With the control "other scene" every sample gets the sensor frame of another sample of the split: a gain
     that stays cannot come from the sensor.

@@ -111,7 +111,7 @@ class ConfusionMatrix:
 
     @property
     def mean_accuracy(self) -> float:
-        """Share of right pixels per labelled class, averaged over the classes that occur in the labels."""
+        """Share of right pixels per labeled class, averaged over the classes that occur in the labels."""
         return _mean(_ratio(np.diag(self.matrix), self.matrix.sum(1)))
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from armseg_core.files.pictures import read_rgb, to_unit
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import Domain, Model, load
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.visualization import label_to_colour, overlay, save_indexed_png, save_png, with_legend
+from armseg_core.visualization import label_to_color, overlay, save_indexed_png, save_png, with_legend
 
 
 @dataclass(frozen=True)
@@ -280,15 +280,15 @@ def check_aspect(
 
 
 def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str, Path]:
-    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.colour.png` and `<stem>.overlay.png` (legend).
+    """Write `<stem>.mask.png` (indexed, with palette), `<stem>.color.png` and `<stem>.overlay.png` (legend).
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    paths = {kind: folder / f"{stem}.{kind}.png" for kind in ("mask", "colour", "overlay")}
+    paths = {kind: folder / f"{stem}.{kind}.png" for kind in ("mask", "color", "overlay")}
     palette = prediction.domain.palette
     save_indexed_png(paths["mask"], prediction.mask, palette)
-    save_png(paths["colour"], label_to_colour(prediction.mask, palette))
+    save_png(paths["color"], label_to_color(prediction.mask, palette))
     names = prediction.domain.class_names
     shown = [names.index(n) for n in prediction.shares]
     picture = with_legend(

@@ -5,7 +5,7 @@ runs/<name>-NNN/
     metrics.jsonl / .csv  a row every few steps; rows of a validation carry miou
     log.txt               what was said
     best/ last/           model folders
-    resume/               optimiser state, random state, step (safetensors + json)
+    resume/               optimizer state, random state, step (safetensors + json)
     plots/  metrics/      pictures, and the confusion matrix of the best validation
 """
 

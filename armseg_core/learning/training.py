@@ -41,7 +41,7 @@ LOG_EVERY = 10
 
 @dataclass
 class _Session:
-    """A training under way. step: optimiser steps done. best: highest validation mIoU, miou: the last one."""
+    """A training under way. step: optimizer steps done. best: highest validation mIoU, miou: the last one."""
 
     config: TrainConfig
     device: torch.device
@@ -177,7 +177,7 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
             raise error
 
 
-# -- model and optimiser
+# -- model and optimizer
 
 
 def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
@@ -219,7 +219,7 @@ def training_step(
     step: int,
     device: torch.device,
 ) -> tuple[float, dict[str, float]]:
-    """One optimiser step; returns the loss and its terms."""
+    """One optimizer step; returns the loss and its terms."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate_factor(step, config.steps, config.warmup)
     rgb, label = batch.rgb.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
@@ -295,7 +295,7 @@ def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor,
 
 
 def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most: int = 6) -> list[str]:
-    """Names of the classes that cover at least `share` of the labelled pixels, largest first. label: (H,
+    """Names of the classes that cover at least `share` of the labeled pixels, largest first. label: (H,
     W)."""
     counts = torch.bincount(label[label != losses.IGNORE], minlength=len(names))
     order = counts.argsort(descending=True, stable=True)[:most].tolist()

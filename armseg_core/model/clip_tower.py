@@ -119,11 +119,11 @@ class ClipTower(nn.Module):
         self.stride = max(self.strides)
 
     def normalize(self, image: Tensor) -> Tensor:
-        """RGB in [0, 1] (B, 3, H, W) -> the tower's own standardised input."""
+        """RGB in [0, 1] (B, 3, H, W) -> the tower's own standardized input."""
         return (image - self.mean) / self.std
 
     def forward(self, x: Tensor) -> TowerOutput:
-        """x: standardised image (B, 3, H, W), H and W multiples of `stride`."""
+        """x: standardized image (B, 3, H, W), H and W multiples of `stride`."""
         if self.kind == "native":
             maps, embedding = self._native(x)
         else:

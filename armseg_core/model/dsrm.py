@@ -29,7 +29,7 @@ class DSRM(nn.Module):
         self.router = nn.Linear(hidden, experts)
         self.attention = zero_init(nn.Linear(hidden, width))
         self.down = nn.Conv2d(width, experts * rank, 1)
-        # experts see neighbourhoods of different size: dilation 1, 2, 3, ... in turn
+        # experts see neighborhoods of different size: dilation 1, 2, 3, ... in turn
         self.spatial = nn.ModuleList(
             nn.Conv2d(rank, rank, 3, padding=1 + e % 3, dilation=1 + e % 3, groups=rank)
             for e in range(experts)

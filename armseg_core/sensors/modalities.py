@@ -1,7 +1,7 @@
 """One row per sensor: everything that differs between sensors, in one table.
 
 Adding a sensor = one row here + one reader in `sensors/` (+ a representation where needed). Help texts, class
-prompts, augmentation rules, model stems and colour maps are derived from the row.
+prompts, augmentation rules, model stems and color maps are derived from the row.
 
 Shape letters used everywhere: N frames, B batch, C channels, H rows, W columns.
 """
@@ -32,7 +32,7 @@ class Modality:
     flip_negates: tuple[str, ...] = ()
     nearest: tuple[
         str, ...
-    ] = ()  # channels that must be resized by nearest neighbour (validity masks, metres)
+    ] = ()  # channels that must be resized by nearest neighbor (validity masks, meters)
     # linear map model tensor -> pseudo-RGB in about [0, 1], used to show the sensor to CLIP: one row (r, g,
     # b) of
     # weights per channel, plus a bias. It is also where the learned channel projection starts from.
@@ -67,7 +67,7 @@ MODALITIES: dict[str, Modality] = {
             channels=("bin0", "bin1", "bin2", "bin3", "bin4"),
             value_range=(-3.0, 3.0),
             representation="voxel_grid",
-            # early bins red, late bins blue, around mid-grey: direction of motion stays visible
+            # early bins red, late bins blue, around mid-gray: direction of motion stays visible
             pseudo_rgb=(
                 (0.16, 0.04, 0.0),
                 (0.12, 0.08, 0.0),

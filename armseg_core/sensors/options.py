@@ -157,7 +157,7 @@ class PolarizationOptions(_SizedOptions):
         description="Polarizer angles of a 2x2 cell: top left, top right, bottom left, bottom right.",
     )
     bayer: Bayer = Field(
-        "none", description="Colour filter over the polarizers (quad-Bayer: rggb); none = grey sensor."
+        "none", description="Color filter over the polarizers (quad-Bayer: rggb); none = gray sensor."
     )
     bits: int | None = Field(
         None, ge=8, le=16, description="Bits per sample, right-aligned (default: found and said)."
@@ -236,7 +236,7 @@ class DepthOptions(_SizedOptions):
     intrinsics: str | None = Field(
         None, description="fx,fy,cx,cy in pixels (default: calib.json beside the file), for hha and normals."
     )
-    baseline: float | None = Field(None, gt=0, description="Stereo baseline in metres, for disparity units.")
+    baseline: float | None = Field(None, gt=0, description="Stereo baseline in meters, for disparity units.")
     frame: int = Field(0, ge=0, description="Frame of a file that holds many (NYUv2 .mat).")
 
     @field_validator("intrinsics")

@@ -31,7 +31,7 @@ class Reader:
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
-    refuse: when set, the format is recognised but not readable, and this text says what to do instead.
+    refuse: when set, the format is recognized but not readable, and this text says what to do instead.
     """
 
     name: str

@@ -58,23 +58,23 @@ def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
 
     Raises:
         InputError: missing or unreadable. UsageError: unknown modality.
-        FormatError: empty, damaged, already converted, not recognised, fits several sensors, or recognised
+        FormatError: empty, damaged, already converted, not recognized, fits several sensors, or recognized
             but refused (the message says what to do).
     """
-    reader = recognise(path, modality)
+    reader = recognize(path, modality)
     if reader.refuse:
         raise FormatError(f"{reader.title} cannot be read", where=path, hint=reader.refuse)
     return reader
 
 
-def recognise(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
+def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
     """Like `sniff`, but a row that refuses the file is returned too (for `inspect`)."""
     path = Path(path)
     rows = READERS if modality is None else readers_for(modality)
     must_be_readable(path)
     found = matching(path, modality)
     if not found:
-        raise _not_recognised(path, rows, modality)
+        raise _not_recognized(path, rows, modality)
     if modality is not None:
         return next(iter(found.values()))
     verdict = judge_by_name(path, tuple(found))
@@ -126,7 +126,7 @@ def fits_pattern(path: Path, modality: str | None = None) -> bool:
     return any(fnmatch.fnmatch(name, pattern.lower()) for row in rows for pattern in row.patterns)
 
 
-def _not_recognised(path: Path, rows: tuple[Reader, ...], modality: str | None) -> FormatError:
+def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) -> FormatError:
     named = [row for row in rows if any(fnmatch.fnmatch(path.name.lower(), p.lower()) for p in row.patterns)]
     expected = "; ".join(row.title for row in (named or rows) if not row.refuse)
     sensor = f"the {get_modality(modality).title}" if modality else "any sensor"

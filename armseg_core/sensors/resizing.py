@@ -25,7 +25,7 @@ def resize_image(planes: np.ndarray, size: tuple[int, int] | None) -> np.ndarray
 
 
 def resize_nearest(array: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """(..., H, W) of any dtype -> (..., *size): the pixel under each new pixel's centre."""
+    """(..., H, W) of any dtype -> (..., *size): the pixel under each new pixel's center."""
     if size is None or array.shape[-2:] == tuple(size):
         return array
     rows, columns = (

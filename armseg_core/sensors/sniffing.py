@@ -21,13 +21,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "thermal": ("fir", "flir", "temperature"),
     "depth": ("disparity", "disp", "hha"),
     "lidar": ("velodyne", "point", "cloud"),
-    "polarization": ("polarized", "polarised", "mosaic", "dofp", "stokes", "dolp", "aolp", "poll"),
+    "polarization": ("polarized", "polarized", "mosaic", "dofp", "stokes", "dolp", "aolp", "poll"),
     "light_field": ("view", "sai", "lenslet", "eslf"),
     "rgb": ("photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
 }
-# Any colour picture fits a format of these sensors (a lenslet picture), so it shows that a picture has
-# colours.
-FITS_ANY_COLOUR = ("light_field",)
+# Any color picture fits a format of these sensors (a lenslet picture), so it shows that a picture has
+# colors.
+FITS_ANY_COLOR = ("light_field",)
 
 
 def named_modalities(text: str) -> set[str]:
@@ -49,7 +49,7 @@ class Verdict:
     """What a name says about a file whose content fits some sensors.
 
     modality: the one it speaks of, "" when that stays open. other: what it says instead ("it is an RGB or
-    label picture"). certain: False for a colour picture whose name says nothing, which is taken for an RGB
+    label picture"). certain: False for a color picture whose name says nothing, which is taken for an RGB
     picture.
     """
 
@@ -81,8 +81,8 @@ def judge_by_name(path: Path, candidates: Sequence[str], root: Path | None = Non
             sensors = " or ".join(sorted(named))
             what = "an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}"
             return Verdict(other=f"its name says {what}")
-    if is_picture and any(name in candidates for name in FITS_ANY_COLOUR):
-        return Verdict(other="a colour picture whose name speaks of no sensor", certain=False)
+    if is_picture and any(name in candidates for name in FITS_ANY_COLOR):
+        return Verdict(other="a color picture whose name speaks of no sensor", certain=False)
     return Verdict(candidates[0] if len(candidates) == 1 else "")
 
 

@@ -56,7 +56,7 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
     rays = np.array(edges) @ r.T
     points = camera.position + rays * ((foot - camera.position) @ normal / (rays @ normal))[:, None]
     a, b = (points - foot) @ u, (points - foot) @ v
-    centre = foot + u * (a.max() + a.min()) / 2 + v * (b.max() + b.min()) / 2
+    center = foot + u * (a.max() + a.min()) / 2 + v * (b.max() + b.min()) / 2
     paper = Surface(
         C.BILLBOARD,
         (0.5, 0.5, 0.5),
@@ -66,11 +66,11 @@ def _add_billboard(scene: Scene, world: World, mover: Mover) -> None:
         celsius=mover.celsius["side" if mover.is_car else "cloth"],
         spread=0.1,
     )
-    row = world.add(paper, centre, [u, v])
+    row = world.add(paper, center, [u, v])
     world.shapes.append(
         Cutout(
             (row,),
-            centre,
+            center,
             u * (a.max() - a.min()) / 2,
             v * (b.max() - b.min()) / 2,
             mask=mask,

@@ -29,8 +29,8 @@ def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
 class Camera:
     """A pinhole camera: size (H, W), focal length in pixels, position (3,), camera-to-world rotation (3, 3).
 
-    Pixel (row i, column j) has its centre at image coordinates (j, i); the principal point is the image
-    centre.
+    Pixel (row i, column j) has its center at image coordinates (j, i); the principal point is the image
+    center.
     """
 
     def __init__(self, size: tuple[int, int], focal: float, position, to_world) -> None:

@@ -17,7 +17,7 @@ IGNORE_INDEX = 255
 
 @dataclass(frozen=True)
 class SimulatedClass:
-    """name, mask colour (RGB 0..255), synonyms for text prompts, and the words used in captions."""
+    """name, mask color (RGB 0..255), synonyms for text prompts, and the words used in captions."""
 
     name: str
     color: tuple[int, int, int]

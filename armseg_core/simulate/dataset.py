@@ -78,7 +78,7 @@ def simulate(
         size: (H, W) of every image sensor, both even and at least 32.
         sensors: names of RAW_SENSORS; None = all. RGB and labels are always written.
         splits: shares of train, val, test; the scenes are cut in that order.
-        light_field_views: views per side of the light field, 3, 5, 7 or 9: the centre of the 9 x 9 grid.
+        light_field_views: views per side of the light field, 3, 5, 7 or 9: the center of the 9 x 9 grid.
 
     Raises:
         UsageError: a parameter that cannot be right. OutputError: the folder cannot be written.

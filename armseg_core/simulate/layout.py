@@ -1,6 +1,6 @@
 """Draws a street: camera, light, objects and which class of its pair every object is.
 
-The object is drawn first and a coin decides its class afterwards, so that place, pose, size, colour and
+The object is drawn first and a coin decides its class afterwards, so that place, pose, size, color and
 texture say nothing about the class. What differs between the members of a pair is only what one of the
 sensors measures.
 """
@@ -126,7 +126,7 @@ class Wall:
     normal: np.ndarray
 
     def clearance(self, position: np.ndarray) -> float:
-        """Metres from a point on the road to the facade, negative inside the house."""
+        """Meters from a point on the road to the facade, negative inside the house."""
         return float((position - self.start) @ self.normal)
 
 
@@ -169,21 +169,21 @@ def _add_facade(scene: Scene, rng: np.random.Generator, side: int, warm: float) 
         depth=8.0,
         height=rng.uniform(5.5, 8.5),
     )
-    slots = [(a, b) for a in (0.35, 3.15, 6.1) for b in (0.45, 2.95)]  # metres along and up
+    slots = [(a, b) for a in (0.35, 3.15, 6.1) for b in (0.45, 2.95)]  # meters along and up
     weights = np.array([1.0, 0.7, 1.0, 0.7, 0.8, 0.5])
     for k in sorted(rng.choice(6, int(rng.integers(3, 6)), replace=False, p=weights / weights.sum())):
         half = np.array([rng.uniform(0.95, 1.25), rng.uniform(0.75, 1.0)])
         corner = slots[k] + np.array([rng.uniform(0, 0.3), rng.uniform(-0.15, 0.25)])
-        centre = start + along * (corner[0] + half[0]) - inward * 0.03
-        centre[1] = -(corner[1] + half[1])
-        _add_window(scene, rng, centre, along * half[0], np.array([0, half[1], 0]), front, inward)
+        center = start + along * (corner[0] + half[0]) - inward * 0.03
+        center[1] = -(corner[1] + half[1])
+        _add_window(scene, rng, center, along * half[0], np.array([0, half[1], 0]), front, inward)
     return Wall(start, -inward)
 
 
 def _add_window(
     scene: Scene,
     rng: np.random.Generator,
-    centre: np.ndarray,
+    center: np.ndarray,
     half_u: np.ndarray,
     half_v: np.ndarray,
     wall: Surface,
@@ -215,12 +215,12 @@ def _add_window(
     tone = _tone(rng, 0.1, 0.7)
     border = scene.static.add(
         Surface(C.BUILDING, tone, tone, contrast=0.0, celsius=wall.celsius),
-        centre,
+        center,
         [half_u / np.linalg.norm(half_u), (0, 1, 0)],
     )
-    scene.static.shapes.append(Panel((border,), centre, half_u * 1.07, half_v * 1.08))
+    scene.static.shapes.append(Panel((border,), center, half_u * 1.07, half_v * 1.08))
     row = scene.static.add(surface, anchor, frame)
-    scene.static.shapes.append(Panel((row,), centre - 0.02 * inward, half_u, half_v))
+    scene.static.shapes.append(Panel((row,), center - 0.02 * inward, half_u, half_v))
     scene.windows.append(
         {
             "class": C.NAMES[surface.label],
@@ -349,7 +349,7 @@ def _keep_panels_behind_nearer_objects(scene: Scene) -> None:
     """
     for m in [m for m in scene.movers if m.is_painted]:
         (wide, deep), z = m.half_extents, m.position[2]
-        behind = 0.0  # metres that the panel must stay away
+        behind = 0.0  # meters that the panel must stay away
         for other in scene.movers:
             near = other.position[2]
             apart = abs(other.position[0] / near - m.position[0] / z)

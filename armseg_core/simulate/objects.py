@@ -28,7 +28,7 @@ def heading_axes(heading: float) -> np.ndarray:
 def cast_shadow(world: World, shape: Shape) -> None:
     """Register the hull of a shape as a caster of shadows."""
     if isinstance(shape, Ellipsoid):
-        hull = shape.centre + _DIRECTIONS * shape.radii @ shape.axes.T
+        hull = shape.center + _DIRECTIONS * shape.radii @ shape.axes.T
     elif isinstance(shape, Capsule):
         hull = np.concatenate([shape.a + _DIRECTIONS * shape.radius, shape.b + _DIRECTIONS * shape.radius])
     else:
@@ -169,8 +169,8 @@ def add_car(
     )
     for f in (-0.62, 0.6):
         for s in (-1, 1):
-            centre = position + np.array([f * half, -0.32, s * (side - 0.06)]) @ axes
-            add_shape(world, Ellipsoid((tyre,), centre, np.array([0.33, 0.33, 0.14]), axes.T))
+            center = position + np.array([f * half, -0.32, s * (side - 0.06)]) @ axes
+            add_shape(world, Ellipsoid((tyre,), center, np.array([0.33, 0.33, 0.14]), axes.T))
 
 
 @dataclass(frozen=True)
@@ -241,12 +241,12 @@ def add_person(
     def point(forward: float, up: float, lateral: float) -> np.ndarray:
         return position + np.array([forward, -up, lateral]) @ axes
 
-    for row, centre, radii in (
+    for row, center, radii in (
         (top, point(0, 0.685 * h, 0), (0.135 * g, 0.2 * h, 0.215 * g)),
         (skin, point(0.02, 0.925 * h, 0), (0.1, 0.075 * h, 0.085)),
         (hair, point(-0.015, 0.942 * h, 0), (0.105, 0.066 * h, 0.092)),
     ):
-        add_shape(world, Ellipsoid((row,), centre, np.array(radii), axes.T))
+        add_shape(world, Ellipsoid((row,), center, np.array(radii), axes.T))
     for s in (-1, 1):
         swing = look.stride * np.sin(phase + (np.pi if s > 0 else 0))
         foot = point(0.46 * h * np.sin(swing), 0.5 * h - 0.46 * h * np.cos(swing), s * 0.09)
@@ -285,15 +285,15 @@ def add_building(
 def add_tree(
     world: World, rng: np.random.Generator, position: np.ndarray, leaf: Surface, bark: Surface
 ) -> None:
-    """A tree (trunk and three crowns) or, half of the time, a bush; size and colour are drawn from `rng`."""
+    """A tree (trunk and three crowns) or, half of the time, a bush; size and color are drawn from `rng`."""
     axes = heading_axes(rng.uniform(0, 2 * np.pi))
     frame = np.stack([axes[0] + 0.5 * axes[2], axes[1] + 0.5 * axes[2]])
     leaves = world.add(leaf, position + rng.uniform(0, 9, 3), frame)
     if rng.random() < 0.5:
         r = rng.uniform(0.6, 1.3, 3) * (1.3, 0.8, 1.0)
         for aside in (-0.7, 0.6):
-            centre = position + np.array([aside, -0.6 * r[1], 0.0]) @ axes
-            add_shape(world, Ellipsoid((leaves,), centre, r * rng.uniform(0.8, 1.1, 3), axes.T))
+            center = position + np.array([aside, -0.6 * r[1], 0.0]) @ axes
+            add_shape(world, Ellipsoid((leaves,), center, r * rng.uniform(0.8, 1.1, 3), axes.T))
         return
     trunk = world.add(bark, position, frame)
     top = rng.uniform(2.0, 3.0)

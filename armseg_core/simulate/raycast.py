@@ -1,7 +1,7 @@
 """Ray casting in numpy: convex shapes, one camera orientation, several camera positions at once.
 
 World and camera axes: x right, y DOWN, z forward; the ground is the plane y = 0, so heights are negative y.
-Ray directions have camera-z = 1, so the ray parameter is the z-depth in metres.
+Ray directions have camera-z = 1, so the ray parameter is the z-depth in meters.
 
 Shape letters: B camera positions, H W image, h w the part of the image a shape can cover, F faces, N hits.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from armseg_core.simulate.camera import Camera
 
-FAR = 300.0  # metres; beyond this the ground is sky
+FAR = 300.0  # meters; beyond this the ground is sky
 INF = np.float32(np.inf)
 
 
@@ -94,20 +94,20 @@ class Polyhedron(Shape):
 
 @dataclass
 class Ellipsoid(Shape):
-    """Centre (3,), radii (3,) along the columns of `axes` (3, 3)."""
+    """Center (3,), radii (3,) along the columns of `axes` (3, 3)."""
 
-    centre: np.ndarray
+    center: np.ndarray
     radii: np.ndarray
     axes: np.ndarray
 
     def __post_init__(self) -> None:
-        self.centre = np.asarray(self.centre, np.float64)
+        self.center = np.asarray(self.center, np.float64)
         self.inverse = (self.axes / self.radii).T.astype(np.float32)  # world -> unit sphere
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8)
-        self.corners = self.centre + (self.axes * self.radii @ signs).T
+        self.corners = self.center + (self.axes * self.radii @ signs).T
 
     def hit(self, origins, d):
-        o = (origins - self.centre.astype(np.float32)) @ self.inverse.T  # (B, 3)
+        o = (origins - self.center.astype(np.float32)) @ self.inverse.T  # (B, 3)
         u = np.tensordot(self.inverse, d, 1)  # (3, h, w)
         a = np.einsum("khw,khw->hw", u, u)
         b = np.tensordot(o, u, 1)  # (B, h, w)
@@ -123,7 +123,7 @@ class Ellipsoid(Shape):
         return disc
 
     def normals(self, p, face=0):
-        n = (self.inverse.T @ self.inverse) @ (p - self.centre.astype(np.float32)[:, None])
+        n = (self.inverse.T @ self.inverse) @ (p - self.center.astype(np.float32)[:, None])
         n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
         return n
 
@@ -185,32 +185,32 @@ class Capsule(Shape):
 
 @dataclass
 class Panel(Shape):
-    """A flat patch: the points centre + a * axis_u + b * axis_v that `inside(a, b)` accepts.
+    """A flat patch: the points center + a * axis_u + b * axis_v that `inside(a, b)` accepts.
 
     The default region is |a|, |b| <= 1. `axis_u`, `axis_v`: (3,) half extents, perpendicular to each other.
     `lift` brings the patch forward by a relative amount, so that it wins against the plane it lies on.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     axis_u: np.ndarray
     axis_v: np.ndarray
     lift: float = 0.0
 
     def __post_init__(self) -> None:
-        self.centre = np.asarray(self.centre, np.float64)
+        self.center = np.asarray(self.center, np.float64)
         n = np.cross(self.axis_u, self.axis_v)
         self.normal = (n / np.linalg.norm(n)).astype(np.float32)
         self.u = (self.axis_u / (self.axis_u @ self.axis_u)).astype(np.float32)
         self.v = (self.axis_v / (self.axis_v @ self.axis_v)).astype(np.float32)
         self.corners = _pad8(
-            np.stack([self.centre + a * self.axis_u + b * self.axis_v for a in (-1, 1) for b in (-1, 1)])
+            np.stack([self.center + a * self.axis_u + b * self.axis_v for a in (-1, 1) for b in (-1, 1)])
         )
 
     def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (np.abs(a) <= 1) & (np.abs(b) <= 1)
 
     def hit(self, origins, d):
-        o = origins - self.centre.astype(np.float32)
+        o = origins - self.center.astype(np.float32)
         den = np.tensordot(self.normal, d, 1)
         den[den == 0] = 1e-9
         t = (-(o @ self.normal))[:, None, None] / den
@@ -259,7 +259,7 @@ class Cutout(Panel):
         assert self.reference is not None
         assert self.mask is not None
         r = self.reference
-        basis = np.stack([self.axis_u, self.axis_v, self.centre - r.position]) @ r.to_world  # (3, xyz)
+        basis = np.stack([self.axis_u, self.axis_v, self.center - r.position]) @ r.to_world  # (3, xyz)
         pixels = basis @ r.intrinsics.T - basis[:, 2:] * np.array([self.corner[1], self.corner[0], 0.0])
         self.to_mask = pixels.T.astype(np.float32)  # (a, b, 1) -> column * z, row * z, z of the mask
 
@@ -282,7 +282,7 @@ class Cutout(Panel):
     def radiance(self, p: np.ndarray) -> np.ndarray:
         """Printed radiance (3, n) at points (3, n) of the panel."""
         assert self.image is not None
-        q = p - self.centre.astype(np.float32)[:, None]
+        q = p - self.center.astype(np.float32)[:, None]
         return self.image.reshape(-1, 3)[self.index(self.u @ q, self.v @ q)].T
 
 

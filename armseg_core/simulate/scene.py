@@ -11,14 +11,14 @@ from armseg_core.simulate.camera import Camera, rotation
 from armseg_core.simulate.objects import CarLook, PersonLook, add_car, add_person
 from armseg_core.simulate.world import World
 
-METRES_PER_CYCLE = 1.5  # of walking, two steps
+METERS_PER_CYCLE = 1.5  # of walking, two steps
 
 
 @dataclass(frozen=True)
 class Light:
     """The light of a scene, linear RGB (3,) where not said otherwise.
 
-    night: street lamp instead of sun. to_sun: unit vector. lamp_at: (3,) metres. sky_low, sky_high: the sky
+    night: street lamp instead of sun. to_sun: unit vector. lamp_at: (3,) meters. sky_low, sky_high: the sky
     at the horizon and above. cloud: 0..1. sky: luminance that coated surfaces mirror.
     """
 
@@ -66,12 +66,12 @@ class Mover:
 
     @property
     def radius(self) -> float:
-        """Metres around its position that it needs."""
+        """Meters around its position that it needs."""
         return self.look.length / 2 if isinstance(self.look, CarLook) else 0.45
 
     @property
     def half_extents(self) -> tuple[float, float]:
-        """Metres from its position to its outline along world x and z."""
+        """Meters from its position to its outline along world x and z."""
         if not isinstance(self.look, CarLook):
             return self.radius, self.radius
         c, s = abs(np.cos(self.heading)), abs(np.sin(self.heading))
@@ -85,7 +85,7 @@ class Mover:
         if isinstance(self.look, CarLook):
             add_car(world, self.look, at, self.heading, self.label, self.celsius)
         else:
-            phase = self.look.phase + 2 * np.pi * self.velocity * tau / METRES_PER_CYCLE
+            phase = self.look.phase + 2 * np.pi * self.velocity * tau / METERS_PER_CYCLE
             add_person(world, self.look, at, self.heading, phase, self.label, self.celsius)
 
 

@@ -20,10 +20,10 @@ from armseg_core.simulate.shading import LUMINANCE, Hits, Shadows, Stage
 RECORDING_US = 100_000  # length of the event recording, which ends at the label time
 EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
 CONTRAST = 0.2  # log-intensity step of one event
-DISPARITY_METRES = 6.0  # light field: disparity between neighbouring views times depth, pixel metres
+DISPARITY_METERS = 6.0  # light field: disparity between neighboring views times depth, pixel meters
 VIEW_PIXELS = 250_000  # pixels of light-field views that are cast together
 LIDAR_BEAMS, LIDAR_COLUMNS = 32, 240
-DEPTH_LIMIT = 40.0  # metres
+DEPTH_LIMIT = 40.0  # meters
 KELVIN_PER_COUNT = 0.01
 POLARIZATION_FULL_SCALE = 4095
 PATTERN = (90.0, 45.0, 135.0, 0.0)  # DoFP mosaic: angles of rows (0,0) (0,1) (1,0) (1,1)
@@ -117,7 +117,7 @@ def thermal(r: Renderer, rng: np.random.Generator) -> np.ndarray:
 
 
 def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) uint16 millimetres along the optical axis, 0 = no measurement.
+    """(H, W) uint16 millimeters along the optical axis, 0 = no measurement.
 
     An active depth camera: noise grows with distance; nothing comes back beyond the range limit, from the
     sky, at grazing angles, from most of a water surface, from some of a pane; mixed pixels at edges are
@@ -205,8 +205,8 @@ def polarization(r: Renderer, rng: np.random.Generator) -> np.ndarray:
 
 
 def baseline(camera: Camera) -> float:
-    """Metres between neighbouring views of the light field."""
-    return DISPARITY_METRES / camera.focal
+    """Meters between neighboring views of the light field."""
+    return DISPARITY_METERS / camera.focal
 
 
 def light_field(

@@ -17,7 +17,7 @@ from armseg_core.simulate.raycast import Cutout, Polyhedron, Shape, cast
 from armseg_core.simulate.scene import Light
 from armseg_core.simulate.world import GROUND_SURFACE, LOOK, Surface, Table, World
 
-MAP_CELL, MAP_SIZE = 0.05, 640  # ground light map: metres per cell, cells; x in [-16, 16), z in [0, 32)
+MAP_CELL, MAP_SIZE = 0.05, 640  # ground light map: meters per cell, cells; x in [-16, 16), z in [0, 32)
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 UP = np.array([[0.0], [-1.0], [0.0]], np.float32)  # normal of the ground
 STEEPEST = 0.05  # smallest cosine of incidence used for texture footprints and virtual images
@@ -227,8 +227,8 @@ class Hits:
         out = np.empty((3, len(self.z)), np.float32)
         out[:, self.sky] = sky_radiance(self.stage.light, self.ray[:, self.sky])
         light, table = self.stage.light, self.stage.table
-        ambient_colour = light.ambient.astype(np.float32)
-        direct_colour = (light.lamp if light.night else light.sun).astype(np.float32)
+        ambient_color = light.ambient.astype(np.float32)
+        direct_color = (light.lamp if light.night else light.sun).astype(np.float32)
         for segment in self.segments:
             if isinstance(segment.shape, Cutout):
                 out[:, segment.part] = segment.shape.radiance(self.point[:, segment.part])
@@ -243,12 +243,12 @@ class Hits:
             for c in range(3):
                 albedo = mix * extra[c]
                 albedo += base[c]
-                albedo *= ambient_colour[c] * ambient + direct_colour[c] * direct
+                albedo *= ambient_color[c] * ambient + direct_color[c] * direct
                 out[c, segment.part] = albedo
         return out
 
     def _irradiance(self, segment: Segment) -> tuple[np.ndarray, np.ndarray]:
-        """Ambient and direct light on a surface, each (n,) or (1,), in units of the light's colour."""
+        """Ambient and direct light on a surface, each (n,) or (1,), in units of the light's color."""
         normal, light = segment.normal, self.stage.light
         ambient = 0.75 - 0.25 * normal[1]
         flat = abs(float(normal[1, 0])) > 0.999 and normal.shape[1] == 1

@@ -1,4 +1,4 @@
-"""What the rays can meet: shapes plus a table of surfaces (class, colour, texture, temperature, optics)."""
+"""What the rays can meet: shapes plus a table of surfaces (class, color, texture, temperature, optics)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUND_SURFACE = 0  # row of the ground in the world of every scene
 
 
 def times(color: Color, factor: float) -> Color:
-    """A lighter or darker colour of the same hue."""
+    """A lighter or darker color of the same hue."""
     return color[0] * factor, color[1] * factor, color[2] * factor
 
 
@@ -24,10 +24,10 @@ class Surface:
     """One row of the surface table.
 
     base, second: linear RGB albedo; the texture mixes them. texture: name in textures.NAMES. texels: texels
-    per metre (per unit of image slope for LOOK surfaces). contrast: 0..1 of the mix. celsius: temperature;
+    per meter (per unit of image slope for LOOK surfaces). contrast: 0..1 of the mix. celsius: temperature;
     spread: its deviation across the texture. index: refractive index of a smooth coat, 0 = none. mirror:
     share of the sky's light that the surface can see by reflection. kind: PLAIN lambert, LOOK a dim surface
-    whose pattern is fixed in the reference view, PRINT a printed panel. behind: metres from the surface to
+    whose pattern is fixed in the reference view, PRINT a printed panel. behind: meters from the surface to
     the plane that carries a LOOK pattern (0 = on the surface). drift: speed of a LOOK pattern, image slope
     per second (wind on water).
     """

@@ -35,7 +35,7 @@ def tiff(path: Path, image: np.ndarray) -> None:
 
 
 def label_png(path: Path, label: np.ndarray) -> None:
-    """(H, W) uint8 class numbers as an indexed PNG with the class colours as palette."""
+    """(H, W) uint8 class numbers as an indexed PNG with the class colors as palette."""
     from PIL import Image
 
     image = Image.fromarray(label)

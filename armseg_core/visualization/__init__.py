@@ -3,18 +3,18 @@ here except sensor-tensor files; no array that is passed in is written to."""
 
 from __future__ import annotations
 
-from armseg_core.visualization.canvas import Panel, colour_bar, figure, fit_width, stack
+from armseg_core.visualization.canvas import Panel, color_bar, figure, fit_width, stack
 from armseg_core.visualization.charts import confusion_figure, line_chart, training_curves
-from armseg_core.visualization.colours import (
+from armseg_core.visualization.colors import (
     IGNORE,
     INVALID,
-    apply_colour_map,
+    apply_color_map,
     distinct_palette,
     robust_range,
 )
 from armseg_core.visualization.frames import render_frame, render_tensor_file
 from armseg_core.visualization.masks import (
-    label_to_colour,
+    label_to_color,
     legend,
     overlay,
     save_indexed_png,
@@ -29,15 +29,15 @@ __all__ = [
     "IGNORE",
     "INVALID",
     "Panel",
-    "apply_colour_map",
-    "colour_bar",
+    "apply_color_map",
+    "color_bar",
     "confusion_figure",
     "contact_sheet",
     "distinct_palette",
     "figure",
     "fit_width",
     "hue_wheel",
-    "label_to_colour",
+    "label_to_color",
     "legend",
     "line_chart",
     "overlay",

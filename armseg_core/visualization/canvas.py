@@ -1,4 +1,4 @@
-"""Text, colour bars and the page on which panels stand. Everything is (H, W, 3) uint8 RGB.
+"""Text, color bars and the page on which panels stand. Everything is (H, W, 3) uint8 RGB.
 
 The only functions that write into an array they were given are those named `draw_...` and `paste`: they draw
 on a canvas that this package has made itself.
@@ -15,17 +15,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from armseg_core.visualization.colours import FAINT, FRAME, INK, PAPER, colour_table
+from armseg_core.visualization.colors import FAINT, FRAME, INK, PAPER, color_table
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 MARGIN = 16
 # characters that the font lacks -> what is written instead
 _MISSING_GLYPHS = str.maketrans("µμ×–—−²→", "uux---2>")
 
 
-def blank(height: int, width: int, colour: Colour = PAPER) -> np.ndarray:
+def blank(height: int, width: int, color: Color = PAPER) -> np.ndarray:
     """A new canvas (height, width, 3)."""
-    return np.full((height, width, 3), colour, np.uint8)
+    return np.full((height, width, 3), color, np.uint8)
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def draw_text(
     y: float,
     text: str,
     size: int = 14,
-    colour: Colour = INK,
+    color: Color = INK,
     anchor: str = "lt",
     upright: bool = False,
 ) -> None:
@@ -87,7 +87,7 @@ def draw_text(
         return
     cover = mask[y0 - top : y1 - top, x0 - left : x1 - left, None]
     area = canvas[y0:y1, x0:x1]
-    area[:] = np.rint(area * (1 - cover) + np.asarray(colour, np.float32) * cover).astype(np.uint8)
+    area[:] = np.rint(area * (1 - cover) + np.asarray(color, np.float32) * cover).astype(np.uint8)
 
 
 def paste(canvas: np.ndarray, picture: np.ndarray, x: int, y: int) -> None:
@@ -139,14 +139,14 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return ticks if len(ticks) >= 3 else [t for t in nice_ticks(low, high, count) if t > 0]
 
 
-def colour_bar(
+def color_bar(
     height: int, name: str, low: float, high: float, unit: str = "", *, log: bool = False, size: int = 13
 ) -> np.ndarray:
-    """A vertical colour bar with ticks: high values at the top, the unit above the bar.
+    """A vertical color bar with ticks: high values at the top, the unit above the bar.
 
     Args:
         height: of the result in pixels, at least 60.
-        name: one of COLOUR_MAPS. low, high, log: as given to `apply_colour_map`.
+        name: one of COLOR_MAPS. low, high, log: as given to `apply_color_map`.
 
     Returns:
         (height, W, 3) uint8; W depends on the longest label.
@@ -157,7 +157,7 @@ def colour_bar(
     widths = [bar + 8 + text_size(text, size)[0] for text in labels]
     width = max([*widths, text_size(unit, size)[0] if unit else bar])
     canvas = blank(height, width + 2)
-    column = colour_table(name)[np.linspace(255, 0, bottom - top).round().astype(int)]
+    column = color_table(name)[np.linspace(255, 0, bottom - top).round().astype(int)]
     canvas[top:bottom, :bar] = FRAME
     canvas[top:bottom, 1 : bar - 1] = column[:, None]
     draw_text(canvas, 0, 0, unit, size, FAINT)
@@ -178,7 +178,7 @@ class Panel:
     """One picture of a figure.
 
     picture: (H, W, 3) uint8. caption: line above it. note: faint line below it.
-    bar: (name, low, high, unit, log) of its colour bar, if any.
+    bar: (name, low, high, unit, log) of its color bar, if any.
     side: picture placed to its right (a hue wheel, say), if any.
     fixed: the picture is text (a legend, a chart): it is neither enlarged nor framed.
     """
@@ -198,7 +198,7 @@ def _draw_panel(panel: Panel) -> np.ndarray:
     parts = [picture]
     if panel.bar:
         name, low, high, unit, log = panel.bar
-        parts.append(colour_bar(max(picture.shape[0], 60), name, low, high, unit, log=log))
+        parts.append(color_bar(max(picture.shape[0], 60), name, low, high, unit, log=log))
     if panel.side is not None:
         parts.append(panel.side)
     width = sum(p.shape[1] for p in parts) + 10 * (len(parts) - 1)

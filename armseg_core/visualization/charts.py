@@ -17,7 +17,7 @@ from armseg_core.visualization.canvas import (
     MARGIN,
     Panel,
     blank,
-    colour_bar,
+    color_bar,
     draw_text,
     figure,
     format_number,
@@ -26,7 +26,7 @@ from armseg_core.visualization.canvas import (
     shorten,
     text_size,
 )
-from armseg_core.visualization.colours import FAINT, INK, PAPER, colour_table
+from armseg_core.visualization.colors import FAINT, INK, PAPER, color_table
 
 _GRID, _ABSENT = (230, 230, 234), (240, 240, 240)
 _LINES = (
@@ -49,7 +49,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Con
         matrix: (K, K) counts, row = label, column = prediction. names: K class names.
 
     Returns:
-        (h, w, 3) uint8. Classes that occur nowhere have grey rows and no IoU.
+        (h, w, 3) uint8. Classes that occur nowhere have gray rows and no IoU.
     """
     matrix = np.asarray(matrix)
     k = len(names)
@@ -72,25 +72,25 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Con
     draw_text(canvas, MARGIN, y0 + side / 2, "label", 12, FAINT, "lm", upright=True)
     draw_text(canvas, x0 + side + 34, y0 - 4, "IoU", 13, INK, "mb")
     for i in range(k):
-        centre = i * cell + cell / 2
-        draw_text(canvas, x0 - 6, y0 + centre, texts[i], size, INK, "rm")
-        draw_text(canvas, x0 + centre, y0 - 5, texts[i], size, INK, "mb", upright=True)
+        center = i * cell + cell / 2
+        draw_text(canvas, x0 - 6, y0 + center, texts[i], size, INK, "rm")
+        draw_text(canvas, x0 + center, y0 - 5, texts[i], size, INK, "mb", upright=True)
         iou = f"{100 * matrix[i, i] / union[i]:.1f}" if union[i] else "-"
-        draw_text(canvas, x0 + side + 54, y0 + centre, iou, size, INK if union[i] else FAINT, "rm")
+        draw_text(canvas, x0 + side + 54, y0 + center, iou, size, INK if union[i] else FAINT, "rm")
         _draw_row(canvas, share[i], bool(total[i]), x0, y0 + i * cell, cell)
-    paste(canvas, colour_bar(max(min(side, 300), 100), "blues", 0, 100, "%"), x0 + side + 10 + 58, y0)
+    paste(canvas, color_bar(max(min(side, 300), 100), "blues", 0, 100, "%"), x0 + side + 10 + 58, y0)
     return canvas
 
 
-def _draw_row(canvas: np.ndarray, share: np.ndarray, labelled: bool, x0: int, y: int, cell: int) -> None:
-    table = colour_table("blues")
+def _draw_row(canvas: np.ndarray, share: np.ndarray, labeled: bool, x0: int, y: int, cell: int) -> None:
+    table = color_table("blues")
     for j, value in enumerate(share):
         area = canvas[y : y + cell - 1, x0 + j * cell : x0 + (j + 1) * cell - 1]
-        area[:] = table[round(255 * value)] if labelled else _ABSENT
-        if labelled and cell >= 20 and value >= 0.005:
-            colour = PAPER if value > 0.5 else INK
+        area[:] = table[round(255 * value)] if labeled else _ABSENT
+        if labeled and cell >= 20 and value >= 0.005:
+            color = PAPER if value > 0.5 else INK
             size = 13 if cell >= 32 else 10
-            draw_text(canvas, x0 + (j + 0.5) * cell, y + cell / 2, f"{100 * value:.0f}", size, colour, "mm")
+            draw_text(canvas, x0 + (j + 0.5) * cell, y + cell / 2, f"{100 * value:.0f}", size, color, "mm")
 
 
 def _series(rows: Sequence[dict[str, Any]], key: str, x_key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -138,15 +138,15 @@ def line_chart(
     draw_text(canvas, (box[0] + box[2]) / 2, height - 18, x_label, 12, FAINT, "mt")
     canvas[box[3], box[0] : box[2]] = FAINT
     for i, (name, x, y) in enumerate(series):
-        colour = _LINES[i % len(_LINES)]
+        color = _LINES[i % len(_LINES)]
         if smoothed and len(y) > 20:
-            faint = tuple((c + 2 * 255) // 3 for c in colour)
+            faint = tuple((c + 2 * 255) // 3 for c in color)
             _draw_line(canvas, x_place(x), y_place(y), faint, 1, box)
             y = smooth(y)
-        _draw_line(canvas, x_place(x), y_place(y), colour, 2, box)
+        _draw_line(canvas, x_place(x), y_place(y), color, 2, box)
         if key:
             row = box[1] + 12 + 20 * i
-            canvas[row - 1 : row + 2, box[2] + 14 : box[2] + 34] = colour
+            canvas[row - 1 : row + 2, box[2] + 14 : box[2] + 34] = color
             draw_text(canvas, box[2] + 40, row, name, 12, INK, "lm")
     return canvas
 
@@ -183,16 +183,16 @@ def _draw_line(
     canvas: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
-    colour: Any,
+    color: Any,
     thickness: int,
     box: tuple[int, int, int, int],
 ) -> None:
     y = np.clip(y, box[1], box[3])
     points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
-    cv2.polylines(canvas, [points], False, colour, thickness, cv2.LINE_AA, shift=4)
+    cv2.polylines(canvas, [points], False, color, thickness, cv2.LINE_AA, shift=4)
     if len(points) <= 40 and thickness > 1:
         for px, py in points:
-            cv2.circle(canvas, (int(px), int(py)), 3 * 16, colour, -1, cv2.LINE_AA, shift=4)
+            cv2.circle(canvas, (int(px), int(py)), 3 * 16, color, -1, cv2.LINE_AA, shift=4)
 
 
 _CHARTS = (  # caption, key, smoothed

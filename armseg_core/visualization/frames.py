@@ -1,4 +1,4 @@
-"""A frame of a sensor-tensor file as a figure: title, panels, colour bars with units.
+"""A frame of a sensor-tensor file as a figure: title, panels, color bars with units.
 
 The channels decide what is drawn: the model tensor of a sensor gets the figure of that sensor, the other
 representations get theirs by name, and everything else a grid of its channels.
@@ -32,8 +32,8 @@ _MODEL_TENSORS: dict[str, MakePanels] = {  # modality -> panels of its model ten
 _REPRESENTATIONS: dict[tuple[str, str, int], MakePanels] = {  # modality, representation, channels -> panels
     ("event", "event_frame", 1): panels.voxel_grid,
     ("depth", "inverse", 1): panels.inverse_depth,
-    ("depth", "hha", 3): panels.three_as_colours,
-    ("depth", "normals", 3): panels.three_as_colours,
+    ("depth", "hha", 3): panels.three_as_colors,
+    ("depth", "normals", 3): panels.three_as_colors,
     ("polarization", "aolp_dolp", 3): panels.aolp_dolp,
 }
 _SUMS_OF_EVENTS = ("voxel_grid", "histogram", "stacked_histogram")
@@ -58,7 +58,7 @@ def choose(frame: np.ndarray, info: TensorInfo) -> MakePanels:
         polarities = {panels.polarity_of(name) for name in names}
         if polarities == {0}:
             return panels.voxel_grid
-        if polarities == {-1, 1} and frame.min() >= 0:  # not normalised
+        if polarities == {-1, 1} and frame.min() >= 0:  # not normalized
             return panels.counts
     return panels.channels
 

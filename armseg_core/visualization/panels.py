@@ -15,7 +15,7 @@ import numpy as np
 
 from armseg_core.files.tensor_file import TensorInfo
 from armseg_core.visualization.canvas import Panel
-from armseg_core.visualization.colours import apply_colour_map, robust_range
+from armseg_core.visualization.colors import apply_color_map, robust_range
 from armseg_core.visualization.sensors import (
     DEPTH_MAP,
     DISPARITY_MAP,
@@ -45,15 +45,15 @@ _UNITS = {
 
 
 def unit_of(info: TensorInfo, channel: int = 0) -> str:
-    """The unit of a channel as it is written over a colour bar ("" for plain numbers)."""
+    """The unit of a channel as it is written over a color bar ("" for plain numbers)."""
     unit = info.units[channel] if channel < len(info.units) else ""
     return _UNITS.get(unit, unit)
 
 
 def mapped(values: np.ndarray, name: str, unit: str, caption: str, percent: float = 0.5) -> Panel:
-    """Numbers through a colour map, with a bar over their own range."""
+    """Numbers through a color map, with a bar over their own range."""
     low, high = robust_range(values, percent=percent)
-    return Panel(apply_colour_map(values, low, high, name), caption, (name, low, high, unit, False))
+    return Panel(apply_color_map(values, low, high, name), caption, (name, low, high, unit, False))
 
 
 def signed(values: np.ndarray, caption: str, unit: str, limit: float | None = None) -> Panel:
@@ -104,9 +104,9 @@ def thermal(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 def depth(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Metric depth on a logarithmic scale, and inverse depth."""
-    metres, valid = frame[0], frame[1] > 0.5
-    low, high = depth_range(metres, valid)
-    note = f"{100 * (1 - valid.mean()):.1f}% without measurement (grey)"
+    meters, valid = frame[0], frame[1] > 0.5
+    low, high = depth_range(meters, valid)
+    note = f"{100 * (1 - valid.mean()):.1f}% without measurement (gray)"
     return [
         Panel(render_model_tensor(frame, "depth"), "depth", (DEPTH_MAP, low, high, "m", True), note=note),
         inverse_depth(np.where(valid, frame[2:], 0), info)[0],
@@ -120,14 +120,14 @@ def inverse_depth(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 def lidar(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Projected depth and intensity; sparse points are drawn larger."""
-    metres, valid = frame[0], frame[2] > 0.5
-    low, high = depth_range(metres, valid)
+    meters, valid = frame[0], frame[2] > 0.5
+    low, high = depth_range(meters, valid)
     picture = render_model_tensor(frame, "lidar")
     strength = mapped(np.where(valid, frame[1], np.nan), "inferno", "", "intensity")
     note = f"{int(valid.sum())} pixels hit ({100 * valid.mean():.1f}%)"
     brightness = strength.picture
     if valid.mean() < 0.3 and valid.shape[1] >= 240:
-        picture, brightness = (_grow_points(p, metres, valid) for p in (picture, brightness))
+        picture, brightness = (_grow_points(p, meters, valid) for p in (picture, brightness))
         note += ", drawn 3x3"
     return [
         Panel(picture, "depth", (LIDAR_MAP, low, high, "m", True), note=note),
@@ -135,9 +135,9 @@ def lidar(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     ]
 
 
-def _grow_points(picture: np.ndarray, metres: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def _grow_points(picture: np.ndarray, meters: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Each LiDAR point drawn 3x3 (the nearest wins), so that sparse points can be seen."""
-    far = np.where(valid, metres, np.inf).astype(np.float32)
+    far = np.where(valid, meters, np.inf).astype(np.float32)
     padded, (h, w) = np.pad(far, 1, constant_values=np.inf), far.shape
     shifts = [(dy, dx) for dy in (0, 1, 2) for dx in (0, 1, 2)]
     nearest = np.argmin([padded[dy : dy + h, dx : dx + w] for dy, dx in shifts], axis=0)
@@ -171,7 +171,7 @@ def _angle_and_degree(angle: np.ndarray, dolp: np.ndarray, limit: float) -> list
     wheel = hue_wheel(110, limit)
     return [
         Panel(render_aolp(angle, dolp, 1.0, limit), "hue AoLP, saturation DoLP", side=wheel),
-        Panel(apply_colour_map(dolp, 0.0, limit, DOLP_MAP), "DoLP", (DOLP_MAP, 0.0, limit, "", False)),
+        Panel(apply_color_map(dolp, 0.0, limit, DOLP_MAP), "DoLP", (DOLP_MAP, 0.0, limit, "", False)),
     ]
 
 
@@ -200,7 +200,7 @@ def picture_names(channels: tuple[str, ...]) -> list[str] | None:
     if not channels or len(channels) % 3:
         return None
     stems = [name[:-1] for name in channels[::3]]
-    if list(channels) != [stem + colour for stem in stems for colour in "rgb"]:
+    if list(channels) != [stem + color for stem in stems for color in "rgb"]:
         return None
     return [stem.strip("_ ") or "picture" for stem in stems]
 
@@ -222,11 +222,11 @@ def views(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     places = view_names(info.channels) or []
     middle = len(places) // 2
     u, v = places[middle]
-    centre = to_uint8(frame[3 * middle : 3 * middle + 3], info.value_range)
+    center = to_uint8(frame[3 * middle : 3 * middle + 3], info.value_range)
     if len(places) == 1:
-        return [Panel(centre, f"view u{u} v{v}")]
+        return [Panel(center, f"view u{u} v{v}")]
     sheet = contact_sheet(frame, places, info.value_range)
-    return [Panel(sheet, f"{len(places)} views: u down, v to the right"), Panel(centre, f"view u{u} v{v}")]
+    return [Panel(sheet, f"{len(places)} views: u down, v to the right"), Panel(center, f"view u{u} v{v}")]
 
 
 def contact_sheet(
@@ -276,7 +276,7 @@ def epi(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     ]
 
 
-def three_as_colours(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
+def three_as_colors(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Three channels that make an image together (HHA, normals): the image, then the channels."""
     caption = ", ".join(info.channels) + " as red, green, blue"
     return [Panel(to_uint8(frame, info.value_range), caption), *channels(frame, info)]
@@ -286,7 +286,7 @@ def three_as_colours(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 
 def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
-    """Each channel with its own colour bar; event channels that can be negative are red and blue."""
+    """Each channel with its own color bar; event channels that can be negative are red and blue."""
     name = {"event": "magma", "polarization": "gray"}.get(info.modality, "cividis")
     panels = []
     for i, (plane, channel) in enumerate(zip(frame[:MAX_CHANNELS], info.channels, strict=False)):

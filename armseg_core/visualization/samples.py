@@ -9,8 +9,8 @@ import numpy as np
 
 from armseg_core.sensors.modalities import MODALITIES
 from armseg_core.visualization.canvas import Panel, figure
-from armseg_core.visualization.colours import distinct_palette
-from armseg_core.visualization.masks import label_to_colour, legend, overlay
+from armseg_core.visualization.colors import distinct_palette
+from armseg_core.visualization.masks import label_to_color, legend, overlay
 from armseg_core.visualization.sensors import render_model_tensor
 
 
@@ -42,7 +42,7 @@ def sample_figure(
     """RGB, each sensor, the label and the label over the RGB, with a legend of the classes that occur.
 
     Args:
-        names: K class names; numbers are shown when None. palette: (K, 3) colours; chosen when None.
+        names: K class names; numbers are shown when None. palette: (K, 3) colors; chosen when None.
         alpha: opacity of the label over the RGB.
         note: subtitle, such as the caption.
 
@@ -56,22 +56,22 @@ def sample_figure(
         panels.append(Panel(render_model_tensor(np.asarray(frame), name), caption))
     if sample.label is not None:
         label = np.asarray(sample.label)
-        colours, labels = _classes(label, names, palette)
-        panels.append(Panel(label_to_colour(label, colours), "label"))
-        panels.append(Panel(overlay(rgb, label, colours, alpha), "label over RGB"))
-        seen = [int(i) for i in np.unique(label) if 0 <= i < len(colours)]
+        colors, labels = _classes(label, names, palette)
+        panels.append(Panel(label_to_color(label, colors), "label"))
+        panels.append(Panel(overlay(rgb, label, colors, alpha), "label over RGB"))
+        seen = [int(i) for i in np.unique(label) if 0 <= i < len(colors)]
         if seen:
             shares = [float((label == i).mean()) for i in seen]
-            key = legend([labels[i] for i in seen], colours[seen], shares)
+            key = legend([labels[i] for i in seen], colors[seen], shares)
             panels.append(Panel(key, "classes", fixed=True))
     columns = 2 if len(panels) in (2, 4) else 3 if len(panels) < 10 else 4
     return figure(f"Sample {sample.id}", note, panels, columns)
 
 
 def _classes(label: np.ndarray, names: Sequence[str] | None, palette: Any) -> tuple[np.ndarray, list[str]]:
-    """(colours (K, 3), K names), made up where they are not given."""
+    """(colors (K, 3), K names), made up where they are not given."""
     known = np.unique(label)
     largest = int(known[(known >= 0) & (known < 255)].max(initial=0))
-    colours = distinct_palette(max(len(names or ()), largest + 1)) if palette is None else np.asarray(palette)
-    given = list(names or ())[: len(colours)]
-    return colours, [*given, *(f"class {i}" for i in range(len(given), len(colours)))]
+    colors = distinct_palette(max(len(names or ()), largest + 1)) if palette is None else np.asarray(palette)
+    given = list(names or ())[: len(colors)]
+    return colors, [*given, *(f"class {i}" for i in range(len(given), len(colors)))]

@@ -12,11 +12,11 @@ import numpy as np
 from armseg_core.errors import FormatError
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.visualization.canvas import blank, draw_text
-from armseg_core.visualization.colours import (
+from armseg_core.visualization.colors import (
     INK,
     NEGATIVE,
     POSITIVE,
-    apply_colour_map,
+    apply_color_map,
     hsv_to_rgb,
     robust_range,
 )
@@ -26,13 +26,13 @@ DISPARITY_MAP, THERMAL_MAP, DOLP_MAP = "viridis", "inferno", "magma"
 
 
 def event_limit(signed: np.ndarray) -> float:
-    """Magnitude drawn in full colour: the 98th percentile of the non-zero ones, 1 when there is none."""
+    """Magnitude drawn in full color: the 98th percentile of the non-zero ones, 1 when there is none."""
     magnitude = np.abs(signed[np.isfinite(signed) & (signed != 0)])
     return float(np.percentile(magnitude, 98)) if magnitude.size else 1.0
 
 
 def render_signed(signed: np.ndarray, limit: float | None = None) -> np.ndarray:
-    """(H, W) signed event mass -> (H, W, 3): positive red, negative blue, none white; the colour of a weak
+    """(H, W) signed event mass -> (H, W, 3): positive red, negative blue, none white; the color of a weak
     value starts at a quarter of full strength so that single events can be seen."""
     signed = np.nan_to_num(np.asarray(signed, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     strength = np.abs(signed) / (limit or event_limit(signed))
@@ -53,17 +53,17 @@ def render_polarities(negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(255 - ink, 0, 255)).astype(np.uint8)
 
 
-def depth_range(metres: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """Display range of metric depth in metres (0 < low < high), for a logarithmic scale."""
-    low, high = robust_range(metres, valid & (metres > 0), percent=0.5)
+def depth_range(meters: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """Display range of metric depth in meters (0 < low < high), for a logarithmic scale."""
+    low, high = robust_range(meters, valid & (meters > 0), percent=0.5)
     low = max(low, 1e-3)
     return low, max(high, low * 1.05)
 
 
-def render_depth(metres: np.ndarray, valid: np.ndarray, name: str = DEPTH_MAP) -> np.ndarray:
-    """(H, W) metres and validity -> (H, W, 3): near is bright yellow, far dark blue, invalid INVALID grey."""
-    low, high = depth_range(metres, valid)
-    return apply_colour_map(metres, low, high, name, log=True, valid=valid & (metres > 0))
+def render_depth(meters: np.ndarray, valid: np.ndarray, name: str = DEPTH_MAP) -> np.ndarray:
+    """(H, W) meters and validity -> (H, W, 3): near is bright yellow, far dark blue, invalid INVALID gray."""
+    low, high = depth_range(meters, valid)
+    return apply_color_map(meters, low, high, name, log=True, valid=valid & (meters > 0))
 
 
 def dolp_limit(dolp: np.ndarray) -> float:
@@ -94,7 +94,7 @@ def render_aolp(
 
 
 def hue_wheel(size: int = 120, limit: float = 1.0) -> np.ndarray:
-    """Legend of `render_aolp`: direction = AoLP (or its opposite), distance from the centre = DoLP."""
+    """Legend of `render_aolp`: direction = AoLP (or its opposite), distance from the center = DoLP."""
     pad, r = 26, size / 2
     side = size + 2 * pad
     y, x = np.mgrid[0:side, 0 : side + 24] - np.array([pad + r - 0.5, pad + 12 + r - 0.5])[:, None, None]
@@ -119,7 +119,7 @@ def _event(frame: np.ndarray) -> np.ndarray:
 
 
 def _thermal(frame: np.ndarray) -> np.ndarray:
-    return apply_colour_map(frame[0], *robust_range(frame[0], percent=0.5), THERMAL_MAP)
+    return apply_color_map(frame[0], *robust_range(frame[0], percent=0.5), THERMAL_MAP)
 
 
 def _depth(frame: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _polarization(frame: np.ndarray) -> np.ndarray:
 
 
 def _light_field(frame: np.ndarray) -> np.ndarray:
-    return apply_colour_map(frame[0], *robust_range(frame[0]), DISPARITY_MAP)
+    return apply_color_map(frame[0], *robust_range(frame[0]), DISPARITY_MAP)
 
 
 _RENDERERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -153,13 +153,13 @@ _RENDERERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def render_channel(channel: np.ndarray) -> np.ndarray:
     """Any (H, W) numbers -> (H, W, 3), cividis over their own range; not finite = invalid."""
-    return apply_colour_map(channel, *robust_range(channel), "cividis")
+    return apply_color_map(channel, *robust_range(channel), "cividis")
 
 
 def render_model_tensor(frame: np.ndarray, modality: str) -> np.ndarray:
     """The model tensor of a sensor as one RGB picture.
 
-    Events: red brighter, blue darker, on white. Depth and LiDAR: bright near, dark far (logarithmic), grey
+    Events: red brighter, blue darker, on white. Depth and LiDAR: bright near, dark far (logarithmic), gray
     where there is no measurement. Thermal: inferno. Polarization: hue = AoLP, saturation = DoLP, value = S0.
     Light field: disparity. A modality without a renderer of its own shows its first channel.
 

@@ -45,7 +45,7 @@ def test_pictures_and_shares(armseg, place: Path, tmp_path: Path) -> None:
     result = armseg("predict", "rgb.png", "depth.h5", "-o", tmp_path / "out", cwd=place)
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "rgb.colour.png",
+        "rgb.color.png",
         "rgb.mask.png",
         "rgb.overlay.png",
     ]
@@ -72,7 +72,7 @@ def test_json_holds_the_same_and_nothing_else_is_printed(armseg, place: Path, tm
     assert sum(printed["shares"].values()) == pytest.approx(1)
     assert 0.5 <= printed["mean_confidence"] <= 1
     assert {k: Path(p) for k, p in printed["files"].items()} == {
-        k: tmp_path / f"rgb.{k}.png" for k in ("mask", "colour", "overlay")
+        k: tmp_path / f"rgb.{k}.png" for k in ("mask", "color", "overlay")
     }
     assert all(Path(p).is_file() for p in printed["files"].values())
 
@@ -81,7 +81,7 @@ def test_rgb_alone_goes_to_the_current_folder(armseg, place: Path, tmp_path: Pat
     model = place / "runs" / "train-001" / "last"
     result = armseg("predict", place / "rgb.png", "--model", model, cwd=tmp_path)
     assert "inputs: rgb only, 48x40" in result.stdout
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rgb.colour.png", "rgb.mask.png", "rgb.overlay.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rgb.color.png", "rgb.mask.png", "rgb.overlay.png"]
 
 
 def test_an_assumed_unit_is_said(armseg, place: Path, tmp_path: Path) -> None:

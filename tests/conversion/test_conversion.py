@@ -147,7 +147,7 @@ def test_raw_events_are_resized_by_coordinates(scene) -> None:
 
 
 def test_raw_points_are_projected_at_the_size_asked_for(scene) -> None:
-    """A fine grid holds every point, which nearest-neighbour resizing of a coarse picture could not."""
+    """A fine grid holds every point, which nearest-neighbor resizing of a coarse picture could not."""
     coarse = to_tensor(scene["lidar"]).frames[0, 2].sum()
     fine = to_tensor(scene["lidar"], size=(240, 320)).frames[0]
     assert fine.shape == (3, 240, 320)
@@ -187,7 +187,7 @@ def test_polarization_is_resized_as_stokes(tmp_path: Path) -> None:
 
 
 def test_sixteen_bits_stay_sixteen_bits(tmp_path: Path) -> None:
-    """Neighbouring counts stay apart in the stored tensor and in the model tensor."""
+    """Neighboring counts stay apart in the stored tensor and in the model tensor."""
     ramp = np.arange(60_000, 60_000 + 24 * 32).reshape(24, 32).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "depth.png"), ramp)
     cv2.imwrite(str(tmp_path / "thermal.tiff"), ramp)

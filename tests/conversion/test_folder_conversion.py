@@ -82,7 +82,7 @@ def test_one_sensor_of_a_scene(tmp_path: Path, sensor: str) -> None:
     assert [(item.source, item.modality) for item in found] == [(paths[sensor], sensor)]
 
 
-def test_colour_pictures_are_no_recordings_unless_asked_for(tmp_path: Path) -> None:
+def test_color_pictures_are_no_recordings_unless_asked_for(tmp_path: Path) -> None:
     root = tmp_path / "in"
     raw_files.rgb(root / "images" / "left" / "rectified" / "000001.png")
     raw_files.rgb(root / "elsewhere" / "000001.png")

@@ -152,7 +152,7 @@ def test_mixed_bit_depth_of_sensor_pictures(tmp_path: Path) -> None:
 def test_unreadable_files(folder: Path) -> None:
     (folder / "0000/rgb.png").write_bytes((folder / "0000/rgb.png").read_bytes()[:200])
     (folder / "0001/label.png").write_bytes(b"not an image")
-    write_rgb(folder / "0002/label.png", np.zeros((*SIZE, 3), np.uint8))  # colours
+    write_rgb(folder / "0002/label.png", np.zeros((*SIZE, 3), np.uint8))  # colors
     (folder / "0003/event.h5").write_bytes(b"\x89HDF\r\n")
     found = {(problem.kind, problem.examples) for problem in check(folder).problems}
     assert found == {
@@ -280,7 +280,7 @@ def test_classes(folder: Path) -> None:
     assert "'person'" in kinds["ignore_is_class"].what
 
 
-def test_same_colours_are_an_error_for_painted_labels(tmp_path: Path) -> None:
+def test_same_colors_are_an_error_for_painted_labels(tmp_path: Path) -> None:
     folder = write_folder_dataset(tmp_path, label_extra='encoding = "color"')
     edit(folder, "color = [0, 0, 142]", "color = [128, 64, 128]")
     assert "label_colors" in {problem.kind for problem in check(folder).errors}

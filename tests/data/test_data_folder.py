@@ -139,7 +139,7 @@ def test_label_map_turns_stored_values_into_classes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded, wanted)
 
 
-def test_labels_painted_in_the_class_colours(tmp_path: Path) -> None:
+def test_labels_painted_in_the_class_colors(tmp_path: Path) -> None:
     folder = write_folder_dataset(tmp_path, label_extra='encoding = "color"')
     palette = np.array([color for _, color in CLASSES], np.uint8)
     stored = label_of(0, (H, W))
@@ -242,7 +242,7 @@ def test_placeholders() -> None:
     assert fill("rgb/{id}.png", "town/3/0001") == "rgb/town/3/0001.png"
 
 
-def test_default_colours_are_those_of_pascal_voc() -> None:
+def test_default_colors_are_those_of_pascal_voc() -> None:
     assert [default_color(i) for i in (0, 1, 2, 6, 14)] == [
         (128, 0, 0),
         (0, 128, 0),

@@ -195,7 +195,7 @@ def test_urbanlf_synthetic_labels_are_numbers(tmp_path: Path) -> None:
     assert converter.calls[0][:2] == (tmp_path / "Syn/train/Image7", "light_field")
 
 
-def test_urbanlf_real_labels_are_colours_and_unknown_colours_are_ignored(tmp_path: Path) -> None:
+def test_urbanlf_real_labels_are_colors_and_unknown_colors_are_ignored(tmp_path: Path) -> None:
     urbanlf(tmp_path, "val/Image1")
     urbanlf(tmp_path, "test/Image2")
     painted = np.zeros((H, W, 3), np.uint8)  # black is "others"
@@ -220,7 +220,7 @@ def test_ddd17_places_events_by_their_statistics(tmp_path: Path) -> None:
     sample = dataset.load(0)
     assert sample.label[:3, 0].tolist() == [0, 5, 255]
     grid = sample.sensors["event"]
-    values = np.array([2.0, 2.0, -2.0])  # the non-zero cells before normalisation
+    values = np.array([2.0, 2.0, -2.0])  # the non-zero cells before normalization
     scaled = (values - values.mean()) / values.std(ddof=1)
     np.testing.assert_allclose(grid[:, 2, 3], [0, scaled[0], 0, scaled[1], 0], atol=1e-6)
     np.testing.assert_allclose(grid[:, 5, 6], [0, 0, 0, 0, scaled[2]], atol=1e-6)
@@ -302,7 +302,7 @@ def test_deliver(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in DATASETS if kind.title != "folder data set"], ids=lambda kind: kind.title
 )
-def test_classes_of_public_data_sets_have_names_and_colours_of_their_own(kind) -> None:
+def test_classes_of_public_data_sets_have_names_and_colors_of_their_own(kind) -> None:
     if not hasattr(kind, "classes"):
         pytest.skip("its classes depend on the folder")
     assert len({info.name for info in kind.classes}) == len(kind.classes)

@@ -195,7 +195,7 @@ def test_png_samples_and_header(tmp_path, dtype, channels):
     )
     got = read_image(path)
     assert got.dtype == dtype
-    if channels != 2:  # OpenCV widens grey + alpha to 4 channels
+    if channels != 2:  # OpenCV widens gray + alpha to 4 channels
         np.testing.assert_array_equal(got, image)
     else:
         np.testing.assert_array_equal(got[..., 0], image[..., 0])

@@ -87,7 +87,7 @@ def test_bad_image_files_say_what_is_wrong(tmp_path: Path) -> None:
         read_rgb(tmp_path)
 
 
-def test_an_indexed_label_gives_its_indices_and_not_its_colours(tmp_path: Path) -> None:
+def test_an_indexed_label_gives_its_indices_and_not_its_colors(tmp_path: Path) -> None:
     image = Image.fromarray(INDICES)
     image.putpalette(RNG.integers(0, 256, 768, np.uint8).tolist())
     image.save(tmp_path / "a.png")
@@ -121,14 +121,14 @@ def test_16_bit_and_npy_labels(tmp_path: Path) -> None:
 
 def test_a_painted_label_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", PIXELS)
-    with pytest.raises(FormatError, match=r'colours, not class indices.*encoding = "color"'):
+    with pytest.raises(FormatError, match=r'colors, not class indices.*encoding = "color"'):
         read_label(path)
     gray_as_rgb = save(tmp_path / "g.png", np.dstack([INDICES] * 3))
-    with pytest.raises(FormatError, match="colours"):
+    with pytest.raises(FormatError, match="colors"):
         read_label(gray_as_rgb)
 
 
-def test_colours_become_classes_only_exactly(tmp_path: Path) -> None:
+def test_colors_become_classes_only_exactly(tmp_path: Path) -> None:
     palette = np.array([[10, 20, 30], [0, 0, 0], [255, 255, 255]], np.uint8)
     painted = palette[np.array([[0, 1, 2], [2, 1, 0]])]
     painted[0, 0, 2] += 1  # one step off: no class

@@ -102,7 +102,7 @@ def test_image_label_and_sensors_stay_registered_under_zoom_crop_and_flip(seed: 
     out = augment(square_sample(14, 20, 12), np.random.default_rng(seed))
     wanted = out.label == 7
     assert wanted.any()
-    centre = np.argwhere(wanted).mean(0)
+    center = np.argwhere(wanted).mean(0)
     planes = {
         "rgb": out.rgb[0],
         **{
@@ -114,7 +114,7 @@ def test_image_label_and_sensors_stay_registered_under_zoom_crop_and_flip(seed: 
     }
     for name, plane in planes.items():
         found = plane > 0.5
-        assert np.abs(np.argwhere(found).mean(0) - centre).max() < 0.8, name
+        assert np.abs(np.argwhere(found).mean(0) - center).max() < 0.8, name
         assert (found != wanted).sum() <= wanted.sum() * 0.25, name  # the edges of the square may differ
 
 
@@ -130,7 +130,7 @@ def test_crops_come_from_all_over_the_sample() -> None:
 
 def test_zoom_changes_the_size_of_things_and_not_their_depth() -> None:
     sample = square_sample(14, 20, 12)
-    sample.sensors["depth"][0] *= 7.5  # metres
+    sample.sensors["depth"][0] *= 7.5  # meters
     out = random_crop(sample, (2 * H, 2 * W), (2.0, 2.0), np.random.default_rng(0))
     assert (out.label == 7).sum() == 4 * 12 * 12
     assert set(np.unique(out.sensors["depth"][0])) == {0.0, 7.5}

@@ -99,7 +99,7 @@ def test_lovasz_equals_its_definition_as_a_loop() -> None:
 
 
 @pytest.mark.parametrize("term", [cross_entropy, dice, lovasz])
-def test_a_batch_without_a_labelled_pixel_gives_zero_and_a_gradient(term) -> None:
+def test_a_batch_without_a_labeled_pixel_gives_zero_and_a_gradient(term) -> None:
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     value = term(logits, torch.full((1, 2, 2), IGNORE))
     value.backward()

@@ -252,7 +252,7 @@ def test_pictures_of_a_prediction(predictor, scene: Path, tmp_path: Path) -> Non
     paths = save_prediction(result, tmp_path / "new" / "folder", "rgb")
     assert {k: p.name for k, p in paths.items()} == {
         "mask": "rgb.mask.png",
-        "colour": "rgb.colour.png",
+        "color": "rgb.color.png",
         "overlay": "rgb.overlay.png",
     }
     assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == sorted(
@@ -263,7 +263,7 @@ def test_pictures_of_a_prediction(predictor, scene: Path, tmp_path: Path) -> Non
         assert np.array_equal(np.asarray(mask), result.mask)
         assert mask.getpalette()[:6] == [200, 80, 40, 40, 80, 200]
     palette = np.array(SCENES.palette, np.uint8)
-    assert np.array_equal(np.asarray(Image.open(paths["colour"])), palette[result.mask])
+    assert np.array_equal(np.asarray(Image.open(paths["color"])), palette[result.mask])
     h, w, _ = cv2.imread(str(paths["overlay"])).shape
     assert w > h * 48 / 40  # the legend stands beside the picture
 

@@ -124,7 +124,7 @@ class TestWhatAStepChanges:
         trainable = {f"net.{n}" for n in model.segmenter.trainable()}
         optimizer = make_optimizer(config, model.segmenter.trainable())
         before = everything(model)
-        for cycle in range(2):  # what lies behind a zero-initialised layer moves in the second cycle
+        for cycle in range(2):  # what lies behind a zero-initialized layer moves in the second cycle
             for k, modality in enumerate(SENSORS):
                 batch = batch_for(modality, seed=10 * cycle + k, domain=k % 2)
                 training_step(config, model, optimizer, batch, cycle, CPU)
@@ -288,7 +288,7 @@ def test_terms_are_weighted(tiny_clip) -> None:
 def test_contents_are_the_large_classes_largest_first() -> None:
     label = torch.full((10, 20), losses.IGNORE)
     label[0], label[1], label[2, :10] = 2, 2, 0
-    label[3, :1] = 1  # 1 of 51 labelled pixels
+    label[3, :1] = 1  # 1 of 51 labeled pixels
     names = ("road", "car", "tree", "sky")
     assert training.content_of(label, names) == ["tree", "road", "car"]
     assert training.content_of(label, names, share=0.05) == ["tree", "road"]

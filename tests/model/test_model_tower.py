@@ -119,7 +119,7 @@ def test_the_frozen_tower_stays_in_evaluation_mode() -> None:
 
 
 def timm_visual(name: str, size: int = 64, **vision) -> nn.Module:
-    """A randomly initialised open_clip tower on a timm model; only the image side is built."""
+    """A randomly initialized open_clip tower on a timm model; only the image side is built."""
     from open_clip.model import _build_vision_tower
 
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ def values16(seed=0, shape=(5, 7)) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("unit", "stored", "metres"),
+    ("unit", "stored", "meters"),
     [
         ("mm", 1234, 1.234),
         ("cm", 123, 1.23),
@@ -54,18 +54,18 @@ def values16(seed=0, shape=(5, 7)) -> np.ndarray:
         ("disparity", 4, 0.2 * 1000 / 4),
     ],
 )
-def test_units_by_hand(tmp_path, unit, stored, metres):
+def test_units_by_hand(tmp_path, unit, stored, meters):
     path = png(tmp_path / "d.png", np.array([[stored, 0]], np.uint16))
     data = read(path, depth_unit=unit, baseline=0.2, intrinsics="1000,1000,0,0")
-    np.testing.assert_allclose(data.metres, [[metres, 0]], rtol=1e-6)
+    np.testing.assert_allclose(data.meters, [[meters, 0]], rtol=1e-6)
     np.testing.assert_array_equal(data.valid, [[True, False]])
 
 
 def test_sunrgbd_rotation_keeps_the_high_bits():
-    """The low 3 bits of the file are the high 3 bits of the millimetres (bitshift -3 | bitshift 13)."""
-    millimetres = np.arange(1, 8000, 7, dtype=np.uint16)
-    stored = ((millimetres << 3) | (millimetres >> 13)).astype(np.uint16)
-    np.testing.assert_allclose(sensor.to_metres(stored[None], "sunrgbd")[0], millimetres / 1000, rtol=1e-6)
+    """The low 3 bits of the file are the high 3 bits of the millimeters (bitshift -3 | bitshift 13)."""
+    millimeters = np.arange(1, 8000, 7, dtype=np.uint16)
+    stored = ((millimeters << 3) | (millimeters >> 13)).astype(np.uint16)
+    np.testing.assert_allclose(sensor.to_meters(stored[None], "sunrgbd")[0], millimeters / 1000, rtol=1e-6)
 
 
 def test_carla_24_bits(tmp_path):
@@ -73,19 +73,19 @@ def test_carla_24_bits(tmp_path):
     image = np.array([[[1, 2, 3], [255, 255, 255], [0, 0, 0]]], np.uint8)
     data = read(png(tmp_path / "c.png", image), depth_unit="carla")
     expected = [(1 + 2 * 256 + 3 * 65536) / 16777215 * 1000, 1000, 0]
-    np.testing.assert_allclose(data.metres[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(data.meters[0], expected, rtol=1e-6)
 
 
 def test_disparity_needs_baseline_and_focal_length(tmp_path):
     path = png(tmp_path / "d.png", values16())
-    with pytest.raises(UsageError, match="--baseline METRES --intrinsics"):
+    with pytest.raises(UsageError, match="--baseline METERS --intrinsics"):
         read(path, depth_unit="disparity256")
 
 
 def test_unit_that_is_not_given_is_said(tmp_path):
     with pytest.warns(ArmsegWarning, match="depth taken as mm, which the file does not say"):
         data = read(png(tmp_path / "d.png", values16()))
-    np.testing.assert_allclose(data.metres, values16() / 1000, rtol=1e-6)
+    np.testing.assert_allclose(data.meters, values16() / 1000, rtol=1e-6)
     with pytest.warns(ArmsegWarning, match="depth taken as m,"):
         read(pfm(tmp_path / "d.pfm", np.ones((3, 4), np.float32)))
 
@@ -114,20 +114,20 @@ def test_pfm(tmp_path, big):
     data = read(pfm(tmp_path / "d.pfm", values, big), depth_unit="m")
     good = np.isfinite(values) & (values > 0)
     np.testing.assert_array_equal(data.valid, good)
-    np.testing.assert_array_equal(data.metres, np.where(good, values, 0))
+    np.testing.assert_array_equal(data.meters, np.where(good, values, 0))
 
 
 def test_float_tiff_and_npy(tmp_path):
     values = np.random.default_rng(0).uniform(1, 9, (12, 16)).astype(np.float32)
-    np.testing.assert_array_equal(read(tiff(tmp_path / "d.tiff", values), depth_unit="m").metres, values)
+    np.testing.assert_array_equal(read(tiff(tmp_path / "d.tiff", values), depth_unit="m").meters, values)
     for name, stored in (("a", values), ("b", values[..., None]), ("c", values[None])):
         np.save(tmp_path / f"{name}.npy", stored.astype(np.float64))
-        np.testing.assert_array_equal(read(tmp_path / f"{name}.npy", depth_unit="m").metres, values)
+        np.testing.assert_array_equal(read(tmp_path / f"{name}.npy", depth_unit="m").meters, values)
     np.savez(tmp_path / "d.npz", depth=values, extra=np.zeros(2))
-    np.testing.assert_array_equal(read(tmp_path / "d.npz", depth_unit="m").metres, values)
+    np.testing.assert_array_equal(read(tmp_path / "d.npz", depth_unit="m").meters, values)
     np.save(tmp_path / "i.npy", (values * 1000).astype(np.uint16))
     with pytest.warns(ArmsegWarning, match="taken as mm"):
-        assert abs(read(tmp_path / "i.npy").metres - values).max() < 1e-3
+        assert abs(read(tmp_path / "i.npy").meters - values).max() < 1e-3
 
 
 def test_nyu_mat_has_its_axes_reversed(tmp_path):
@@ -139,12 +139,12 @@ def test_nyu_mat_has_its_axes_reversed(tmp_path):
     with (tmp_path / "nyu.mat").open("r+b") as f:
         f.write(b"MATLAB 7.3 MAT-file".ljust(512, b" "))
     for i in range(3):
-        np.testing.assert_array_equal(read(tmp_path / "nyu.mat", frame=i).metres, depths[:, :, i])
+        np.testing.assert_array_equal(read(tmp_path / "nyu.mat", frame=i).meters, depths[:, :, i])
     with pytest.raises(FormatError, match="--frame 0 to 2"):
         read(tmp_path / "nyu.mat", frame=3)
     with h5py.File(tmp_path / "d.h5", "w") as f:
         f["depth"] = depths[:, :, 0]
-    np.testing.assert_array_equal(read(tmp_path / "d.h5", depth_unit="m").metres, depths[:, :, 0])
+    np.testing.assert_array_equal(read(tmp_path / "d.h5", depth_unit="m").meters, depths[:, :, 0])
 
 
 def test_exr(tmp_path):
@@ -153,7 +153,7 @@ def test_exr(tmp_path):
     path = tmp_path / "d.exr"
     header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
     exr.File(header, {"Z": values}).write(str(path))
-    np.testing.assert_array_equal(read(path, depth_unit="m").metres, values)
+    np.testing.assert_array_equal(read(path, depth_unit="m").meters, values)
     exr.File(header, {"a": values, "b": values}).write(str(path))
     with pytest.raises(FormatError, match="expected channel Z"):
         read(path)
@@ -173,17 +173,17 @@ def test_eight_bit_depth_is_doubted(tmp_path):
     path = png(tmp_path / "d.png", np.full((3, 4), 100, np.uint8))
     with pytest.raises(FormatError, match="256 levels"):
         read(path)
-    assert read(path, depth_unit="cm").metres[0, 0] == 1
+    assert read(path, depth_unit="cm").meters[0, 0] == 1
 
 
-def test_equal_channels_are_one_and_colours_are_refused(tmp_path):
-    grey = values16()[..., None].repeat(3, -1)
+def test_equal_channels_are_one_and_colors_are_refused(tmp_path):
+    gray = values16()[..., None].repeat(3, -1)
     np.testing.assert_array_equal(
-        read(png(tmp_path / "g.png", grey), depth_unit="mm").metres[1:], values16()[1:] / np.float32(1000)
+        read(png(tmp_path / "g.png", gray), depth_unit="mm").meters[1:], values16()[1:] / np.float32(1000)
     )
-    grey[0, 0, 0] = 9
-    with pytest.raises(FormatError, match="in colour"):
-        read(png(tmp_path / "c.png", grey), depth_unit="mm")
+    gray[0, 0, 0] = 9
+    with pytest.raises(FormatError, match="in color"):
+        read(png(tmp_path / "c.png", gray), depth_unit="mm")
     with pytest.raises(FormatError, match="--depth-unit carla"):
         read(png(tmp_path / "rgb.png", np.random.default_rng(0).integers(0, 255, (4, 5, 3)).astype(np.uint8)))
 
@@ -217,8 +217,8 @@ def test_intrinsics_from_the_calibration_beside_the_file(tmp_path):
 
 
 def test_metric_by_hand():
-    metres = np.array([[2, 0, 0.001, 4]], np.float32)
-    data = Depth(metres, np.array([[True, True, True, False]]))
+    meters = np.array([[2, 0, 0.001, 4]], np.float32)
+    data = Depth(meters, np.array([[True, True, True, False]]))
     frame, names, units, _ = rep.metric(data, DepthOptions())
     assert names == ("depth", "valid", "inverse_depth")
     assert units == ("m", "1", "1/m")
@@ -227,13 +227,13 @@ def test_metric_by_hand():
     assert frame[2, 0, 2] == 100  # nearer than 1 cm is capped
     np.testing.assert_array_equal(frame[:, 0, 3], 0)  # not valid although a number is stored
     np.testing.assert_array_equal(rep.inverse(data, DepthOptions())[0], frame[2:])
-    assert metres[0, 3] == 4
+    assert meters[0, 3] == 4
 
 
 def test_resizing_never_mixes_depths():
-    metres = np.where(np.arange(64)[None] < 33, 1.0, 9.0).repeat(48, 0).reshape(48, 64).astype(np.float32)
-    metres[::5] = 0
-    frame = rep.metric(Depth(metres, metres > 0), DepthOptions(size=(31, 27)))[0]
+    meters = np.where(np.arange(64)[None] < 33, 1.0, 9.0).repeat(48, 0).reshape(48, 64).astype(np.float32)
+    meters[::5] = 0
+    frame = rep.metric(Depth(meters, meters > 0), DepthOptions(size=(31, 27)))[0]
     assert frame.shape == (3, 31, 27)
     assert set(np.unique(frame[0])) <= {0, 1, 9}
 

@@ -223,8 +223,8 @@ def test_ordinary_pictures_and_arrays_are_no_event_files(tmp_path: Path) -> None
     for name in ("photo.png", "000010_rgb_front.png", "eventful.png", "prevent.png", "event_poster.png"):
         assert "event" not in matching(photo(tmp_path / "album" / name)), name
     photo(tmp_path / "event/a.jpg")  # a JPEG is a photo wherever it lies
-    picture(tmp_path / "event/grey.png", np.zeros((H, W), np.uint8))
-    for name in ("event/a.jpg", "event/grey.png"):
+    picture(tmp_path / "event/gray.png", np.zeros((H, W), np.uint8))
+    for name in ("event/a.jpg", "event/gray.png"):
         assert "event" not in matching(tmp_path / name), name
     for shape in ((H, W, 3), (H, W, 4), (6, W), (H, W, 7), (100, 6, 6), (2, 6, H, W)):
         assert "event" not in matching(array(tmp_path / "x.npy", rng.random(shape))), shape
@@ -292,7 +292,7 @@ def test_mcubes_is_the_same_through_every_door(factor: int, tmp_path: Path) -> N
     assert sample.rgb.shape[1:] == sample.label.shape == (H, W)
     frame = sample.sensors["polarization"]
     np.testing.assert_allclose(frame, truth, atol=2e-6)
-    by_hand = [(29.9 + 29.35 + 22.8) / 255, 0.5, np.sqrt(3) / 2, 0.5]  # 30 degrees, colour (100, 50, 200)
+    by_hand = [(29.9 + 29.35 + 22.8) / 255, 0.5, np.sqrt(3) / 2, 0.5]  # 30 degrees, color (100, 50, 200)
     np.testing.assert_allclose(frame[:, 0, 0], by_hand, atol=1e-6)
     options = recorded_options(dataset)["polarization"]
     assert options == {"crop_left": 192}

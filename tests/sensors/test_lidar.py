@@ -193,10 +193,10 @@ def test_points_that_are_not_finite_are_dropped(tmp_path):
         sensor.read_kitti_bin(tmp_path / "a.bin", OPTIONS)
 
 
-def test_coordinates_that_are_not_metres_are_said(tmp_path):
+def test_coordinates_that_are_not_meters_are_said(tmp_path):
     table = points(5) * np.array([1000, 1000, 1000, 1], np.float32)
     (tmp_path / "a.bin").write_bytes(table.tobytes())
-    with pytest.warns(ArmsegWarning, match="are the coordinates metres"):
+    with pytest.warns(ArmsegWarning, match="are the coordinates meters"):
         sensor.read_kitti_bin(tmp_path / "a.bin", OPTIONS)
 
 

@@ -58,12 +58,12 @@ def test_grid_folder_of_two_digit_numbers(tmp_path):
     np.testing.assert_array_equal(read(write_grid(tmp_path / "lf", array)), array)
 
 
-def test_grey_and_rgba_views(tmp_path):
+def test_gray_and_rgba_views(tmp_path):
     array = field()
     alpha = np.full((*SHAPE[:4], 1), 200, np.uint8)
     np.testing.assert_array_equal(read(write_grid(tmp_path / "a", np.concatenate([array, alpha], -1))), array)
-    grey = read(write_grid(tmp_path / "g", array[..., 0]))
-    np.testing.assert_array_equal(grey, np.repeat(array[..., :1], 3, -1))
+    gray = read(write_grid(tmp_path / "g", array[..., 0]))
+    np.testing.assert_array_equal(gray, np.repeat(array[..., :1], 3, -1))
 
 
 def test_hci_folder_is_row_by_row(tmp_path):
@@ -107,7 +107,7 @@ def test_npy_layouts(tmp_path):
     for name, stored, expected in (
         ("last", array, array),
         ("first", np.moveaxis(array, -1, 2), array),
-        ("grey", array[..., 0], np.repeat(array[..., :1], 3, -1)),
+        ("gray", array[..., 0], np.repeat(array[..., :1], 3, -1)),
     ):
         np.save(tmp_path / f"{name}.npy", stored)
         np.testing.assert_array_equal(read(tmp_path / f"{name}.npy"), expected)
@@ -230,7 +230,7 @@ def test_focal_stack_brings_each_plane_into_focus():
     frame, names, _, _ = rep.focal_stack(LightField(array), LightFieldOptions(planes=3, disparity_range=2))
     assert names[::3] == ("focus-2.00px_r", "focus+0.00px_r", "focus+2.00px_r")
     assert frame[6, 10, 20] == pytest.approx(1)  # in focus: all nine views agree
-    assert frame[3, 10, 20] == pytest.approx(1 / 9)  # only the centre view
+    assert frame[3, 10, 20] == pytest.approx(1 / 9)  # only the center view
     assert np.count_nonzero(frame[3]) == 9
     assert frame[0, 10, 20] == pytest.approx(1 / 9)
 
@@ -249,7 +249,7 @@ def test_size_option():
 def plane(a: float, b: float, c: float, noise: float, contrast: float = 0.15, seed: int = 0, grid: int = 9):
     """Views (grid, grid, H, W, 3) uint8 of a textured plane, and its disparity d = a + b x + c y.
 
-    A point at x in the centre view is at x - d dv in another, so x' there shows x' + d(x', dv) dv."""
+    A point at x in the center view is at x - d dv in another, so x' there shows x' + d(x', dv) dv."""
     h, w = 96, 128
     rng = np.random.default_rng(seed)
     texture = np.zeros((h + 80, w + 80, 3), np.float32)
@@ -304,7 +304,7 @@ def test_disparity_from_few_views():
 
 def test_disparity_of_even_grids_and_wide_grids():
     views, truth = plane(0.2, 0.005, 0.004, 0.0)
-    even = views[:8, :8]  # centre is (4, 4), the same view
+    even = views[:8, :8]  # center is (4, 4), the same view
     assert np.median(np.abs(rep.disparity(LightField(even), OPTIONS)[0][0] - truth)) < 0.03
     wide, truth = plane(0.1, 0.002, 0.002, 0.0, grid=11)  # thinned to every second view
     estimate = rep.disparity(LightField(wide), OPTIONS)[0][0]

@@ -151,8 +151,8 @@ def test_pattern_option(tmp_path, pattern):
 
 @pytest.mark.parametrize("bayer", ["rggb", "bggr", "grbg", "gbrg"])
 @pytest.mark.parametrize("how", ["bilinear", "half"])
-def test_colour_mosaic_round_trip(tmp_path, bayer, how):
-    """Uniform coloured light through a quad-Bayer sensor, built pixel by pixel."""
+def test_color_mosaic_round_trip(tmp_path, bayer, how):
+    """Uniform colored light through a quad-Bayer sensor, built pixel by pixel."""
     colors = {
         "r": np.array([0.9, 0.5, 0.1, 0]),
         "g": np.array([0.5, -0.2, 0.3, 0]),
@@ -162,7 +162,7 @@ def test_colour_mosaic_round_trip(tmp_path, bayer, how):
     mosaic = np.zeros((8, 12), np.uint16)
     for y in range(8):
         for x in range(12):
-            color = bayer[(y // 2 % 2) * 2 + x // 2 % 2]  # 2x2 blocks of one colour
+            color = bayer[(y // 2 % 2) * 2 + x // 2 % 2]  # 2x2 blocks of one color
             angle = pattern[(y % 2) * 2 + x % 2]
             value = behind(colors[color].reshape(4, 1, 1), angle)[0, 0]
             mosaic[y, x] = round(value * 4095)
@@ -178,7 +178,7 @@ def test_colour_mosaic_round_trip(tmp_path, bayer, how):
 
 
 def test_bayer_equals_opencv_inside():
-    """On smooth colours our float Bayer interpolation and OpenCV's integer one agree to rounding."""
+    """On smooth colors our float Bayer interpolation and OpenCV's integer one agree to rounding."""
     y, x = np.mgrid[0:16, 0:20]
     rgb = np.stack([50 + 4 * x, 60 + 3 * y, 40 + 2 * x + 2 * y], -1).astype(np.uint8)
     mosaic = np.zeros((16, 20), np.uint8)
@@ -261,13 +261,13 @@ def test_odd_sizes_are_refused(tmp_path, shape, bayer):
         read(path, bayer=bayer)
 
 
-def test_three_equal_channels_are_grey_and_colours_are_refused(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 255, (4, 4, 1)).astype(np.uint8).repeat(3, axis=2)
-    path = png(tmp_path / "g.png", grey)
+def test_three_equal_channels_are_gray_and_colors_are_refused(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 255, (4, 4, 1)).astype(np.uint8).repeat(3, axis=2)
+    path = png(tmp_path / "g.png", gray)
     assert polarization.read_mosaic(path, OPTIONS).intensity.shape == (4, 4, 4)
-    grey[0, 0, 1] ^= 1
-    with pytest.raises(FormatError, match="in colour"):
-        polarization.read_mosaic(png(tmp_path / "c.png", grey), OPTIONS)
+    gray[0, 0, 1] ^= 1
+    with pytest.raises(FormatError, match="in color"):
+        polarization.read_mosaic(png(tmp_path / "c.png", gray), OPTIONS)
 
 
 def test_pattern_must_name_each_angle_once():

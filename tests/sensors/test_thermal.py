@@ -54,13 +54,13 @@ def test_png_of_one_or_equal_channels(tmp_path, dtype, channels):
     np.testing.assert_array_equal(read(png(tmp_path / "t.png", image)).values, values)
 
 
-def test_colour_mapped_rendering_is_refused(tmp_path):
+def test_color_mapped_rendering_is_refused(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3)).astype(np.uint8)
     with pytest.raises(FormatError, match="does not hold the measured values"):
         read(png(tmp_path / "t.png", image))
 
 
-def test_grey_jpeg(tmp_path):
+def test_gray_jpeg(tmp_path):
     cv2.imwrite(str(tmp_path / "t.jpg"), np.full((16, 16), 90, np.uint8))
     assert np.abs(read(tmp_path / "t.jpg").values - 90).max() <= 1
 
@@ -73,9 +73,9 @@ def test_mfnet_takes_the_fourth_channel(tmp_path):
     image[..., 3] = 255
     with pytest.raises(FormatError, match="fourth channel is 255 everywhere"):
         read(png(tmp_path / "a.png", image))
-    grey = image[..., :1].repeat(4, -1)
-    grey[..., 3] = 255  # a grey picture that some program saved as RGBA
-    np.testing.assert_array_equal(read(png(tmp_path / "g.png", grey)).values, grey[..., 0])
+    gray = image[..., :1].repeat(4, -1)
+    gray[..., 3] = 255  # a gray picture that some program saved as RGBA
+    np.testing.assert_array_equal(read(png(tmp_path / "g.png", gray)).values, gray[..., 0])
 
 
 @pytest.mark.parametrize("shape", [(12, 16), (12, 16, 1), (1, 12, 16)])
@@ -111,7 +111,7 @@ def test_truncated_pictures(tmp_path, cut):
 
 
 def jpeg_with(path: Path, segment: bytes) -> Path:
-    """A grey JPEG with one APP1 segment after its start marker."""
+    """A gray JPEG with one APP1 segment after its start marker."""
     _, data = cv2.imencode(".jpg", np.full((16, 16), 90, np.uint8))
     data = data.tobytes()
     path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:])

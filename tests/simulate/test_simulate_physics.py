@@ -50,10 +50,10 @@ def empty_scene(view: Camera, night: bool = False) -> Scene:
     return scene
 
 
-def add_panel(scene: Scene, surface: Surface, centre, half_u, half_v) -> None:
+def add_panel(scene: Scene, surface: Surface, center, half_u, half_v) -> None:
     row = scene.static.add(surface, np.zeros(3), [[1, 0, 0], [0, 1, 0]])
     scene.static.shapes.append(
-        Panel((row,), np.array(centre, float), np.array(half_u, float), np.array(half_v, float))
+        Panel((row,), np.array(center, float), np.array(half_u, float), np.array(half_v, float))
     )
 
 
@@ -72,9 +72,9 @@ def march(distance, view: Camera, size: tuple[int, int]) -> np.ndarray:
     return np.where((z < 40) & (np.abs(distance(EYE + z[..., None] * d)) < 1e-4), z, np.inf)
 
 
-def box_distance(half, axes, centre):
+def box_distance(half, axes, center):
     def distance(p):
-        q = np.abs((p - centre) @ axes.T) - half
+        q = np.abs((p - center) @ axes.T) - half
         return np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
 
     return distance
@@ -185,12 +185,12 @@ def test_depth_is_the_distance_within_its_noise_and_lost_beyond_its_limit() -> N
     scene = empty_scene(camera())
     add_panel(scene, Surface(C.BUILDING, (0.4, 0.4, 0.4)), (-1.5, -1.5, 4.0), (1.4, 0, 0), (0, 1.4, 0))
     add_panel(scene, Surface(C.BUILDING, (0.4, 0.4, 0.4)), (8, -1.5, 45.0), (8, 0, 0), (0, 8, 0))
-    metres = render.depth(Renderer(scene), np.random.default_rng(0)) / 1000
-    near = metres[18:30, 2:26]
+    meters = render.depth(Renderer(scene), np.random.default_rng(0)) / 1000
+    near = meters[18:30, 2:26]
     assert np.median(near[near > 0]) == pytest.approx(4.0, abs=0.01)
     assert near[near > 0].std() < 0.05
     assert (near == 0).mean() < 0.03
-    assert (metres[10:20, 36:60] == 0).all()
+    assert (meters[10:20, 36:60] == 0).all()
 
 
 def test_depth_of_an_opening_is_the_room_behind_it() -> None:
@@ -204,8 +204,8 @@ def test_depth_of_an_opening_is_the_room_behind_it() -> None:
             (2, 0, 0),
             (0, 1, 0),
         )
-        metres = render.depth(Renderer(scene), np.random.default_rng(0)) / 1000
-        middle = metres[20:28, 24:40]
+        meters = render.depth(Renderer(scene), np.random.default_rng(0)) / 1000
+        middle = meters[20:28, 24:40]
         assert np.median(middle[middle > 0]) == pytest.approx(5 + behind, abs=0.05)
 
 
@@ -403,7 +403,7 @@ def test_a_painted_twin_looks_the_same_and_is_flat(real: int) -> None:
 
 
 def sensor_statistics(number: int):
-    """Per class: mean colour, and the statistic of each deciding sensor, of one scene."""
+    """Per class: mean color, and the statistic of each deciding sensor, of one scene."""
     scene = draw_scene(77, number, (H, W))
     r, rng = Renderer(scene), np.random.default_rng(number)
     label = r.image(r.hits.labels())
@@ -446,7 +446,7 @@ PAIRS = [(C.PERSON, C.MANNEQUIN), (C.MOVING_CAR, C.PARKED_CAR), (C.GLASS, C.OPEN
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_the_colours_of_a_pair_agree(statistics: list[dict], first: int, second: int) -> None:
+def test_the_colors_of_a_pair_agree(statistics: list[dict], first: int, second: int) -> None:
     for channel in ("red", "green", "blue"):
         a, b = values(statistics, first, channel), values(statistics, second, channel)
         error = np.hypot(a.std() / np.sqrt(len(a)), b.std() / np.sqrt(len(b)))

@@ -228,7 +228,7 @@ def dat_file(path: Path, data: bytes, size: tuple[int, int] = (48, 64)) -> Path:
 
 
 def voxel_loop(events, bins: int, size: tuple[int, int]) -> np.ndarray:
-    """Voxel grid in float64, one event and one neighbour at a time; (x, y) may be fractional."""
+    """Voxel grid in float64, one event and one neighbor at a time; (x, y) may be fractional."""
     grid = np.zeros((bins, *size))
     if not events:
         return grid

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def png(path: Path, image: np.ndarray) -> Path:
-    """uint8 or uint16, (H, W) or (H, W, 2 | 3 | 4) in grey / grey + alpha / RGB / RGBA order."""
+    """uint8 or uint16, (H, W) or (H, W, 2 | 3 | 4) in gray / gray + alpha / RGB / RGBA order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     channels = 1 if image.ndim == 2 else image.shape[2]
     bits = 8 * image.dtype.itemsize

@@ -42,7 +42,7 @@ def events(
 
 
 def depth(path: Path, seed: int = 0) -> Path:
-    """A 16-bit PNG in millimetres with a hole."""
+    """A 16-bit PNG in millimeters with a hole."""
     values = np.random.default_rng(seed).integers(500, 20_000, SIZE).astype(np.uint16)
     values[:4, :4] = 0
     return _picture(path, values)

@@ -37,7 +37,7 @@ def write_scenes(
     without_depth: tuple[str, ...] = (),
     name: str = "scenes",
 ) -> Path:
-    """A folder data set with raw 16-bit depth in millimetres. without_depth: ids that lack the sensor."""
+    """A folder data set with raw 16-bit depth in millimeters. without_depth: ids that lack the sensor."""
     splits = splits or {"train": 12, "val": 3, "test": 4}
     rng = np.random.default_rng(seed)
     for kind in ("rgb", "label", "depth", "splits"):
@@ -66,5 +66,5 @@ def write_scene(
     cv2.imwrite(str(root / "rgb" / f"{sample_id}.png"), image)
     Image.fromarray(label).save(root / "label" / f"{sample_id}.png")
     if depth:
-        metres = np.where(label, 6.0, 2.0) + rng.normal(0, 0.05, size)
-        cv2.imwrite(str(root / "depth" / f"{sample_id}.png"), np.rint(metres * 1000).astype(np.uint16))
+        meters = np.where(label, 6.0, 2.0) + rng.normal(0, 0.05, size)
+        cv2.imwrite(str(root / "depth" / f"{sample_id}.png"), np.rint(meters * 1000).astype(np.uint16))

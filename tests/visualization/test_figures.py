@@ -15,11 +15,11 @@ from armseg_core.figures import make_figure, visualize
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.sensors.modalities import MODALITIES
-from armseg_core.visualization import distinct_palette, label_to_colour, save_indexed_png, save_png
+from armseg_core.visualization import distinct_palette, label_to_color, save_indexed_png, save_png
 
 
-def has_colour(picture: np.ndarray, colour: object) -> bool:
-    return bool((picture == np.asarray(colour, np.uint8)).all(-1).any())
+def has_color(picture: np.ndarray, color: object) -> bool:
+    return bool((picture == np.asarray(color, np.uint8)).all(-1).any())
 
 
 def read(path: Path) -> np.ndarray:
@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Path:
 def test_tensor_file_shows_the_frame_that_is_asked_for(event_file: Path, tmp_path: Path) -> None:
     pages = {n: make_figure(event_file, frame=n) for n in (0, 1, 2, -1)}
     strong = [(214, 24, 31), (26, 78, 196)]
-    # the colour bars hold both colours once a column; the event itself is a large square of one of them
+    # the color bars hold both colors once a column; the event itself is a large square of one of them
     count = [[int((pages[n].picture == c).all(-1).sum()) for c in strong] for n in (0, 1, 2)]
     assert count[0][0] > count[2][0]
     assert count[0][1] == count[2][1]
@@ -86,7 +86,7 @@ def test_run_folder_becomes_an_overview_in_the_run(run: Path) -> None:
     made = visualize(run)
     assert made.output == run / "plots" / "overview.png"
     page = read(made.output)
-    assert has_colour(page, (33, 113, 181))  # a curve
+    assert has_color(page, (33, 113, 181))  # a curve
     assert made.what == "run train-001: training curves and confusion matrix"
     (run / "best").mkdir()
     (run / "best" / "armseg.json").write_text("{}")
@@ -116,8 +116,8 @@ def test_sample_of_a_data_set(armseg, tmp_path: Path) -> None:
     first, third = make_figure(data), make_figure(data, sample="0004")
     assert first.what == "sample 0000 of split 'train'"
     assert third.what == "sample 0004 of split 'val'"
-    for _, colour in CLASSES:
-        assert has_colour(third.picture, colour)
+    for _, color in CLASSES:
+        assert has_color(third.picture, color)
     assert not (make_figure(data, sample="0004", alpha=1.0).picture == third.picture).all()
     with pytest.raises(UsageError, match=r"no sample '9'.*0000, 0001, 0002"):
         make_figure(data, sample="9")
@@ -141,23 +141,23 @@ def test_an_empty_split_hides_nothing(tmp_path: Path) -> None:
         make_figure(data)
 
 
-def test_label_in_a_data_set_has_the_colours_and_names_of_its_classes(tmp_path: Path) -> None:
+def test_label_in_a_data_set_has_the_colors_and_names_of_its_classes(tmp_path: Path) -> None:
     data = write_folder_dataset(tmp_path / "toy", modalities=())
     made = make_figure(data / "0000" / "label.png")
     assert made.what == "label map, 3 classes"
-    for _, colour in CLASSES:
-        assert has_colour(made.picture, colour)
+    for _, color in CLASSES:
+        assert has_color(made.picture, color)
 
 
 def test_label_elsewhere_keeps_its_own_palette(tmp_path: Path) -> None:
     label, palette = np.array([[0, 2], [255, 2]], np.uint8), [(1, 2, 3), (4, 5, 6), (200, 100, 50)]
     save_indexed_png(tmp_path / "x.png", label, palette)
     page = make_figure(tmp_path / "x.png").picture
-    for colour in label_to_colour(label, palette).reshape(-1, 3):
-        assert has_colour(page, colour)
+    for color in label_to_color(label, palette).reshape(-1, 3):
+        assert has_color(page, color)
     Image.fromarray(label).save(tmp_path / "my_label.png")
     page = make_figure(tmp_path / "my_label.png").picture
-    assert has_colour(page, distinct_palette(3)[2])
+    assert has_color(page, distinct_palette(3)[2])
 
 
 def test_photo_is_shown_and_never_overwritten(armseg, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of sensors: known colours for known numbers, every modality of the table, hostile frames."""
+"""Pictures of sensors: known colors for known numbers, every modality of the table, hostile frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.sensors.modalities import MODALITIES, SENSORS
 from armseg_core.visualization import (
     INVALID,
-    apply_colour_map,
+    apply_color_map,
     render_aolp,
     render_frame,
     render_model_tensor,
@@ -21,7 +21,7 @@ from armseg_core.visualization import (
     robust_range,
 )
 from armseg_core.visualization.canvas import fit_width, format_number, log_ticks, nice_ticks
-from armseg_core.visualization.colours import COLOUR_MAPS, colour_table
+from armseg_core.visualization.colors import COLOR_MAPS, color_table
 from armseg_core.visualization.panels import contact_sheet, epi, picture_names, view_names
 from armseg_core.visualization.sensors import render_polarities
 
@@ -56,8 +56,8 @@ def info_of(
     )
 
 
-def hue(colour: np.ndarray) -> float:
-    return colorsys.rgb_to_hsv(*(colour / 255))[0] * 360
+def hue(color: np.ndarray) -> float:
+    return colorsys.rgb_to_hsv(*(color / 255))[0] * 360
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -143,7 +143,7 @@ def test_polarities_apart_and_together() -> None:
 
 
 @pytest.mark.parametrize(("modality", "valid"), [("depth", 1), ("lidar", 2)])
-def test_invalid_depth_has_the_invalid_colour_and_near_is_brighter(modality: str, valid: int) -> None:
+def test_invalid_depth_has_the_invalid_color_and_near_is_brighter(modality: str, valid: int) -> None:
     frame = np.zeros((3, 1, 4), np.float32)
     frame[0] = [[1, 10, 60, 5]]
     frame[valid] = [[1, 1, 1, 0]]
@@ -168,10 +168,10 @@ def test_invalid_pixels_do_not_change_the_range_of_the_others() -> None:
 
 def test_aolp_is_periodic_in_180_degrees_and_the_hues_are_those_of_the_wheel() -> None:
     degrees = np.array([[0, 180, 45, 225, 90, -90, 135]])
-    colours = render_aolp(np.deg2rad(degrees), np.ones(degrees.shape))[0]
+    colors = render_aolp(np.deg2rad(degrees), np.ones(degrees.shape))[0]
     for first, second in ((0, 1), (2, 3), (4, 5)):
-        assert np.abs(colours[first].astype(int) - colours[second]).max() <= 1
-    hues = [hue(colours[i]) % 360 for i in (0, 2, 4, 6)]
+        assert np.abs(colors[first].astype(int) - colors[second]).max() <= 1
+    hues = [hue(colors[i]) % 360 for i in (0, 2, 4, 6)]
     assert hues == pytest.approx([0, 90, 180, 270], abs=1.5)
 
 
@@ -188,26 +188,26 @@ def test_polarization_hue_saturation_and_value() -> None:
     assert saturation[0] > saturation[1] > 0.3
 
 
-# -- colour maps
+# -- color maps
 
 
-@pytest.mark.parametrize("name", COLOUR_MAPS)
-def test_colour_maps_map_ends_to_ends(name: str) -> None:
-    table = colour_table(name)
+@pytest.mark.parametrize("name", COLOR_MAPS)
+def test_color_maps_map_ends_to_ends(name: str) -> None:
+    table = color_table(name)
     assert table.shape == (256, 3)
-    picture = apply_colour_map(np.array([[-5.0, 0, 10, 99]]), 0, 10, name)[0]
+    picture = apply_color_map(np.array([[-5.0, 0, 10, 99]]), 0, 10, name)[0]
     assert picture[0].tolist() == picture[1].tolist() == table[0].tolist()
     assert picture[2].tolist() == picture[3].tolist() == table[255].tolist()
 
 
 def test_sequential_maps_grow_lighter() -> None:
     for name in ("viridis", "inferno", "magma", "cividis", "gray"):
-        luma = colour_table(name) @ np.array([0.2126, 0.7152, 0.0722])
+        luma = color_table(name) @ np.array([0.2126, 0.7152, 0.0722])
         assert (np.diff(luma[::16]) > 0).all(), name
 
 
 def test_logarithmic_scale_puts_the_geometric_mean_in_the_middle() -> None:
-    picture = apply_colour_map(np.array([[1.0, 10, 100]]), 1, 100, "gray", log=True)[0, :, 0]
+    picture = apply_color_map(np.array([[1.0, 10, 100]]), 1, 100, "gray", log=True)[0, :, 0]
     assert picture.tolist() == [0, 128, 255]
 
 

@@ -1,4 +1,4 @@
-"""Label colours, legends, palette PNG files, charts and sample figures."""
+"""Label colors, legends, palette PNG files, charts and sample figures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 from armseg_core.errors import FormatError, OutputError, UsageError
 from armseg_core.visualization import (
     IGNORE,
-    colour_bar,
+    color_bar,
     confusion_figure,
     distinct_palette,
-    label_to_colour,
+    label_to_color,
     legend,
     overlay,
     sample_figure,
@@ -27,31 +27,31 @@ from armseg_core.visualization import (
     with_legend,
 )
 from armseg_core.visualization.charts import _miou_series, smooth
-from armseg_core.visualization.colours import colour_table
+from armseg_core.visualization.colors import color_table
 
 PALETTE = [(10, 20, 30), (200, 0, 0), (0, 255, 7)]
 
 
-def has_colour(picture: np.ndarray, colour: object) -> bool:
-    return bool((picture == np.asarray(colour, np.uint8)).all(-1).any())
+def has_color(picture: np.ndarray, color: object) -> bool:
+    return bool((picture == np.asarray(color, np.uint8)).all(-1).any())
 
 
-def test_label_colours_are_the_palette_and_unknown_is_the_ignore_colour() -> None:
+def test_label_colors_are_the_palette_and_unknown_is_the_ignore_color() -> None:
     label = np.array([[0, 1], [2, 255], [3, -1]])
-    picture = label_to_colour(label, PALETTE)
+    picture = label_to_color(label, PALETTE)
     assert picture.dtype == np.uint8
     assert picture.reshape(-1, 3).tolist() == [list(c) for c in (*PALETTE, IGNORE, IGNORE, IGNORE)]
 
 
-def test_a_palette_of_256_colours_has_a_colour_for_255() -> None:
+def test_a_palette_of_256_colors_has_a_color_for_255() -> None:
     palette = np.stack([np.arange(256)] * 3, -1)
-    assert label_to_colour(np.array([[255]], np.uint8), palette)[0, 0].tolist() == [255, 255, 255]
+    assert label_to_color(np.array([[255]], np.uint8), palette)[0, 0].tolist() == [255, 255, 255]
 
 
 @pytest.mark.parametrize("palette", [[(1, 2)], [], [(1.5, 2, 3)], [(300, 0, 0)], np.zeros((257, 3), int)])
 def test_bad_palettes_are_refused(palette: object) -> None:
     with pytest.raises(UsageError):
-        label_to_colour(np.zeros((1, 1), int), palette)
+        label_to_color(np.zeros((1, 1), int), palette)
 
 
 def test_overlay_mixes_and_leaves_unknown_pixels_and_inputs_alone() -> None:
@@ -67,27 +67,27 @@ def test_overlay_mixes_and_leaves_unknown_pixels_and_inputs_alone() -> None:
         overlay(rgb[:, :2], label, PALETTE)
 
 
-def test_legend_shows_each_class_colour_and_grows_with_the_list() -> None:
+def test_legend_shows_each_class_color_and_grows_with_the_list() -> None:
     names = ["ground", "a class with a very long name that must be cut somewhere", "sky"]
     picture = legend(names, PALETTE, [0.5, 0.25, 0.25])
-    assert all(has_colour(picture, colour) for colour in PALETTE)
+    assert all(has_color(picture, color) for color in PALETTE)
     assert picture.shape[1] < 400
     many = legend([f"c{i}" for i in range(40)], distinct_palette(40), max_height=200)
     assert many.shape[0] <= 200
-    assert all(has_colour(many, colour) for colour in distinct_palette(40))
-    with pytest.raises(UsageError, match="3 names, 2 colours"):
+    assert all(has_color(many, color) for color in distinct_palette(40))
+    with pytest.raises(UsageError, match="3 names, 2 colors"):
         legend(names, PALETTE[:2])
     with_shares = with_legend(np.zeros((50, 60, 3), np.uint8), names, PALETTE, [0.5, 0.25, 0.25])
-    assert all(has_colour(with_shares, colour) for colour in PALETTE)
+    assert all(has_color(with_shares, color) for color in PALETTE)
     assert with_shares.shape[1] > 480
 
 
-def test_distinct_colours_differ_and_do_not_depend_on_the_count() -> None:
-    colours = distinct_palette(60)
-    assert len(np.unique(colours, axis=0)) == 60
-    assert (distinct_palette(7) == colours[:7]).all()
+def test_distinct_colors_differ_and_do_not_depend_on_the_count() -> None:
+    colors = distinct_palette(60)
+    assert len(np.unique(colors, axis=0)) == 60
+    assert (distinct_palette(7) == colors[:7]).all()
     assert distinct_palette(0).shape == (0, 3)
-    apart = np.abs(colours[:20, None].astype(int) - colours[None, :20]).sum(-1) + 999 * np.eye(20, dtype=int)
+    apart = np.abs(colors[:20, None].astype(int) - colors[None, :20]).sum(-1) + 999 * np.eye(20, dtype=int)
     assert apart.min() > 40
 
 
@@ -102,7 +102,7 @@ def test_indexed_png_keeps_values_and_palette_exactly(tmp_path: Path) -> None:
         shown = np.asarray(image.convert("RGB"))
     assert table[:3].tolist() == [list(c) for c in PALETTE]
     assert table[255].tolist() == list(IGNORE)
-    assert (shown[:, :, :][label < 3] == label_to_colour(label, PALETTE)[label < 3]).all()
+    assert (shown[:, :, :][label < 3] == label_to_color(label, PALETTE)[label < 3]).all()
     assert os.listdir(path.parent) == ["label.png"]
 
 
@@ -127,15 +127,15 @@ def test_png_round_trip_and_a_folder_in_the_way(tmp_path: Path) -> None:
         save_png(tmp_path / "folder.png", picture)
 
 
-def test_colour_bar_runs_from_low_at_the_bottom_to_high_at_the_top() -> None:
-    bar = colour_bar(200, "viridis", 2, 40, "m", log=True)
+def test_color_bar_runs_from_low_at_the_bottom_to_high_at_the_top() -> None:
+    bar = color_bar(200, "viridis", 2, 40, "m", log=True)
     assert bar.shape[0] == 200
     column = bar[:, 7]
     inside = np.flatnonzero((column != 255).any(-1))
-    assert column[inside[-1]].tolist() == colour_table("viridis")[0].tolist()
-    top = next(c for c in column if c.tolist() == colour_table("viridis")[255].tolist())
+    assert column[inside[-1]].tolist() == color_table("viridis")[0].tolist()
+    top = next(c for c in column if c.tolist() == color_table("viridis")[255].tolist())
     assert top is not None
-    assert colour_bar(60, "gray", 0, 1).shape[0] == 60
+    assert color_bar(60, "gray", 0, 1).shape[0] == 60
 
 
 # -- charts
@@ -143,10 +143,10 @@ def test_colour_bar_runs_from_low_at_the_bottom_to_high_at_the_top() -> None:
 
 def test_confusion_figure_draws_shares_of_the_row() -> None:
     page = confusion_figure(np.array([[3, 1], [0, 0]]), ["seen", "absent"])
-    table = colour_table("blues")
-    assert has_colour(page, table[round(255 * 0.75)])
-    assert has_colour(page, table[round(255 * 0.25)])
-    assert has_colour(page, (240, 240, 240))  # the row of a class without labels
+    table = color_table("blues")
+    assert has_color(page, table[round(255 * 0.75)])
+    assert has_color(page, table[round(255 * 0.25)])
+    assert has_color(page, (240, 240, 240))  # the row of a class without labels
     with pytest.raises(FormatError, match=r"\(2, 3\)"):
         confusion_figure(np.zeros((2, 3)), ["a", "b"])
 
@@ -172,8 +172,8 @@ def test_training_curves_draw_what_the_rows_hold() -> None:
     more = training_curves([*rows, *validations])
     assert more.shape[0] > few.shape[0]
     line = (33, 113, 181)
-    assert has_colour(few, line)
-    assert has_colour(more, (214, 96, 24))  # the RGB-only line
+    assert has_color(few, line)
+    assert has_color(more, (214, 96, 24))  # the RGB-only line
 
 
 def test_validation_has_a_line_for_each_choice_of_inputs_and_averages_the_data_sets() -> None:
@@ -184,7 +184,7 @@ def test_validation_has_a_line_for_each_choice_of_inputs_and_averages_the_data_s
     assert lines["rgb only"] == ([1, 2], pytest.approx([0.3, 0.3]))
     assert lines["rgb+depth"] == ([1, 2], [0.4, 0.4])
     assert lines["rgb+event"] == ([1, 2], [0.9, 0.9])
-    assert has_colour(training_curves(rows), (44, 140, 80))  # the third line
+    assert has_color(training_curves(rows), (44, 140, 80))  # the third line
 
 
 @pytest.mark.parametrize(
@@ -229,14 +229,14 @@ def test_sample_figure_shows_the_classes_that_occur() -> None:
     label[2:], label[5:] = 2, 255
     event, thermal = np.ones((5, 6, 8), np.float32), np.zeros((1, 6, 8), np.float32)
     page = sample_figure(sample(label, event=event, thermal=thermal), ["a", "b", "c"], PALETTE)
-    assert has_colour(page, PALETTE[0])
-    assert has_colour(page, PALETTE[2])
-    assert not has_colour(page, PALETTE[1])
-    assert has_colour(page, IGNORE)
+    assert has_color(page, PALETTE[0])
+    assert has_color(page, PALETTE[2])
+    assert not has_color(page, PALETTE[1])
+    assert has_color(page, IGNORE)
 
 
 def test_sample_figure_without_label_sensors_or_names() -> None:
     assert sample_figure(sample(None)).shape[1] >= 480
     assert sample_figure(sample(np.full((6, 8), 255))).shape[1] >= 480
     page = sample_figure(sample(np.full((6, 8), 4)))
-    assert has_colour(page, distinct_palette(5)[4])
+    assert has_color(page, distinct_palette(5)[4])

@@ -1,4 +1,4 @@
-"""Class names and colours of the public data sets, in index order; colours are their own where known."""
+"""Class names and colors of the public data sets, in index order; colors are their own where known."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class FMB(PST900):
 class NYUDepthV2(PublicDataSet):
     """NYU Depth V2 (Silberman 2012), 40 classes, folder layout of DELIVER's loader. Label 0 is ignored.
 
-    `Depth/<id>.png` is 16-bit millimetres. Without it depth is taken from the disparity channel of the HHA
+    `Depth/<id>.png` is 16-bit millimeters. Without it depth is taken from the disparity channel of the HHA
     image, 8 bits: coarse beyond about 5 m.
     """
 
@@ -188,9 +188,9 @@ class MCubeS(PublicDataSet):
 
 
 class UrbanLF(PublicDataSet):
-    """UrbanLF (Sheng 2022), 9x9 views; the centre one is the image. Open `real` or `Syn`, not both.
+    """UrbanLF (Sheng 2022), 9x9 views; the center one is the image. Open `real` or `Syn`, not both.
 
-    Syn: `5_5_label.npy`, 0 and 255 ignored. Real: `label.png` painted in the class colours; a colour of no
+    Syn: `5_5_label.npy`, 0 and 255 ignored. Real: `label.png` painted in the class colors; a color of no
     class is ignored. Labels of the test split are withheld.
     """
 

@@ -1,7 +1,7 @@
 """Readers of depth pictures: PNG / TIFF with a declared unit, PFM, npy, MATLAB v7.3, EXR, HHA.
 
 Nothing in a depth picture says what its numbers mean; `depth_unit` does. When it is not given, 16-bit
-pictures are taken as millimetres and float ones as metres, and a warning says so.
+pictures are taken as millimeters and float ones as meters, and a warning says so.
 
 Shape letters: H rows, W columns.
 """
@@ -41,10 +41,10 @@ _UNIT_HINT = (
 )
 
 
-def to_metres(
+def to_meters(
     values: np.ndarray, unit: str, baseline_m: float | None = None, fx: float | None = None
 ) -> np.ndarray:
-    """Stored values -> metres, float32; 0 where invalid, not finite or not positive.
+    """Stored values -> meters, float32; 0 where invalid, not finite or not positive.
 
     Args:
         values: (H, W); for "carla" (H, W, 3 or 4) uint8 RGB.
@@ -57,7 +57,7 @@ def to_metres(
         UsageError: a disparity unit without baseline or focal length; sunrgbd of other than 16-bit integers.
     """
     if unit in _SCALES:
-        metres = values.astype(np.float64) * _SCALES[unit]
+        meters = values.astype(np.float64) * _SCALES[unit]
     elif unit == "sunrgbd":
         if values.dtype.kind == "f" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise UsageError(
@@ -67,17 +67,17 @@ def to_metres(
                 hint=_UNIT_HINT,
             )
         bits = values.astype(np.uint16)
-        metres = np.minimum(((bits >> 3) | (bits << 13)) / 1000.0, 8.0)
+        meters = np.minimum(((bits >> 3) | (bits << 13)) / 1000.0, 8.0)
     elif unit == "carla":
         r, g, b = (values[..., i].astype(np.float64) for i in range(3))
-        metres = (r + 256 * g + 65536 * b) / (2**24 - 1) * 1000
+        meters = (r + 256 * g + 65536 * b) / (2**24 - 1) * 1000
     else:
         if baseline_m is None or fx is None:
             raise UsageError(
                 f"depth unit '{unit}' is a disparity",
                 where="--depth-unit",
                 expected="the stereo baseline and the focal length",
-                hint="--baseline METRES --intrinsics fx,fy,cx,cy",
+                hint="--baseline METERS --intrinsics fx,fy,cx,cy",
             )
         disparity = values.astype(np.float64)
         if unit == "cityscapes":
@@ -85,9 +85,9 @@ def to_metres(
         elif unit == "disparity256":
             disparity /= 256
         positive = np.isfinite(disparity) & (disparity > 0)
-        metres = np.divide(baseline_m * fx, disparity, out=np.zeros_like(disparity), where=positive)
+        meters = np.divide(baseline_m * fx, disparity, out=np.zeros_like(disparity), where=positive)
     with np.errstate(over="ignore"):
-        out = metres.astype(np.float32)
+        out = meters.astype(np.float32)
     out[~(np.isfinite(out) & (out > 0))] = 0
     return out
 
@@ -96,7 +96,7 @@ def read_picture(path: Path, options: DepthOptions) -> Depth:
     """PNG, TIFF or PGM of one or equal channels; 16 bit or float, 8 bit only with an explicit unit.
 
     Raises:
-        FormatError: 8-bit without a unit, a colour-mapped rendering, or damaged.
+        FormatError: 8-bit without a unit, a color-mapped rendering, or damaged.
     """
     values = single_channel(read_image(path), path)
     if values.dtype == np.uint8 and options.depth_unit is None:
@@ -124,9 +124,9 @@ def read_color_coded(path: Path, options: DepthOptions) -> Depth | HhaImage:
     image = read_image(path)
     if unit not in ("carla", "hha"):
         if image.ndim == 3 and (image[..., :1] == image[..., 1:3]).all():
-            return read_picture(path, options)  # a grey picture saved in colour
+            return read_picture(path, options)  # a gray picture saved in color
         raise FormatError(
-            "an 8-bit colour picture does not say how depth is coded in it",
+            "an 8-bit color picture does not say how depth is coded in it",
             where=path,
             expected="--depth-unit carla (24-bit CARLA depth) or --depth-unit hha",
         )
@@ -134,7 +134,7 @@ def read_color_coded(path: Path, options: DepthOptions) -> Depth | HhaImage:
         raise FormatError(f"the picture is {image.dtype} {image.shape}", where=path, expected="8-bit RGB")
     if unit == "hha":
         return HhaImage(np.ascontiguousarray(np.moveaxis(image[..., :3], -1, 0)))
-    return _finish(to_metres(image, "carla"), path, options)
+    return _finish(to_meters(image, "carla"), path, options)
 
 
 def read_pfm(path: Path, options: DepthOptions) -> Depth:
@@ -153,7 +153,7 @@ def read_array(path: Path, options: DepthOptions) -> Depth:
 def read_mat(path: Path, options: DepthOptions) -> Depth:
     """Data set `depths` or `depth` of an HDF5 or MATLAB v7.3 file; `frame` picks one of many.
 
-    MATLAB reverses the axes: NYUv2 labeled is (N, W, H) in HDF5, in metres.
+    MATLAB reverses the axes: NYUv2 labeled is (N, W, H) in HDF5, in meters.
     """
     shapes = hdf5_keys(path)
     key = next((k for k in _KEYS if k in shapes), None)
@@ -208,24 +208,24 @@ def _depth(values: np.ndarray, path: Path, options: DepthOptions, assumed: str, 
             hint=_UNIT_HINT,
         )
     camera = _intrinsics(path, values.shape, options)
-    metres = to_metres(values, unit, options.baseline, None if camera is None else float(camera[0, 0]))
-    return _finish(metres, path, options, camera)
+    meters = to_meters(values, unit, options.baseline, None if camera is None else float(camera[0, 0]))
+    return _finish(meters, path, options, camera)
 
 
-def _finish(metres: np.ndarray, path: Path, options: DepthOptions, camera: np.ndarray | None = None) -> Depth:
-    valid = metres > 0
+def _finish(meters: np.ndarray, path: Path, options: DepthOptions, camera: np.ndarray | None = None) -> Depth:
+    valid = meters > 0
     if not valid.any():
         warnings.warn(ArmsegWarning(f"{path}: no valid depth in the whole picture"), stacklevel=3)
     else:
-        median = float(np.median(metres[valid]))
+        median = float(np.median(meters[valid]))
         if not _PLAUSIBLE_M[0] <= median <= _PLAUSIBLE_M[1]:
             warnings.warn(
                 ArmsegWarning(f"{path}: the median depth is {median:g} m; is the unit right? ({_UNIT_HINT})"),
                 stacklevel=3,
             )
     if camera is None:
-        camera = _intrinsics(path, metres.shape, options)
-    return Depth(metres, valid, camera)
+        camera = _intrinsics(path, meters.shape, options)
+    return Depth(meters, valid, camera)
 
 
 def camera_file(path: Path, options: DepthOptions) -> tuple[Path, ...]:
@@ -319,7 +319,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         ("*.pfm",),
         _starts(b"Pf", b"PF"),
         read_pfm,
-        notes="metres, or --depth-unit disparity",
+        notes="meters, or --depth-unit disparity",
         beside=camera_file,
     ),
     Reader(
@@ -329,7 +329,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         ("*.npy", "*.npz"),
         _is_array,
         read_array,
-        notes="(H, W); float metres, integer mm",
+        notes="(H, W); float meters, integer mm",
         beside=camera_file,
     ),
     Reader(

@@ -77,7 +77,7 @@ def hha(data: Depth | HhaImage, options: DepthOptions) -> Made:
 
 
 def back_project(depth: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """(H, W) metres -> (3, H, W) points in camera axes, float64."""
+    """(H, W) meters -> (3, H, W) points in camera axes, float64."""
     h, w = depth.shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float64)
     return (
@@ -107,7 +107,7 @@ def plane_normals(depth: np.ndarray, camera: np.ndarray, radius: int) -> np.ndar
         )
 
     n, sx, sy = total(weight), total(weight * x0), total(weight * y0)
-    # moments about the centre of gravity of the valid pixels: then c separates from a and b
+    # moments about the center of gravity of the valid pixels: then c separates from a and b
     mean = np.maximum(n, 1)
     mx, my = sx / mean, sy / mean
     xx = total(weight * x0 * x0) - sx * mx
@@ -155,14 +155,14 @@ def _as_depth(data: Depth | HhaImage) -> Depth:
         return data
     warnings.warn(
         ArmsegWarning(
-            "depth is taken from the first channel of HHA as 310 / value metres: 8-bit steps, "
+            "depth is taken from the first channel of HHA as 310 / value meters: 8-bit steps, "
             "and only true for the published constant"
         ),
         stacklevel=3,
     )
     code = data.values[0].astype(np.float32)
-    metres = np.divide(_DISPARITY_CM / 100, code, out=np.zeros_like(code), where=code > 0)
-    return Depth(metres, metres > 0)
+    meters = np.divide(_DISPARITY_CM / 100, code, out=np.zeros_like(code), where=code > 0)
+    return Depth(meters, meters > 0)
 
 
 def _with_camera(data: Depth | HhaImage, options: DepthOptions, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -181,13 +181,13 @@ def _with_camera(data: Depth | HhaImage, options: DepthOptions, name: str) -> tu
 
 def _nearest(data: Depth, options: DepthOptions) -> tuple[np.ndarray, np.ndarray | None]:
     """Depth (0 where invalid) at `options.size` by the nearest pixel, and the intrinsics of that size."""
-    depth = np.where(data.valid, data.metres, 0).astype(np.float32)
+    depth = np.where(data.valid, data.meters, 0).astype(np.float32)
     h, w = depth.shape
     resized = _nearest_planes(depth[None], options)[0]
     if data.intrinsics is None or resized.shape == (h, w):
         return resized, data.intrinsics
     sx, sy = resized.shape[1] / w, resized.shape[0] / h
-    # pixel centres at whole numbers: x' = (x + 1/2) s - 1/2
+    # pixel centers at whole numbers: x' = (x + 1/2) s - 1/2
     scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return resized, scale @ data.intrinsics
 
@@ -208,7 +208,7 @@ DEPTH_REPRESENTATIONS: tuple[Representation, ...] = (
         "metric",
         "depth",
         "depth, validity and inverse depth",
-        "metres as measured",
+        "meters as measured",
         metric,
     ),
     Representation("inverse", "depth", "inverse depth", "1 / z", inverse),

@@ -112,7 +112,7 @@ def land(events: Events, grid: Grid) -> Landed:
 
 
 def _scaled(a: np.ndarray, scale: float, size: int) -> np.ndarray:
-    """Pixel centres to pixel centres, as images are resized; a pixel at the border stays inside."""
+    """Pixel centers to pixel centers, as images are resized; a pixel at the border stays inside."""
     out = a.astype(np.float32)
     out += np.float32(0.5)
     out *= np.float32(scale)
@@ -261,8 +261,8 @@ class VoxelGrid:
         return np.ascontiguousarray(self.grid.inner(planes))
 
 
-def normalised(frame: np.ndarray) -> np.ndarray:
-    """DSEC normalisation: zero mean and unit (unbiased) deviation over the non-zero cells, which alone
+def normalized(frame: np.ndarray) -> np.ndarray:
+    """DSEC normalization: zero mean and unit (unbiased) deviation over the non-zero cells, which alone
     change.
 
     Only the mean is subtracted when the deviation is 0 (or there is a single cell).

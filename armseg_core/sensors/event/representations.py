@@ -18,7 +18,7 @@ from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.errors import UsageError
 from armseg_core.sensors.event.ergo import ergo12
 from armseg_core.sensors.event.input import EventInput
-from armseg_core.sensors.event.kernels import Landed, VoxelGrid, cell_of, corners, normalised
+from armseg_core.sensors.event.kernels import Landed, VoxelGrid, cell_of, corners, normalized
 from armseg_core.sensors.event.stills import still_voxels
 from armseg_core.sensors.event.windows import Window
 from armseg_core.sensors.options import EventOptions
@@ -34,7 +34,7 @@ def _voxels(events: Window, options: EventOptions, split: bool) -> np.ndarray:
     if given.met not in (None, span):  # the first or the last event was dropped
         sums = _summed(given, options.bins, given.met, split)
     frame = sums.result()
-    return normalised(frame) if options.norm == "dsec" else frame
+    return normalized(frame) if options.norm == "dsec" else frame
 
 
 def _summed(given: EventInput, bins: int, span: tuple[int, int], split: bool) -> VoxelGrid:
@@ -60,7 +60,7 @@ def still_voxel_grid(data: EventPicture | EventMoments, options: EventOptions) -
     """The voxel grid of a file without single events: see `event_stills`."""
     frame = still_voxels(data, options)
     if options.norm == "none" and isinstance(data, EventPicture):
-        return frame, _bin_names(options), ("",) * len(frame), (-1.0, 1.0)  # a colour, no number of events
+        return frame, _bin_names(options), ("",) * len(frame), (-1.0, 1.0)  # a color, no number of events
     return frame, _bin_names(options), *_voxel_scale(options, len(frame))
 
 
@@ -230,7 +230,7 @@ EVENT_REPRESENTATIONS: tuple[Representation, ...] = (
     _row(
         "voxel_grid",
         "voxel grid",
-        "Zhu et al., CVPR 2019; normalisation of DSEC (Gehrig et al., RA-L 2021)",
+        "Zhu et al., CVPR 2019; normalization of DSEC (Gehrig et al., RA-L 2021)",
         voxel_grid,
         still_voxel_grid,
     ),

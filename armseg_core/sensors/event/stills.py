@@ -11,7 +11,7 @@ import numpy as np
 
 from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.event.kernels import normalised
+from armseg_core.sensors.event.kernels import normalized
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.resizing import resize_image
 
@@ -44,7 +44,7 @@ def still_voxels(data: EventPicture | EventMoments, options: EventOptions) -> np
             expected=f"less than the {grid.shape[1]} rows of the sensor",
         )
     grid = grid[:, :rows]
-    return resize_image(normalised(grid) if options.norm == "dsec" else grid, options.size)
+    return resize_image(normalized(grid) if options.norm == "dsec" else grid, options.size)
 
 
 def _placed(data: EventMoments, bins: int) -> np.ndarray:

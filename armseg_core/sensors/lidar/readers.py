@@ -50,7 +50,7 @@ _PLY_TYPES = {
     "float64": "f8",
 }
 _INTENSITY = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
-_FARTHEST_M = 2000.0  # no LiDAR of the field measures farther: numbers beyond are not metres
+_FARTHEST_M = 2000.0  # no LiDAR of the field measures farther: numbers beyond are not meters
 
 
 def read_kitti_bin(path: Path, options: LidarOptions) -> PointCloud:
@@ -298,7 +298,7 @@ def _finish(xyz: np.ndarray, intensity: np.ndarray, path: Path, options: LidarOp
         warnings.warn(
             ArmsegWarning(
                 f"{path}: {far:.1%} of the points are farther than {_FARTHEST_M:g} m; are the "
-                "coordinates metres?"
+                "coordinates meters?"
             ),
             stacklevel=3,
         )
@@ -311,7 +311,7 @@ def _finish(xyz: np.ndarray, intensity: np.ndarray, path: Path, options: LidarOp
 
 
 def _plausible(path: Path, columns: int) -> bool:
-    """The first points look like metres: finite, not all zero, within the range of a LiDAR."""
+    """The first points look like meters: finite, not all zero, within the range of a LiDAR."""
     size = path.stat().st_size
     if not path.is_file() or size == 0 or size % (4 * columns):
         return False

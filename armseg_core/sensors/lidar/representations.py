@@ -55,7 +55,7 @@ def project(points: np.ndarray, intensity: np.ndarray, calibration: Calibration)
     x, y, z = (camera[ahead] @ calibration.intrinsics.astype(np.float64).T).T
     depth = camera[ahead, 2]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        column, row = np.floor(x / z + 0.5), np.floor(y / z + 0.5)  # pixel centres at whole numbers
+        column, row = np.floor(x / z + 0.5), np.floor(y / z + 0.5)  # pixel centers at whole numbers
         inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
     cell = row[inside].astype(np.int64) * w + column[inside].astype(np.int64)
     depth, source = depth[inside], ahead[inside]
@@ -74,7 +74,7 @@ def scaled_calibration(calibration: Calibration, size: tuple[int, int]) -> Calib
     if calibration.size == size:
         return calibration
     sy, sx = size[0] / calibration.size[0], size[1] / calibration.size[1]
-    # pixel centres at whole numbers: x' = (x + 1/2) s - 1/2
+    # pixel centers at whole numbers: x' = (x + 1/2) s - 1/2
     scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return Calibration(scale @ calibration.intrinsics, calibration.lidar_to_camera, size)
 

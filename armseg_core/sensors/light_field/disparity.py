@@ -1,6 +1,6 @@
 """Disparity of a light field: plane sweep over the central cross, then one Gauss-Newton step on all views.
 
-Convention: a point seen at (x, y) in the centre view is seen at (x - d dv, y - d du) in the view du rows
+Convention: a point seen at (x, y) in the center view is seen at (x - d dv, y - d du) in the view du rows
 below and dv columns right of it. Disparity d is in pixels per view step; d > 0 is nearer than the plane in
 focus.
 
@@ -32,11 +32,11 @@ _SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 def estimate_disparity(
     views: np.ndarray, offsets: np.ndarray, limit: float = 3.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Disparity seen from the centre view.
+    """Disparity seen from the center view.
 
     Args:
-        views: (N, H, W) float32 grey views in [0, 1].
-        offsets: (N, 2) whole steps (du, dv) of each view from the centre.
+        views: (N, H, W) float32 gray views in [0, 1].
+        offsets: (N, 2) whole steps (du, dv) of each view from the center.
         limit: largest |disparity| searched, pixels per view step.
 
     Returns:
@@ -126,7 +126,7 @@ def _linearize(views: np.ndarray, offsets: np.ndarray, disparity: np.ndarray) ->
 
     A view warped by d shows m(x + (true - d) (dv, du)), so its difference from the mean m is (true - d)
     (gx dv + gy du): least squares over the views gives true - d = numerator / information. Views that see
-    something else than the centre view (they differ much more than is usual) have little weight, except in
+    something else than the center view (they differ much more than is usual) have little weight, except in
     the spread.
     """
     import cv2

@@ -107,7 +107,7 @@ def read_hci_h5(path: Path, options: LightFieldOptions) -> LightField:
 
 
 def read_mat(path: Path, options: LightFieldOptions) -> LightField:
-    """LF of a MATLAB v7.3 file: (rows of views, columns of views, y, x, colours) there, reversed in HDF5.
+    """LF of a MATLAB v7.3 file: (rows of views, columns of views, y, x, colors) there, reversed in HDF5.
 
     A fourth channel (the confidence of the Light Field Toolbox) is left out; floats in [0, 1] become 16 bit.
     """
@@ -115,7 +115,7 @@ def read_mat(path: Path, options: LightFieldOptions) -> LightField:
 
 
 def read_array(path: Path, options: LightFieldOptions) -> LightField:
-    """npy / npz of (U, V, H, W, 3), (U, V, 3, H, W), or grey (U, V, H, W)."""
+    """npy / npz of (U, V, H, W, 3), (U, V, 3, H, W), or gray (U, V, H, W)."""
     array = read_npy(path)
     if array.ndim == 5 and array.shape[-1] not in (3, 4) and array.shape[2] == 3:
         array = np.moveaxis(array, 2, -1)
@@ -171,7 +171,7 @@ def _read_views(
 
 
 def _as_rgb(image: np.ndarray, path: Path) -> np.ndarray:
-    """(H, W, 3) of a grey, grey + alpha, RGB or RGBA picture of 8 or 16 bit."""
+    """(H, W, 3) of a gray, gray + alpha, RGB or RGBA picture of 8 or 16 bit."""
     if image.dtype not in (np.uint8, np.uint16):
         raise FormatError(f"the view has {image.dtype} samples", where=path, expected="8 or 16 bit")
     if image.ndim == 2 or image.shape[2] == 2:
@@ -205,7 +205,7 @@ def _light_field(array: np.ndarray, path: Path, options: LightFieldOptions) -> L
         n, k = array.shape[0], options.central
         if k > n:
             raise FormatError(f"--central {k} of {n}x{n} views", where=path, expected=f"at most {n}")
-        start = n // 2 - k // 2  # the centre view n // 2 stays the centre k // 2
+        start = n // 2 - k // 2  # the center view n // 2 stays the center k // 2
         array = array[start : start + k, start : start + k]
     array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
     return LightField(np.ascontiguousarray(array))
@@ -267,7 +267,7 @@ LIGHT_FIELD_READERS: tuple[Reader, ...] = (
         ("1_1.png", "5_5.png"),
         _has_views(_GRID_NAME, 4),
         read_grid_folder,
-        notes="UrbanLF; 0- or 1-based, grey / RGB / RGBA, 8 or 16 bit",
+        notes="UrbanLF; 0- or 1-based, gray / RGB / RGBA, 8 or 16 bit",
     ),
     Reader(
         "hci-folder",
@@ -303,7 +303,7 @@ LIGHT_FIELD_READERS: tuple[Reader, ...] = (
         ("*.npy", "*.npz"),
         _is_array,
         read_array,
-        notes="(U, V, H, W, 3), (U, V, 3, H, W) or grey (U, V, H, W)",
+        notes="(U, V, H, W, 3), (U, V, 3, H, W) or gray (U, V, H, W)",
     ),
     Reader(
         "lfp", "light_field", "Lytro LFR / LFP recording", ("*.lfr", "*.lfp"), _is_raw, _refuse, refuse=_NEEDS

@@ -24,7 +24,7 @@ def chosen_views(grid: tuple[int, int], which: str) -> list[tuple[int, int]]:
     """(u, v) of the views kept, row by row.
 
     which: all | row (u = U//2) | column (v = V//2) | cross (both) | star (cross and the diagonals through the
-        centre: the four directions of EPINet, Shin et al., CVPR 2018) | center.
+        center: the four directions of EPINet, Shin et al., CVPR 2018) | center.
     """
     u_center, v_center = grid[0] // 2, grid[1] // 2
 
@@ -120,7 +120,7 @@ def model_tensor(frame: np.ndarray, channels: tuple[str, ...], limit: float = 3.
     Args:
         frame: (3N, H, W) views as `views` stores them (uint8, uint16, or float32 of either or of [0,
             1]), or a frame that is the model tensor already.
-        channels: their names, u{u}v{v}r, g, b; (u, v) of the centre is the middle of the u and of the v
+        channels: their names, u{u}v{v}r, g, b; (u, v) of the center is the middle of the u and of the v
             present.
         limit: largest |disparity| searched, pixels per view step.
 
@@ -141,15 +141,15 @@ def model_tensor(frame: np.ndarray, channels: tuple[str, ...], limit: float = 3.
     steps = [max(1, int(np.ceil((np.ptp(offsets[:, axis]) + 1) / _MAX_SIDE))) for axis in (0, 1)]
     used = np.flatnonzero((offsets % steps == 0).all(axis=1))
     planes = frame.reshape(-1, 3, *frame.shape[1:])[used]
-    grey = planes[:, 0].astype(np.float32)
-    grey += planes[:, 1]
-    grey += planes[:, 2]
-    grey *= np.float32(1 / (3 * _full_scale(frame)))
-    return np.stack(estimate_disparity(grey, offsets[used], limit))
+    gray = planes[:, 0].astype(np.float32)
+    gray += planes[:, 1]
+    gray += planes[:, 2]
+    gray *= np.float32(1 / (3 * _full_scale(frame)))
+    return np.stack(estimate_disparity(gray, offsets[used], limit))
 
 
 def _middle(values: np.ndarray) -> int:
-    """Centre index of the view numbers present; U // 2 of a whole grid."""
+    """Center index of the view numbers present; U // 2 of a whole grid."""
     present = np.unique(values)
     return int(present[len(present) // 2])
 

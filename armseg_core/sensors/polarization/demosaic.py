@@ -32,7 +32,7 @@ def demosaic_polarizers(
 
     mosaic: (H, W) float32, H and W even; with `bayer` (the order of the 2x2 blocks, such as "rggb")
     multiples of 4:
-        the polarizers of one colour stand together (quad-Bayer, Sony IMX250MYR), so that each angle
+        the polarizers of one color stand together (quad-Bayer, Sony IMX250MYR), so that each angle
         alone is an ordinary Bayer mosaic of half the size.
     half: stop at (H/2, W/2): the angles are then half a pixel apart, but nothing is interpolated between
     them.

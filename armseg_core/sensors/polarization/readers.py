@@ -32,10 +32,10 @@ _MCUBES = ("polL_aolp_sin", "polL_aolp_cos", "polL_dolp")
 
 
 def read_mosaic(path: Path, options: PolarizationOptions) -> PolarizedImages:
-    """A DoFP (division of focal plane) mosaic, grey or quad-Bayer colour (`bayer`), cell order `pattern`.
+    """A DoFP (division of focal plane) mosaic, gray or quad-Bayer color (`bayer`), cell order `pattern`.
 
     Raises:
-        FormatError: odd size, colour picture, or values that do not fit `bits`.
+        FormatError: odd size, color picture, or values that do not fit `bits`.
     """
     raw = read_npy(path) if path.suffix.lower() == ".npy" else read_image(path)
     raw = single_channel(raw, path)
@@ -56,7 +56,7 @@ def read_mosaic(path: Path, options: PolarizationOptions) -> PolarizedImages:
 
 
 def read_angle_set(path: Path, options: PolarizationOptions) -> PolarizedImages:
-    """One picture per polarizer angle (0, 45, 90, 135 or 0, 60, 120): grey, behind a Bayer filter, or RGB.
+    """One picture per polarizer angle (0, 45, 90, 135 or 0, 60, 120): gray, behind a Bayer filter, or RGB.
 
     `path` is a folder of them, any one of them, or one in a folder `0`, `45`, ... beside the other folders.
 
@@ -98,9 +98,9 @@ def read_angle_set(path: Path, options: PolarizationOptions) -> PolarizedImages:
 
 
 def read_stokes(path: Path, options: PolarizationOptions) -> Stokes:
-    """npy of Stokes parameters: (H, W, 3 or 4), (3 or 4, H, W), (H, W, 4, colours) or (H, W, colours, 4).
+    """npy of Stokes parameters: (H, W, 3 or 4), (3 or 4, H, W), (H, W, 4, colors) or (H, W, colors, 4).
 
-    S3 is left out, colours are averaged.
+    S3 is left out, colors are averaged.
 
     Raises:
         FormatError: another shape, or no positive S0.
@@ -118,7 +118,7 @@ def read_stokes(path: Path, options: PolarizationOptions) -> Stokes:
         raise FormatError(
             f"the array has shape {array.shape}",
             where=path,
-            expected="(H, W, 3 or 4), (H, W, 4, colours) or (H, W, colours, 4)",
+            expected="(H, W, 3 or 4), (H, W, 4, colors) or (H, W, colors, 4)",
         )
     s = finite_or_zero(array[:3])
     if not (s[0] > 0).any():
@@ -138,7 +138,7 @@ def read_mcubes(path: Path, options: PolarizationOptions) -> Stokes:
     """MCubeS: polL_aolp_sin, polL_aolp_cos and polL_dolp npy of one name, S0 from polL_color (else 1).
 
     DoLP is cut to [0, 1]. S0 is the ITU-R BT.601 luma of the picture, of full scale 1: degree and angle are
-    one plane for all colours here, so Stokes parameters cannot be averaged over the colours as for mosaics.
+    one plane for all colors here, so Stokes parameters cannot be averaged over the colors as for mosaics.
 
     Raises:
         FormatError: an array is not (H, W) numbers, or sizes differ.
@@ -174,7 +174,7 @@ def _doubled(sine: np.ndarray, cosine: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _luma(image: np.ndarray) -> np.ndarray:
-    """(H, W) float32, full scale 1, of a grey picture or the BT.601 luma of an RGB(A) one."""
+    """(H, W) float32, full scale 1, of a gray picture or the BT.601 luma of an RGB(A) one."""
     import cv2
 
     unit = image.astype(np.float32) / np.float32(full_scale(image.dtype))
@@ -385,7 +385,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         ("*.npy",),
         _is_stokes,
         read_stokes,
-        notes="(H, W, 3 or 4), (H, W, 4, colours) or (H, W, colours, 4)",
+        notes="(H, W, 3 or 4), (H, W, 4, colors) or (H, W, colors, 4)",
     ),
     Reader(
         "dofp",
@@ -394,6 +394,6 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         ("*.png", "*.tiff", "*.npy"),
         _is_mosaic,
         read_mosaic,
-        notes="--pattern, --bayer for colour sensors, --bits, --demosaic bilinear | half",
+        notes="--pattern, --bayer for color sensors, --bits, --demosaic bilinear | half",
     ),
 )

@@ -47,7 +47,7 @@ def polarization_state(s: np.ndarray) -> np.ndarray:
 
 
 def stokes(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made:
-    """(S0, DoLP, sin 2A, cos 2A). S0 is 2 where a grey, unpolarized pixel is at full scale.
+    """(S0, DoLP, sin 2A, cos 2A). S0 is 2 where a gray, unpolarized pixel is at full scale.
 
     Where a polarizer's pixel is saturated the degree of polarization is false: DoLP, sin and cos are 0
     there, and a warning says how many pixels.
@@ -78,18 +78,18 @@ def aolp_dolp(data: PolarizedImages | Stokes, options: PolarizationOptions) -> M
 
 
 def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made:
-    """Intensity behind each polarizer, colours averaged; of Stokes input behind ideal 0, 45, 90, 135."""
+    """Intensity behind each polarizer, colors averaged; of Stokes input behind ideal 0, 45, 90, 135."""
     if isinstance(data, Stokes):
         degrees: tuple[float, ...] = _FOUR
         s0, s1, s2 = data.s
         frame = np.stack([s0 + s1, s0 + s2, s0 - s1, s0 - s2]) / 2
     else:
-        frame, degrees = _grey(data.intensity), data.angles_deg
+        frame, degrees = _gray(data.intensity), data.angles_deg
     frame = _resized(_cropped(frame.astype(np.float32), options), options.size)
     return frame, tuple(f"i{a:g}" for a in degrees), ("fraction of full scale",) * len(frame), (0.0, 1.0)
 
 
-def _grey(intensity: np.ndarray) -> np.ndarray:
+def _gray(intensity: np.ndarray) -> np.ndarray:
     return intensity if intensity.ndim == 3 else intensity.mean(axis=-1, dtype=np.float32)
 
 
@@ -100,7 +100,7 @@ def _stokes_image(
 
     Only Stokes parameters are resized: a degree or an angle has no meaningful average.
     """
-    s = data.s if isinstance(data, Stokes) else stokes_parameters(_grey(data.intensity), data.angles_deg)
+    s = data.s if isinstance(data, Stokes) else stokes_parameters(_gray(data.intensity), data.angles_deg)
     s, saturated = _cropped(s.astype(np.float32, copy=False), options), _cropped(data.saturated, options)
     resized = _resized(s, options.size)
     if resized is s:

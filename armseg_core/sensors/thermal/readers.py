@@ -22,7 +22,7 @@ from armseg_core.files.images import (
 from armseg_core.sensors.options import ThermalOptions
 from armseg_core.sensors.reader import Reader
 
-_JPEG_TOLERANCE = 8  # grey JPEGs saved in colour come back with channels a few counts apart
+_JPEG_TOLERANCE = 8  # gray JPEGs saved in color come back with channels a few counts apart
 _DJI = (
     "convert it with DJI's Thermal SDK (dji_irp) or Thermal Analysis Tool, and give armseg the "
     "16-bit or float TIFF"
@@ -37,7 +37,7 @@ def read_picture(path: Path, options: ThermalOptions) -> Thermal:
     """PNG, TIFF or JPEG of one channel, or of three equal ones: 8 bit, 16 bit or float, values as stored.
 
     Raises:
-        FormatError: damaged, or a colour-mapped rendering.
+        FormatError: damaged, or a color-mapped rendering.
     """
     image = read_image(path)
     jpeg = head_of(path, 3) == b"\xff\xd8\xff"
@@ -57,8 +57,8 @@ def read_mfnet(path: Path, options: ThermalOptions) -> Thermal:
         )
     thermal = image[..., 3]
     if thermal.min() == thermal.max():
-        grey = (image[..., :1] == image[..., 1:3]).all()
-        if not grey:
+        gray = (image[..., :1] == image[..., 1:3]).all()
+        if not gray:
             raise FormatError(
                 f"the fourth channel is {thermal.flat[0]} everywhere: an alpha channel",
                 where=path,

@@ -15,7 +15,7 @@ from armseg_core.arrays import Events
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.sensors.event import input as event_input
 from armseg_core.sensors.event import kernels as event_kernels
-from armseg_core.sensors.event.kernels import normalised
+from armseg_core.sensors.event.kernels import normalized
 from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS, TORE_MAX_US
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.options import EventOptions
@@ -182,7 +182,7 @@ def test_unsorted_events_are_sorted_with_a_warning(row):
     np.testing.assert_allclose(got, frame(row.name, sorted(mixed, key=lambda e: e[2])), atol=1e-5)
 
 
-def test_dsec_normalisation():
+def test_dsec_normalization():
     events = INPUTS["random"]
     got = frame("voxel_grid", events, EventOptions())
     raw = frame("voxel_grid", events)
@@ -193,13 +193,13 @@ def test_dsec_normalisation():
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_normalising_what_has_no_deviation():
-    assert not normalised(np.zeros((2, 3), np.float32)).any()
+def test_normalizing_what_has_no_deviation():
+    assert not normalized(np.zeros((2, 3), np.float32)).any()
     one = np.zeros((2, 3), np.float32)
     one[1, 1] = 7
-    assert not normalised(one).any()  # only the mean is taken off, and it is the value itself
+    assert not normalized(one).any()  # only the mean is taken off, and it is the value itself
     equal = np.full((2, 3), 5, np.float32)
-    assert not normalised(equal).any()
+    assert not normalized(equal).any()
 
 
 def test_histogram_counts_each_polarity():
@@ -316,7 +316,7 @@ def test_ergo_channels():
     np.testing.assert_allclose(frame("ergo12", events), expected, atol=1e-5)
 
 
-def test_resizing_scales_coordinates_from_centre_to_centre():
+def test_resizing_scales_coordinates_from_center_to_center():
     events = random_events(300, SIZE)
     scaled = [
         (min(max((x + 0.5) * 0.5 - 0.5, 0), 7), min(max((y + 0.5) * 1.5 - 0.5, 0), 17), t, p)

@@ -40,7 +40,7 @@ CDR_FIRST_EVENT = 14  # offset of the second event from the first
 
 
 class Fields:
-    """A cursor over one serialised message; every read is checked against its length."""
+    """A cursor over one serialized message; every read is checked against its length."""
 
     def __init__(self, data: bytes, cdr: bool) -> None:
         self._data, self._cdr, self._at = data, cdr, 4 if cdr else 0
@@ -167,7 +167,7 @@ class Bag:
             ) from error
 
     def messages(self) -> Iterator[bytes]:
-        """The serialised messages of the topic, in the order of the bag."""
+        """The serialized messages of the topic, in the order of the bag."""
         with self.open() as reader:
             wanted = [c for c in reader.connections if c.topic == self.topic]
             for _, _, data in reader.messages(connections=wanted):

@@ -27,7 +27,7 @@ _MOMENTS = 6  # count, mean and deviation of each polarity
 
 
 def read_event_picture(path: Path, options: EventOptions) -> EventPicture:
-    """An 8-bit colour rendering of events: red minus blue is the polarity.
+    """An 8-bit color rendering of events: red minus blue is the polarity.
 
     CARLA, which DELIVER was made with, paints one polarity red and the other blue; which is which was not
     verified.
@@ -37,7 +37,7 @@ def read_event_picture(path: Path, options: EventOptions) -> EventPicture:
     """
     image = read_image(path)
     if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-        raise FormatError(f"the picture is {image.dtype} {image.shape}", where=path, expected="8-bit colour")
+        raise FormatError(f"the picture is {image.dtype} {image.shape}", where=path, expected="8-bit color")
     red, blue = (image[..., i].astype(np.float32) / np.float32(255) for i in (0, 2))
     return EventPicture(red - blue)
 
@@ -77,7 +77,7 @@ def _note(text: str) -> None:
     warnings.warn(ArmsegWarning(text), stacklevel=3)
 
 
-# --- content tests: neither a colour picture nor an array says that it shows events, so names count ---
+# --- content tests: neither a color picture nor an array says that it shows events, so names count ---
 
 
 def _named_event(path: Path) -> bool:
@@ -111,7 +111,7 @@ STILL_READERS: tuple[Reader, ...] = (
         ("*_event_front.png", "event/*.png"),
         _is_picture,
         read_event_picture,
-        notes="8-bit colour, by its name or folder: red minus blue in every bin; voxel_grid only",
+        notes="8-bit color, by its name or folder: red minus blue in every bin; voxel_grid only",
     ),
     Reader(
         "event-moments",

@@ -1,4 +1,4 @@
-"""Colour maps and palettes: numbers -> RGB.
+"""Color maps and palettes: numbers -> RGB.
 
 Shape letters: H rows, W columns, K classes. Every picture is (H, W, 3) uint8 RGB.
 """
@@ -26,14 +26,14 @@ _STOPS = {
     "blues": ((255, 255, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107)),
     "events": (NEGATIVE, (255, 255, 255), POSITIVE),  # signed: darker, nothing, brighter
 }
-COLOUR_MAPS: tuple[str, ...] = (*_CV2_MAPS, *(f"{name}_r" for name in _CV2_MAPS), *_STOPS)
+COLOR_MAPS: tuple[str, ...] = (*_CV2_MAPS, *(f"{name}_r" for name in _CV2_MAPS), *_STOPS)
 
 
 @functools.cache
-def colour_table(name: str) -> np.ndarray:
-    """(256, 3) uint8 RGB table of one of COLOUR_MAPS; a name ending in '_r' is the reversed map."""
+def color_table(name: str) -> np.ndarray:
+    """(256, 3) uint8 RGB table of one of COLOR_MAPS; a name ending in '_r' is the reversed map."""
     if name.endswith("_r"):
-        table = colour_table(name[:-2])[::-1].copy()
+        table = color_table(name[:-2])[::-1].copy()
     elif name in _CV2_MAPS:
         table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], _CV2_MAPS[name])[:, 0, ::-1].copy()
     else:
@@ -60,7 +60,7 @@ def robust_range(
     return (low, high) if high > low else (low, low + max(1.0, abs(low) * 1e-3))
 
 
-def apply_colour_map(
+def apply_color_map(
     values: np.ndarray,
     low: float,
     high: float,
@@ -69,14 +69,14 @@ def apply_colour_map(
     log: bool = False,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Colour a map of numbers.
+    """Color a map of numbers.
 
     Args:
         values: (H, W) numbers; what is not finite is drawn as invalid.
-        low, high: values of the first and last colour (0 < low when log).
-        name: one of COLOUR_MAPS.
-        log: equal ratios, not equal differences, get equal colour steps.
-        valid: (H, W) bool; False is drawn as invalid (INVALID grey).
+        low, high: values of the first and last color (0 < low when log).
+        name: one of COLOR_MAPS.
+        log: equal ratios, not equal differences, get equal color steps.
+        valid: (H, W) bool; False is drawn as invalid (INVALID gray).
 
     Returns:
         (H, W, 3) uint8.
@@ -87,7 +87,7 @@ def apply_colour_map(
     if log:
         x, low, high = np.log(x), float(np.log(low)), float(np.log(high))
     index = np.rint((x - low) / (high - low) * 255).astype(np.uint8)
-    picture = colour_table(name)[index]
+    picture = color_table(name)[index]
     picture[~good] = INVALID
     return picture
 
@@ -123,11 +123,11 @@ _DISTINCT = (
 
 
 def distinct_palette(count: int) -> np.ndarray:
-    """(count, 3) uint8 colours that differ visibly, none of them black, white or the ignore colour; the first
+    """(count, 3) uint8 colors that differ visibly, none of them black, white or the ignore color; the first
     ones never change with `count`."""
     if count <= len(_DISTINCT):
         return np.asarray(_DISTINCT[:count], np.uint8).reshape(-1, 3)
     extra = np.arange(count - len(_DISTINCT))
-    hue = np.mod(extra * 137.508, 360.0)[None]  # the golden angle keeps neighbours apart
+    hue = np.mod(extra * 137.508, 360.0)[None]  # the golden angle keeps neighbors apart
     more = hsv_to_rgb(hue, np.where(extra % 2, 0.9, 0.55)[None], np.where(extra % 3, 0.9, 0.6)[None])[0]
     return np.concatenate([np.asarray(_DISTINCT, np.uint8), more])
