@@ -280,3 +280,49 @@ class PointCloud:
         _check(
             self.intensity.shape == (len(self.points),), f"intensity has shape {self.intensity.shape}", "(N,)"
         )
+
+
+_FRAME_DTYPES = ("float16", "float32", "uint8", "uint16")  # what a sensor-tensor file can store
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a representation makes of a sensor's data: one picture of C named channels.
+
+    values: (C, H, W) float16, float32, uint8 or uint16, without NaN and infinity. channels, units: the name
+    and the unit ("" for none) of each channel. value_range: (low, high), the usual range of the values, not a
+    hard bound. t_us: absolute time of its end in microseconds, 0 for a sensor without a clock.
+    """
+
+    values: np.ndarray
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    value_range: tuple[float, float]
+    t_us: int = 0
+
+    def __post_init__(self) -> None:
+        v, names = self.values, self.channels
+        if v.ndim != 3 or not len(v) == len(names) == len(self.units):
+            raise FormatError(
+                f"frame has shape {v.shape}, {len(names)} channel names and {len(self.units)} units",
+                expected="(C, H, W), and a name and a unit for each of C channels",
+            )
+        if v.dtype not in _FRAME_DTYPES:
+            raise FormatError(f"frame is {v.dtype}", expected=" or ".join(_FRAME_DTYPES))
+        low, high = self.value_range
+        if not -np.inf < low <= high < np.inf:
+            raise FormatError(
+                f"frame has the value range {low:g} to {high:g}", expected="low to high, finite"
+            )
+        if v.dtype.kind == "f" and not _surely_finite(v):
+            bad = [int(np.count_nonzero(~np.isfinite(plane))) for plane in v]
+            if any(bad):
+                where = ", ".join(f"{n} of {name}" for name, n in zip(names, bad, strict=True) if n)
+                raise FormatError(f"frame has values that are not finite: {where}", expected="finite numbers")
+
+
+def _surely_finite(values: np.ndarray) -> bool:
+    """True only when all values are finite: a sum passes on every NaN and infinity, and is five times as
+    fast as a look at each value. False where the sum of finite values overflows too."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float32)))

@@ -253,10 +253,11 @@ def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figu
     else:
         index = _choose_frame(frame, 1, path)
         made = row.make(recording, options)
-    values, channels, units, value_range = made
     name = path.absolute().name
-    info = TensorInfo(reader.modality, row.name, channels, units, value_range, source_name=name)
-    picture = _frame_figure(values, info, t_us, index, count)
+    info = TensorInfo(
+        reader.modality, row.name, made.channels, made.units, made.value_range, source_name=name
+    )
+    picture = _frame_figure(made.values, info, t_us, index, count)
     what = ", ".join(filter(None, (f"{reader.title}: {_title(info)}", frame_note(index, count))))
     stem = path.absolute().name if path.is_dir() else path.stem
     return Figure(picture, what, f"{stem}.view", f"armseg convert {path}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource
+from armseg_core.arrays import EventSource, Frame
 from armseg_core.conversion.plan import Plan, plan_conversion
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import (
@@ -33,7 +33,6 @@ from armseg_core.files.provenance import BackgroundHash, is_current
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
 from armseg_core.sensors.event.source import OutOfOrder
 from armseg_core.sensors.recognition import sniff
-from armseg_core.sensors.representation import Made
 
 __all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_modality", "to_tensor"]
 
@@ -171,17 +170,6 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Frame:
-    """One frame on its way to the file."""
-
-    values: np.ndarray
-    t_us: int
-    channels: tuple[str, ...]
-    units: tuple[str, ...]
-    value_range: tuple[float, float]
-
-
 def _convert(plan: Plan, progress: bool) -> _Made:
     before = plan.source.stat()
     digest = BackgroundHash(plan.source)
@@ -197,7 +185,7 @@ def _convert(plan: Plan, progress: bool) -> _Made:
             notes, duration = tuple(source.notes), (source.t_last_us - source.t_first_us) / 1e6
             made = replace(made, events=source.count, duration_s=duration, notes=notes)
     else:
-        frame = _framed(plan.row.make(recording, plan.options))
+        frame = plan.row.make(recording, plan.options)
         made = _write(plan, iter([frame]), digest, plan.dtype or _lossless_dtype(frame.values))
     after = plan.source.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -207,16 +195,11 @@ def _convert(plan: Plan, progress: bool) -> _Made:
     return made
 
 
-def _framed(made: Made, t_us: int = 0) -> _Frame:
-    frame, channels, units, value_range = made
-    return _Frame(frame, t_us, tuple(channels), tuple(units), value_range)
-
-
 def _lossless_dtype(frame: np.ndarray) -> str:
     return str(frame.dtype) if frame.dtype in (np.uint8, np.uint16) else "float32"
 
 
-def _write(plan: Plan, frames: Iterator[_Frame], digest: BackgroundHash, dtype: str) -> _Made:
+def _write(plan: Plan, frames: Iterator[Frame], digest: BackgroundHash, dtype: str) -> _Made:
     """Write the frames; the file appears only when all of them and the hash of the source are in it."""
     first = next(frames, None)
     if first is None:
@@ -234,7 +217,7 @@ def _write(plan: Plan, frames: Iterator[_Frame], digest: BackgroundHash, dtype: 
     )
     count = 0
     with TensorWriter(plan.output, info, size=first.values.shape[1:], dtype=dtype) as writer:
-        frame: _Frame | None = first
+        frame: Frame | None = first
         while frame is not None:
             writer.append(cast_frame(frame.values, dtype), frame.t_us)
             count += 1
@@ -244,7 +227,7 @@ def _write(plan: Plan, frames: Iterator[_Frame], digest: BackgroundHash, dtype: 
     return _Made((count, *first.values.shape), dtype)
 
 
-def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[_Frame]:
+def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[Frame]:
     from tqdm import tqdm
 
     from armseg_core.sensors.event.windows import count_windows, iterate_windows
@@ -254,7 +237,7 @@ def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[_
     total = count_windows(source, options, trusting=True)
     with tqdm(total=total, unit="window", desc=plan.source.name, leave=False, disable=silent) as bar:
         for events, t0_us, t1_us in iterate_windows(source, options, trusting=True):
-            yield _framed(plan.row.make(events, options, t0_us, t1_us), t1_us)
+            yield plan.row.make(events, options, t0_us, t1_us)
             bar.update()
 
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource, PointCloud
+from armseg_core.arrays import EventSource, Frame, PointCloud
 from armseg_core.conversion.plan import parse_options
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
 from armseg_core.sensors.modalities import Modality, get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.recognition import sniff
-from armseg_core.sensors.representation import Made
 from armseg_core.sensors.representations import get_representation, model_tensor
 from armseg_core.sensors.resizing import resize_model_tensor
 
@@ -186,19 +185,18 @@ class _Raw(Recording):
     def _options_at(self, size: tuple[int, int] | None) -> Any:
         return self._options if size is None else self._options.model_copy(update={"size": size})
 
-    def _tensor(self, made: Made) -> tuple[np.ndarray, TensorInfo]:
-        frame, channels, units, value_range = made
+    def _tensor(self, frame: Frame) -> tuple[np.ndarray, TensorInfo]:
         assert self.reader is not None
         info = TensorInfo(
             self.sensor,
             self._row.name,
-            channels,
-            units,
-            value_range,
+            frame.channels,
+            frame.units,
+            frame.value_range,
             {"reader": self.reader.name},
             source_name=self.path.absolute().name,
         )
-        return _as_model_tensor(frame, channels, get_modality(self.sensor), str(self.path)), info
+        return _as_model_tensor(frame.values, frame.channels, get_modality(self.sensor), str(self.path)), info
 
 
 class _EventRecording(_Raw):

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-# frame (C, H, W), channel names, unit of each channel, value range (low, high)
-Made = tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[float, float]]
+from armseg_core.arrays import Frame
 
 
 @dataclass(frozen=True)
 class Representation:
-    """One way to turn a sensor's array into a frame (C, H, W).
+    """One way to turn a sensor's data into a `Frame`.
 
     name: short name, unique within its modality, such as "voxel_grid".
     title: human name. source: paper or definition it follows.
-    make: for events (events, options, t0_us, t1_us) -> Made, per window; for the others, and for event files
-        without single events (EventPicture, EventMoments), (array, options) -> Made.
+    make: for events (events, options, t0_us, t1_us) -> Frame, per window; for the others, and for event files
+        without single events (EventPicture, EventMoments), (array, options) -> Frame.
         Pure: inputs are never written to.
     """
 
@@ -27,7 +24,7 @@ class Representation:
     modality: str
     title: str
     source: str
-    make: Callable[..., Made]
+    make: Callable[..., Frame]
 
-    def __call__(self, *arguments: Any) -> Made:
+    def __call__(self, *arguments: Any) -> Frame:
         return self.make(*arguments)

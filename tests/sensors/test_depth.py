@@ -100,7 +100,7 @@ def test_implausible_median_is_said(tmp_path, unit, stored):
 def test_all_zero_picture_is_said(tmp_path):
     with pytest.warns(ArmsegWarning, match="no valid depth in the whole picture"):
         data = read(png(tmp_path / "d.png", np.zeros((3, 4), np.uint16)), depth_unit="mm")
-    frame = rep.metric(data, DepthOptions())[0]
+    frame = rep.metric(data, DepthOptions()).values
     assert not frame.any()
 
 
@@ -219,21 +219,22 @@ def test_intrinsics_from_the_calibration_beside_the_file(tmp_path):
 def test_metric_by_hand():
     meters = np.array([[2, 0, 0.001, 4]], np.float32)
     data = Depth(meters, np.array([[True, True, True, False]]))
-    frame, names, units, _ = rep.metric(data, DepthOptions())
+    made = rep.metric(data, DepthOptions())
+    frame, names, units = made.values, made.channels, made.units
     assert names == ("depth", "valid", "inverse_depth")
     assert units == ("m", "1", "1/m")
     np.testing.assert_allclose(frame[:, 0, 0], [2, 1, 0.5])
     np.testing.assert_array_equal(frame[:, 0, 1], 0)
     assert frame[2, 0, 2] == 100  # nearer than 1 cm is capped
     np.testing.assert_array_equal(frame[:, 0, 3], 0)  # not valid although a number is stored
-    np.testing.assert_array_equal(rep.inverse(data, DepthOptions())[0], frame[2:])
+    np.testing.assert_array_equal(rep.inverse(data, DepthOptions()).values, frame[2:])
     assert meters[0, 3] == 4
 
 
 def test_resizing_never_mixes_depths():
     meters = np.where(np.arange(64)[None] < 33, 1.0, 9.0).repeat(48, 0).reshape(48, 64).astype(np.float32)
     meters[::5] = 0
-    frame = rep.metric(Depth(meters, meters > 0), DepthOptions(size=(31, 27)))[0]
+    frame = rep.metric(Depth(meters, meters > 0), DepthOptions(size=(31, 27))).values
     assert frame.shape == (3, 31, 27)
     assert set(np.unique(frame[0])) <= {0, 1, 9}
 
@@ -250,7 +251,7 @@ def test_normals_of_a_plane(normal):
     normal = np.array(normal) / np.linalg.norm(normal)
     depth = plane_depth(normal, 3.0)
     depth[10:12, 10:20] = 0
-    frame, _, _, _ = rep.normals(Depth(depth, depth > 0, K), DepthOptions())
+    frame = rep.normals(Depth(depth, depth > 0, K), DepthOptions()).values
     seen = np.moveaxis(frame, 0, -1)
     assert not seen[10:12, 10:20].any()
     np.testing.assert_allclose(seen[depth > 0], np.broadcast_to(-normal, seen[depth > 0].shape), atol=2e-3)
@@ -261,7 +262,7 @@ def test_normals_survive_resizing():
     depth = plane_depth(normal, 3.0, size=(96, 128))
     camera = np.array([[100, 0, 40.0], [0, 100, 20.0], [0, 0, 1]])
     depth = plane_depth(normal, 3.0, camera, (96, 128))
-    frame = rep.normals(Depth(depth, depth > 0, camera), DepthOptions(size=(48, 64)))[0]
+    frame = rep.normals(Depth(depth, depth > 0, camera), DepthOptions(size=(48, 64))).values
     assert np.abs(np.moveaxis(frame, 0, -1) + normal).max() < 0.05  # nearest pixel is up to half a pixel away
 
 
@@ -285,7 +286,8 @@ def test_gravity_and_hha_of_a_room(pitch):
     assert 0.05 < floor.mean() < 0.95
     estimate = rep.gravity_direction(rep.plane_normals(depth, ROOM_K, 10))
     assert np.degrees(np.arccos(estimate @ gravity)) < 3
-    frame, names, _, _ = rep.hha(Depth(depth, depth > 0, ROOM_K), DepthOptions())
+    made = rep.hha(Depth(depth, depth > 0, ROOM_K), DepthOptions())
+    frame, names = made.values, made.channels
     assert names == ("disparity", "height", "angle")
     assert frame.dtype == np.uint8
     np.testing.assert_array_equal(
@@ -314,10 +316,10 @@ def test_hha_pictures_pass_unchanged(tmp_path):
     with pytest.warns(ArmsegWarning, match="taken as HHA, by its name"):
         data = read(path)
     assert isinstance(data, HhaImage)
-    frame = rep.hha(data, DepthOptions())[0]
+    frame = rep.hha(data, DepthOptions()).values
     np.testing.assert_array_equal(frame, np.moveaxis(image, -1, 0))
     with pytest.warns(ArmsegWarning, match="310 / value"):
-        metric = rep.metric(data, DepthOptions())[0]
+        metric = rep.metric(data, DepthOptions()).values
     seen = image[..., 0] > 0
     np.testing.assert_allclose(metric[0][seen], 310 / image[..., 0][seen], rtol=1e-5)
     with pytest.raises(UsageError, match="the input is HHA"):
@@ -358,6 +360,6 @@ def test_any_numbers_give_a_finite_frame(tmp_path_factory, h, w, seed, unit, dty
         return
     data = sensor.read_array(path, options)
     for make in (rep.metric, rep.normals, rep.hha):
-        frame = make(data, options)[0]
+        frame = make(data, options).values
         assert frame.shape == (3, h, w)
         assert np.isfinite(frame).all()

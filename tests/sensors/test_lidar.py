@@ -252,7 +252,8 @@ def test_projection_by_hand():
         np.array([0.3, 0.9, 0.9, 0.9], np.float32),
         Calibration(K, pose, SIZE),
     )
-    frame, names, units, _ = rep.projected(cloud, OPTIONS)
+    made = rep.projected(cloud, OPTIONS)
+    frame, names, units = made.values, made.channels, made.units
     assert names == ("depth", "intensity", "valid")
     assert units == ("m", "1", "1")
     assert frame.dtype == np.float32
@@ -264,9 +265,9 @@ def test_projection_by_hand():
 def test_size_scales_the_camera():
     table = points(4000)
     cloud = PointCloud(table[:, :3].copy(), table[:, 3].copy(), Calibration(K, AXES, SIZE))
-    small = rep.projected(cloud, LidarOptions(size=(15, 20)))[0]
+    small = rep.projected(cloud, LidarOptions(size=(15, 20))).values
     assert small.shape == (3, 15, 20)
-    full = rep.projected(cloud, OPTIONS)[0]
+    full = rep.projected(cloud, OPTIONS).values
     nearest = np.where(full[2] > 0, full[0], np.inf).reshape(15, 2, 20, 2).min(axis=(1, 3))
     np.testing.assert_allclose(np.where(small[2] > 0, small[0], np.inf), nearest, rtol=1e-6)
 
@@ -279,7 +280,7 @@ def test_missing_calibration_and_a_wrong_one():
         np.array([[-5, 0, 0]], np.float32), np.ones(1, np.float32), Calibration(K, AXES, SIZE)
     )
     with pytest.warns(ArmsegWarning, match="no point of the cloud falls into the picture"):
-        frame = rep.projected(behind, OPTIONS)[0]
+        frame = rep.projected(behind, OPTIONS).values
     assert not frame.any()
 
 

@@ -169,7 +169,8 @@ def test_lytro_is_refused_with_the_way_out(tmp_path, name):
 
 def test_views_order_and_names():
     array = field()
-    frame, names, units, value_range = rep.views(LightField(array), OPTIONS)
+    made = rep.views(LightField(array), OPTIONS)
+    frame, names, units, value_range = made.values, made.channels, made.units, made.value_range
     assert frame.shape == (27, 6, 8)
     assert frame.dtype == np.uint8
     assert len(names) == len(units) == 27
@@ -182,7 +183,8 @@ def test_views_order_and_names():
 
 def test_sixteen_bit_views_stay_sixteen_bit():
     array = field(dtype=np.uint16)
-    frame, _, _, value_range = rep.views(LightField(array), OPTIONS)
+    made = rep.views(LightField(array), OPTIONS)
+    frame, value_range = made.values, made.value_range
     assert frame.dtype == np.uint16
     assert value_range == (0, 65535)
     np.testing.assert_array_equal(frame[0], array[0, 0, :, :, 0])
@@ -200,7 +202,8 @@ def test_subsets():
 
 def test_epi_by_hand():
     array = field()
-    frame, names, _, _ = rep.epi(LightField(array), OPTIONS)
+    made = rep.epi(LightField(array), OPTIONS)
+    frame, names = made.values, made.channels
     assert frame.shape == (18, 6, 8)
     np.testing.assert_array_equal(
         frame[1:9:3, 4, :], array[1, :, 4, :, 1]
@@ -214,7 +217,8 @@ def test_epi_by_hand():
 
 def test_macropixel_by_hand():
     array = field()
-    frame, names, _, _ = rep.macropixel(LightField(array), OPTIONS)
+    made = rep.macropixel(LightField(array), OPTIONS)
+    frame, names = made.values, made.channels
     assert frame.shape == (3, 18, 24)
     assert names == ("red", "green", "blue")
     for u, v, y, x in ((0, 0, 0, 0), (2, 1, 3, 5), (1, 2, 5, 7)):
@@ -227,7 +231,8 @@ def test_focal_stack_brings_each_plane_into_focus():
     for u in range(3):
         for v in range(3):
             array[u, v, 10 - 2 * (u - 1), 20 - 2 * (v - 1)] = 255
-    frame, names, _, _ = rep.focal_stack(LightField(array), LightFieldOptions(planes=3, disparity_range=2))
+    made = rep.focal_stack(LightField(array), LightFieldOptions(planes=3, disparity_range=2))
+    frame, names = made.values, made.channels
     assert names[::3] == ("focus-2.00px_r", "focus+0.00px_r", "focus+2.00px_r")
     assert frame[6, 10, 20] == pytest.approx(1)  # in focus: all nine views agree
     assert frame[3, 10, 20] == pytest.approx(1 / 9)  # only the center view
@@ -237,7 +242,7 @@ def test_focal_stack_brings_each_plane_into_focus():
 
 def test_size_option():
     array = field((3, 3, 12, 16, 3))
-    frame, _, _, _ = rep.views(LightField(array), LightFieldOptions(size=(6, 8)))
+    frame = rep.views(LightField(array), LightFieldOptions(size=(6, 8))).values
     assert frame.shape == (27, 6, 8)
     mean = array[0, 0, :2, :2, 0].astype(float).mean()
     assert abs(float(frame[0, 0, 0]) - mean) <= 1
@@ -280,7 +285,8 @@ def test_disparity_of_a_slanted_plane_with_noise(noise, contrast):
     views, truth = plane(0.2, 0.022, 0.015, noise, contrast)
     assert truth.min() < -1.5
     assert truth.max() > 1.8
-    frame, names, _, _ = rep.disparity(LightField(views), OPTIONS)
+    made = rep.disparity(LightField(views), OPTIONS)
+    frame, names = made.values, made.channels
     assert names == ("disparity", "confidence", "view_std")
     assert frame.dtype == np.float32
     error = np.abs(frame[0] - truth)
@@ -294,20 +300,20 @@ def test_disparity_of_a_slanted_plane_with_noise(noise, contrast):
 def test_disparity_from_few_views():
     views, truth = plane(0.2, 0.01, 0.008, 0.01)
     for which, limit in (("row", 0.05), ("column", 0.05), ("cross", 0.03), ("star", 0.03)):
-        frame, _, _, _ = rep.disparity(LightField(views), LightFieldOptions(views=which))
+        frame = rep.disparity(LightField(views), LightFieldOptions(views=which)).values
         assert np.median(np.abs(frame[0] - truth)) < limit, which
     three, truth = plane(0.2, 0.01, 0.008, 0.01, grid=3)
-    assert np.median(np.abs(rep.disparity(LightField(three), OPTIONS)[0][0] - truth)) < 0.1
-    frame, _, _, _ = rep.disparity(LightField(views), LightFieldOptions(views="center"))
+    assert np.median(np.abs(rep.disparity(LightField(three), OPTIONS).values[0] - truth)) < 0.1
+    frame = rep.disparity(LightField(views), LightFieldOptions(views="center")).values
     assert not frame.any()
 
 
 def test_disparity_of_even_grids_and_wide_grids():
     views, truth = plane(0.2, 0.005, 0.004, 0.0)
     even = views[:8, :8]  # center is (4, 4), the same view
-    assert np.median(np.abs(rep.disparity(LightField(even), OPTIONS)[0][0] - truth)) < 0.03
+    assert np.median(np.abs(rep.disparity(LightField(even), OPTIONS).values[0] - truth)) < 0.03
     wide, truth = plane(0.1, 0.002, 0.002, 0.0, grid=11)  # thinned to every second view
-    estimate = rep.disparity(LightField(wide), OPTIONS)[0][0]
+    estimate = rep.disparity(LightField(wide), OPTIONS).values[0]
     assert np.median(np.abs(estimate - truth)) < 0.03
 
 
@@ -322,7 +328,7 @@ def test_border_of_a_near_object_is_kept():
             inside = (abs(x + 1.5 * (v - 4) - 64) < 24) & (abs(y + 1.5 * (u - 4) - 48) < 20)
             views[u, v][inside] = near[u, v][inside]
     truth = np.where((abs(x - 64) < 24) & (abs(y - 48) < 20), 1.5, -0.5)
-    frame = rep.disparity(LightField(views), OPTIONS)[0]
+    frame = rep.disparity(LightField(views), OPTIONS).values
     wrong = np.abs(frame[0] - truth) > 0.3
     border = np.abs(cv2.blur(truth, (7, 7)) - truth) > 1e-6  # within 3 pixels of the step
     assert wrong[~border].mean() < 0.01
@@ -338,7 +344,7 @@ def test_flat_panel_is_told_from_relief_and_doubt_is_said():
             views[u, v][(abs(x + (v - 4) - 64) < 24) & (abs(y + (u - 4) - 48) < 20)] = 120
     rng = np.random.default_rng(0)
     views = np.clip(views + rng.normal(size=views.shape) * 5, 0, 255).astype(np.uint8)
-    disparity, confidence, spread = rep.disparity(LightField(views), OPTIONS)[0]
+    disparity, confidence, spread = rep.disparity(LightField(views), OPTIONS).values
     flat = (abs(x - 64) < 18) & (abs(y - 48) < 14)
     assert np.mean(np.abs(disparity[flat] - 1)) < 0.2
     assert confidence[flat].mean() < 0.1
@@ -352,13 +358,14 @@ def test_view_std_shows_a_reflection():
     mirror, _ = plane(-1.5, 0, 0, 0.0, seed=4)
     mixed = views.astype(np.float32)
     mixed[:, :, 30:66, 40:88] += 0.3 * (mirror[:, :, 30:66, 40:88].astype(np.float32) - 128)
-    spread = rep.disparity(LightField(np.clip(mixed, 0, 255).astype(np.uint8)), OPTIONS)[0][2]
+    spread = rep.disparity(LightField(np.clip(mixed, 0, 255).astype(np.uint8)), OPTIONS).values[2]
     assert spread[36:60, 46:82].mean() > 3 * spread[:20].mean()
 
 
 def test_model_tensor_from_the_stored_stack():
     views, truth = plane(0.2, 0.01, 0.0, 0.01)
-    frame, names, _, _ = rep.views(LightField(views), OPTIONS)
+    made = rep.views(LightField(views), OPTIONS)
+    frame, names = made.values, made.channels
     before = frame.copy()
     tensor = rep.model_tensor(frame, names)
     assert tensor.shape == (3, 96, 128)

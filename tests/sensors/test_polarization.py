@@ -58,7 +58,8 @@ def test_random_light_through_mueller_matrices(angles):
 def test_unpolarized_and_dark_pixels_have_no_angle():
     s = np.zeros((3, 1, 2), np.float32)
     s[0, 0, 0] = 1
-    frame, names, _, _ = rep.stokes(Stokes(s, np.zeros((1, 2), bool)), OPTIONS)
+    made = rep.stokes(Stokes(s, np.zeros((1, 2), bool)), OPTIONS)
+    frame, names = made.values, made.channels
     assert names == ("s0", "dolp", "sin2aolp", "cos2aolp")
     np.testing.assert_array_equal(frame[:, 0, 0], [1, 0, 0, 0])
     np.testing.assert_array_equal(frame[:, 0, 1], 0)
@@ -69,7 +70,7 @@ def test_degree_is_clipped_and_saturated_pixels_are_reported():
     intensity = np.array([1, 0, 0, 0], np.float32).reshape(4, 1, 1).repeat(2, axis=2)
     saturated = np.array([[False, True]])
     with pytest.warns(ArmsegWarning, match=r"50.00% of the pixels are saturated"):
-        frame = rep.stokes(PolarizedImages(intensity, tuple(map(float, ANGLES)), saturated), OPTIONS)[0]
+        frame = rep.stokes(PolarizedImages(intensity, tuple(map(float, ANGLES)), saturated), OPTIONS).values
     assert frame[1, 0, 0] == 1
     np.testing.assert_array_equal(frame[1:, 0, 1], 0)
 
@@ -82,7 +83,7 @@ def test_horizontal_flip_of_the_scene_negates_sin():
     def frame(x):
         intensity = np.stack([behind(x, a) for a in ANGLES]).astype(np.float32)
         data = PolarizedImages(intensity, tuple(map(float, ANGLES)), np.zeros(s.shape[1:], bool))
-        return rep.stokes(data, OPTIONS)[0]
+        return rep.stokes(data, OPTIONS).values
 
     expected = frame(s)[:, :, ::-1] * np.array([1, 1, -1, 1], np.float32).reshape(4, 1, 1)
     np.testing.assert_allclose(frame(mirrored), expected, atol=1e-5)
@@ -91,7 +92,8 @@ def test_horizontal_flip_of_the_scene_negates_sin():
 def test_aolp_dolp_and_angles():
     s = light()
     data = Stokes(s[:3].astype(np.float32), np.zeros(s.shape[1:], bool))
-    frame, names, units, _ = rep.aolp_dolp(data, OPTIONS)
+    made = rep.aolp_dolp(data, OPTIONS)
+    frame, names, units = made.values, made.channels, made.units
     assert names == ("aolp", "dolp", "valid")
     assert units[0] == "rad"
     assert frame[0].min() >= 0
@@ -99,7 +101,8 @@ def test_aolp_dolp_and_angles():
     truth = np.mod(np.arctan2(s[2], s[1]) / 2, np.pi)
     np.testing.assert_allclose(np.abs(np.sin(frame[0] - truth)), 0, atol=1e-5)
     np.testing.assert_allclose(frame[1], np.hypot(s[1], s[2]) / s[0], atol=1e-5)
-    intensity, names, _, _ = rep.angles(data, OPTIONS)
+    made = rep.angles(data, OPTIONS)
+    intensity, names = made.values, made.channels
     assert names == ("i0", "i45", "i90", "i135")
     np.testing.assert_allclose(intensity, [behind(s, a) for a in ANGLES], atol=1e-6)
 
@@ -108,7 +111,7 @@ def test_resizing_averages_stokes_parameters_not_angles():
     """Half light at 10 degrees, half at 170: the mean angle is 0, not 90."""
     angle = np.radians([[10, 170]])
     s = np.stack([np.ones((1, 2)), np.cos(2 * angle), np.sin(2 * angle)]).astype(np.float32)
-    frame = rep.stokes(Stokes(s, np.zeros((1, 2), bool)), PolarizationOptions(size=(1, 1)))[0]
+    frame = rep.stokes(Stokes(s, np.zeros((1, 2), bool)), PolarizationOptions(size=(1, 1))).values
     np.testing.assert_allclose(frame.ravel(), [1, np.cos(np.radians(20)), 0, 1], atol=1e-6)
 
 
@@ -172,7 +175,7 @@ def test_color_mosaic_round_trip(tmp_path, bayer, how):
         got = rep.stokes_parameters(data.intensity[..., i], data.angles_deg)
         np.testing.assert_allclose(got, np.broadcast_to(colors[c][:3, None, None], got.shape), atol=5e-4)
     mean = np.mean([colors[c] for c in "rgb"], axis=0)
-    frame = rep.stokes(data, QUIET)[0]
+    frame = rep.stokes(data, QUIET).values
     np.testing.assert_allclose(frame[0], mean[0], atol=5e-4)
     np.testing.assert_allclose(frame[1], np.hypot(mean[1], mean[2]) / mean[0], atol=2e-3)
 
@@ -246,10 +249,10 @@ def test_calibration_matrix(tmp_path):
     np.save(tmp_path / "c.npy", matrix)
     np.save(tmp_path / "pixels.npy", np.broadcast_to(matrix, (4, 6, 4, 4)).copy())
     np.save(tmp_path / "bad.npy", np.eye(3))
-    assert rep.stokes(read(path, bits=12), QUIET)[0][1].max() > 0.03
+    assert rep.stokes(read(path, bits=12), QUIET).values[1].max() > 0.03
     for name in ("c.npy", "pixels.npy"):
         data = read(path, bits=12, calibration=tmp_path / name)
-        np.testing.assert_allclose(rep.stokes(data, QUIET)[0][1], 0, atol=1e-6)
+        np.testing.assert_allclose(rep.stokes(data, QUIET).values[1], 0, atol=1e-6)
     with pytest.raises(FormatError, match=r"\(4, 4\) or \(4, 6, 4, 4\)"):
         read(path, bits=12, calibration=tmp_path / "bad.npy")
 
@@ -292,7 +295,7 @@ def test_any_npy_gives_a_result_or_a_format_error(tmp_path_factory, h, w, dtype,
         data = polarization.read_mosaic(path, PolarizationOptions(bayer=bayer))
     except FormatError:
         return
-    frame = rep.stokes(data, OPTIONS)[0]
+    frame = rep.stokes(data, OPTIONS).values
     assert frame.shape == (4, h, w)
     assert np.isfinite(frame).all()
     assert frame[1].min() >= 0

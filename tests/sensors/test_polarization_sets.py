@@ -94,7 +94,7 @@ def test_stokes_arrays_that_cannot_be_right(tmp_path):
     bad = np.ones((5, 6, 3))
     bad[0, 0] = np.nan
     np.save(tmp_path / "s.npy", bad)
-    assert np.isfinite(rep.stokes(read(tmp_path / "s.npy"), OPTIONS)[0]).all()
+    assert np.isfinite(rep.stokes(read(tmp_path / "s.npy"), OPTIONS).values).all()
 
 
 def test_aolp_and_dolp_arrays(tmp_path):
@@ -102,16 +102,16 @@ def test_aolp_and_dolp_arrays(tmp_path):
     aolp, dolp = np.arctan2(s[2], s[1]) / 2, np.hypot(s[1], s[2]) / s[0]
     np.save(tmp_path / "x_aolp.npy", aolp)
     np.save(tmp_path / "x_dolp.npy", dolp)
-    frame = rep.stokes(read(tmp_path / "x_dolp.npy"), OPTIONS)[0]
+    frame = rep.stokes(read(tmp_path / "x_dolp.npy"), OPTIONS).values
     np.testing.assert_allclose(frame[1], dolp, atol=1e-6)
     np.testing.assert_allclose(frame[2], np.sin(2 * aolp), atol=1e-5)
     np.testing.assert_allclose(frame[0], 1)
     np.save(tmp_path / "x_s0.npy", s[0])
-    np.testing.assert_allclose(rep.stokes(read(tmp_path / "x_aolp.npy"), OPTIONS)[0][0], s[0], atol=1e-6)
+    np.testing.assert_allclose(rep.stokes(read(tmp_path / "x_aolp.npy"), OPTIONS).values[0], s[0], atol=1e-6)
     np.save(tmp_path / "x_aolp.npy", np.degrees(aolp))
     with pytest.raises(FormatError, match="--aolp-unit deg"):
         read(tmp_path / "x_dolp.npy")
-    degrees = rep.stokes(read(tmp_path / "x_dolp.npy", aolp_unit="deg"), OPTIONS)[0]
+    degrees = rep.stokes(read(tmp_path / "x_dolp.npy", aolp_unit="deg"), OPTIONS).values
     np.testing.assert_allclose(degrees[2], np.sin(2 * aolp), atol=1e-5)
     np.save(tmp_path / "x_dolp.npy", 100 * dolp)
     with pytest.raises(FormatError, match="DoLP reaches"):
@@ -136,11 +136,11 @@ def test_mcubes_gives_twice_the_angle_whichever_its_arrays_hold(tmp_path, factor
         assert sniff(path, "polarization").name == "mcubes"
         with pytest.warns(ArmsegWarning, match=f"cosine of {'A' if factor == 1 else '2A'} "):
             data = read(path)
-        frame = rep.stokes(data, OPTIONS)[0]
+        frame = rep.stokes(data, OPTIONS).values
         truth = np.stack([np.full((4, 6), s0), dolp, np.sin(2 * angle), np.cos(2 * angle)])
         np.testing.assert_allclose(frame, truth, atol=2e-6)
         for make in (rep.stokes, rep.angles, rep.aolp_dolp):
-            whole, cut = (make(data, PolarizationOptions(crop_left=n))[0] for n in (0, 2))
+            whole, cut = (make(data, PolarizationOptions(crop_left=n)).values for n in (0, 2))
             np.testing.assert_array_equal(cut, whole[..., 2:])
 
 

@@ -29,7 +29,8 @@ def tensors(tmp_path_factory) -> dict[str, np.ndarray]:
 def tensor_of(path: Path, values: dict) -> np.ndarray:
     reader = sniff(path)
     options = OPTIONS[reader.modality].parse(values)
-    frame, channels, _, _ = get_representation(reader.modality).make(reader.read(path, options), options)
+    made = get_representation(reader.modality).make(reader.read(path, options), options)
+    frame, channels = made.values, made.channels
     return model_tensor(reader.modality, frame, channels)
 
 

@@ -165,7 +165,7 @@ def test_flir_radiometric_jpeg(tmp_path):
     kelvin = PLANCK["B"] / np.log(PLANCK["R1"] / (PLANCK["R2"] * (raw + PLANCK["O"])) + PLANCK["F"])
     assert data.unit == "celsius"
     np.testing.assert_allclose(data.values, kelvin - 273.15, atol=0.01)
-    np.testing.assert_array_equal(rep.celsius(data, OPTIONS)[0][0], data.values)
+    np.testing.assert_array_equal(rep.celsius(data, OPTIONS).values[0], data.values)
 
 
 def test_flir_jpeg_without_its_package_names_the_extra(tmp_path, monkeypatch):
@@ -191,18 +191,19 @@ def test_damaged_flir_segment(tmp_path, monkeypatch):
 def test_percentiles_by_hand():
     """0..100: the 1st percentile is 1, the 99th is 99."""
     values = np.arange(101.0).reshape(1, 101)
-    out, names, _, value_range = rep.percentile(frame(values), OPTIONS)
+    made = rep.percentile(frame(values), OPTIONS)
+    out, names, value_range = made.values, made.channels, made.value_range
     assert names == ("temperature",)
     assert value_range == (0, 1)
     np.testing.assert_allclose(out[0, 0], np.clip((values[0] - 1) / 98, 0, 1), atol=1e-6)
-    np.testing.assert_allclose(rep.minmax(frame(values), OPTIONS)[0][0, 0], values[0] / 100, atol=1e-6)
-    wide = rep.percentile(frame(values), ThermalOptions(low_percentile=10, high_percentile=90))[0][0, 0]
+    np.testing.assert_allclose(rep.minmax(frame(values), OPTIONS).values[0, 0], values[0] / 100, atol=1e-6)
+    wide = rep.percentile(frame(values), ThermalOptions(low_percentile=10, high_percentile=90)).values[0, 0]
     np.testing.assert_allclose(wide, np.clip((values[0] - 10) / 80, 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["percentile", "minmax", "clahe"])
 def test_constant_frames_give_zeros(name):
-    out = get_representation("thermal", name).make(frame(np.full((16, 16), 30000)), OPTIONS)[0]
+    out = get_representation("thermal", name).make(frame(np.full((16, 16), 30000)), OPTIONS).values
     assert out.dtype == np.float32
     assert not out.any()
 
@@ -210,7 +211,7 @@ def test_constant_frames_give_zeros(name):
 def test_one_hot_pixel_in_a_constant_frame_is_seen():
     values = np.full((100, 100), 7.0)
     values[3, 4] = 9
-    out = rep.percentile(frame(values), OPTIONS)[0][0]
+    out = rep.percentile(frame(values), OPTIONS).values[0]
     assert out[3, 4] == 1
     assert out.sum() == 1
 
@@ -219,7 +220,7 @@ def test_one_hot_pixel_in_a_constant_frame_is_seen():
 def test_bad_pixels_do_not_spread(name):
     values = np.random.default_rng(0).normal(30, 2, (32, 32))
     values[0, 0], values[1, 1], values[2, 2] = np.nan, np.inf, -np.inf
-    out = get_representation("thermal", name).make(frame(values, "celsius", 32), OPTIONS)[0]
+    out = get_representation("thermal", name).make(frame(values, "celsius", 32), OPTIONS).values
     assert np.isfinite(out).all()
     if name not in ("raw", "celsius"):
         assert out.max() > 0.9
@@ -230,7 +231,7 @@ def test_sixteen_bits_survive_to_the_tensor(tmp_path):
     values = np.array([[0, 30000], [30001, 65535]], np.uint16)
     data = read(tiff(tmp_path / "t.tiff", values))
     for make in (rep.minmax, rep.raw):
-        out = make(data, OPTIONS)[0][0]
+        out = make(data, OPTIONS).values[0]
         assert out.dtype == np.float32
         np.testing.assert_array_equal(np.rint(out.astype(np.float64) * 65535), values)
 
@@ -240,10 +241,11 @@ def test_celsius_needs_a_unit():
     with pytest.raises(UsageError, match="--thermal-unit tlinear, or --scale"):
         rep.celsius(frame(values), OPTIONS)
     for options in ({"thermal_unit": "tlinear"}, {"scale": 0.01, "offset": -273.15}):
-        out, names, units, _ = rep.celsius(frame(values), ThermalOptions(**options))
+        made = rep.celsius(frame(values), ThermalOptions(**options))
+        out, names, units = made.values, made.channels, made.units
         np.testing.assert_allclose(out[0], [[0, 30]], atol=1e-4)
         assert (names, units) == (("celsius",), ("degree Celsius",))
-    assert rep.celsius(frame([[300.0]], bits=32), ThermalOptions(thermal_unit="kelvin"))[0][
+    assert rep.celsius(frame([[300.0]], bits=32), ThermalOptions(thermal_unit="kelvin")).values[
         0, 0, 0
     ] == pytest.approx(26.85)
     with pytest.raises(UsageError, match="scale and offset together"):
@@ -257,15 +259,15 @@ def test_clahe_raises_local_contrast():
     y, x = np.mgrid[0:256, 0:256]
     values = np.where(x < 128, 20000, 40000) + 200 * ((x // 2 + y // 2) % 2)
     dark = (slice(32, 224), slice(16, 96))
-    plain, equal = (make(frame(values), OPTIONS)[0][0][dark].std() for make in (rep.minmax, rep.clahe))
-    more = rep.clahe(frame(values), ThermalOptions(clip_limit=8))[0][0][dark].std()
+    plain, equal = (make(frame(values), OPTIONS).values[0][dark].std() for make in (rep.minmax, rep.clahe))
+    more = rep.clahe(frame(values), ThermalOptions(clip_limit=8)).values[0][dark].std()
     assert equal > 1.5 * plain
     assert more > 3 * plain
 
 
 def test_size_option():
     values = np.arange(16.0).reshape(4, 4)
-    out = rep.minmax(frame(values), ThermalOptions(size=(2, 2)))[0]
+    out = rep.minmax(frame(values), ThermalOptions(size=(2, 2))).values
     np.testing.assert_allclose(out[0] * 15, [[2.5, 4.5], [10.5, 12.5]], atol=1e-5)
 
 
@@ -274,7 +276,7 @@ def test_size_option():
     st.lists(st.floats(width=32), min_size=1, max_size=40), st.sampled_from(["percentile", "minmax", "clahe"])
 )
 def test_any_frame_gives_values_in_range(values, name):
-    out = get_representation("thermal", name).make(frame([values]), OPTIONS)[0]
+    out = get_representation("thermal", name).make(frame([values]), OPTIONS).values
     assert np.isfinite(out).all()
     assert out.min() >= 0
     assert out.max() <= 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+from armseg_core.arrays import Frame
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.sensors import modalities, representations
@@ -39,8 +40,8 @@ def read(path: Path, options: SonarOptions) -> np.ndarray:
     return np.frombuffer(data[8:], "<f4").reshape(h, w) * np.float32(options.gain)
 
 
-def echo(values: np.ndarray, options: SonarOptions):
-    return values[None].astype(np.float32), ("echo",), ("dB",), (0.0, 1.0)
+def echo(values: np.ndarray, options: SonarOptions) -> Frame:
+    return Frame(values[None].astype(np.float32), ("echo",), ("dB",), (0.0, 1.0))
 
 
 SENSOR = Modality(

@@ -9,10 +9,10 @@ import warnings
 
 import numpy as np
 
-from armseg_core.arrays import Depth, HhaImage
+from armseg_core.arrays import Depth, Frame, HhaImage
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.sensors.options import DepthOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M
 # Gupta et al., ECCV 2014: constants of the published encoding
@@ -23,22 +23,22 @@ _NORMAL_RADIUS, _GRAVITY_RADIUS = 3, 10  # plane-fit windows of 7 and 21 pixels
 _GRAVITY_STEPS = ((45.0, 5), (15.0, 5))  # (threshold in degrees, iterations)
 
 
-def metric(data: Depth | HhaImage, options: DepthOptions) -> Made:
+def metric(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """(depth in m; valid 0 / 1; inverse depth in 1/m), 0 where invalid. Never interpolated."""
     depth, _ = _nearest(_as_depth(data), options)
     valid = depth > 0
     inverse = np.divide(1, np.maximum(depth, NEAREST_M), out=np.zeros_like(depth), where=valid)
     frame = np.stack([depth, valid.astype(np.float32), inverse])
-    return frame, ("depth", "valid", "inverse_depth"), ("m", "1", "1/m"), (0.0, 80.0)
+    return Frame(frame, ("depth", "valid", "inverse_depth"), ("m", "1", "1/m"), (0.0, 80.0))
 
 
-def inverse(data: Depth | HhaImage, options: DepthOptions) -> Made:
+def inverse(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """Inverse depth in 1/m, 0 where invalid."""
-    frame = metric(data, options)[0][2:]
-    return frame, ("inverse_depth",), ("1/m",), (0.0, 2.0)
+    frame = metric(data, options).values[2:]
+    return Frame(frame, ("inverse_depth",), ("1/m",), (0.0, 2.0))
 
 
-def normals(data: Depth | HhaImage, options: DepthOptions) -> Made:
+def normals(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """Unit surface normals towards the camera, (3, H, W) float32; 0 where unknown.
 
     Least-squares plane through the valid pixels of a 7x7 window, as in HHA.
@@ -48,10 +48,10 @@ def normals(data: Depth | HhaImage, options: DepthOptions) -> Made:
     """
     depth, camera = _with_camera(data, options, "normals")
     away = plane_normals(depth, camera, _NORMAL_RADIUS)
-    return -away, ("nx", "ny", "nz"), ("1", "1", "1"), (-1.0, 1.0)
+    return Frame(-away, ("nx", "ny", "nz"), ("1", "1", "1"), (-1.0, 1.0))
 
 
-def hha(data: Depth | HhaImage, options: DepthOptions) -> Made:
+def hha(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """HHA, uint8 (3, H, W), 0 where unknown; HHA pictures pass unchanged.
 
     31000 / depth in cm (at least 1 m), height above the lowest point in cm, angle between the normal and
@@ -62,7 +62,7 @@ def hha(data: Depth | HhaImage, options: DepthOptions) -> Made:
     """
     names, units = ("disparity", "height", "angle"), ("31000/cm", "cm", "degree + 38")
     if isinstance(data, HhaImage):
-        return _nearest_planes(data.values, options), names, units, (0.0, 255.0)
+        return Frame(_nearest_planes(data.values, options), names, units, (0.0, 255.0))
     depth, camera = _with_camera(data, options, "hha")
     valid = depth > 0
     near = plane_normals(depth, camera, _NORMAL_RADIUS)
@@ -73,7 +73,7 @@ def hha(data: Depth | HhaImage, options: DepthOptions) -> Made:
     angle = np.degrees(np.arccos(np.clip(np.tensordot(gravity, near, axes=1), -1, 1))) + _ANGLE_SHIFT
     disparity = _DISPARITY_CM / np.maximum(depth * 100, _MIN_CM)
     frame = np.stack([disparity, height, np.where(np.any(near != 0, axis=0), angle, 0)]) * valid
-    return np.clip(np.rint(frame), 0, 255).astype(np.uint8), names, units, (0.0, 255.0)
+    return Frame(np.clip(np.rint(frame), 0, 255).astype(np.uint8), names, units, (0.0, 255.0))
 
 
 def back_project(depth: np.ndarray, camera: np.ndarray) -> np.ndarray:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from armseg_core.arrays import Events
+from armseg_core.arrays import Events, Frame
 from armseg_core.sensors.event.input import EventInput
 from armseg_core.sensors.event.kernels import Landed, cell_of
 from armseg_core.sensors.event.windows import EventWindow
 from armseg_core.sensors.options import EventOptions
-from armseg_core.sensors.representation import Made
 
 
 class _Channel(NamedTuple):
@@ -43,7 +42,7 @@ CHANNELS = (
 )
 
 
-def ergo12(events: Events | EventWindow, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def ergo12(events: Events | EventWindow, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """The channels of CHANNELS; 0 where a pixel has no event. A mean count is 1 wherever there is one."""
     given = EventInput(events, options)
     number = sum(map(len, given.pieces()))
@@ -54,7 +53,8 @@ def ergo12(events: Events | EventWindow, options: EventOptions, t0_us: int, t1_u
         plane[:] = _channel(given, channel, bounds[channel.window], first, max(last - first, 1))
     names = tuple(f"{c.value}_{c.who or 'all'}_{c.reduce}_w{c.window}" for c in CHANNELS)
     units = tuple("events" if c.value == "count" else "" for c in CHANNELS)
-    return np.ascontiguousarray(given.grid.inner(planes), np.float32), names, units, (-1.0, 1.0)
+    frame = np.ascontiguousarray(given.grid.inner(planes), np.float32)
+    return Frame(frame, names, units, (-1.0, 1.0), t1_us)
 
 
 def _bounds(number: int) -> list[tuple[int, int]]:

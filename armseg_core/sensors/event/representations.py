@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from armseg_core.arrays import EventMoments, EventPicture
+from armseg_core.arrays import EventMoments, EventPicture, Frame
 from armseg_core.errors import UsageError
 from armseg_core.sensors.event.ergo import ergo12
 from armseg_core.sensors.event.input import EventInput
@@ -22,7 +22,7 @@ from armseg_core.sensors.event.kernels import Landed, VoxelGrid, cell_of, corner
 from armseg_core.sensors.event.stills import still_voxels
 from armseg_core.sensors.event.windows import Window
 from armseg_core.sensors.options import EventOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 
 def _voxels(events: Window, options: EventOptions, split: bool) -> np.ndarray:
@@ -50,29 +50,31 @@ def _voxel_scale(options: EventOptions, channels: int) -> tuple[tuple[str, ...],
     return ("events",) * channels, (-10.0, 10.0)
 
 
-def voxel_grid(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def voxel_grid(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Signed voxel grid, `options.bins` channels bin0 (earliest) ...: see `event_kernels.VoxelGrid`."""
     frame = _voxels(events, options, split=False)
-    return frame, _bin_names(options), *_voxel_scale(options, len(frame))
+    return Frame(frame, _bin_names(options), *_voxel_scale(options, len(frame)), t1_us)
 
 
-def still_voxel_grid(data: EventPicture | EventMoments, options: EventOptions) -> Made:
+def still_voxel_grid(data: EventPicture | EventMoments, options: EventOptions) -> Frame:
     """The voxel grid of a file without single events: see `event_stills`."""
     frame = still_voxels(data, options)
     if options.norm == "none" and isinstance(data, EventPicture):
-        return frame, _bin_names(options), ("",) * len(frame), (-1.0, 1.0)  # a color, no number of events
-    return frame, _bin_names(options), *_voxel_scale(options, len(frame))
+        return Frame(
+            frame, _bin_names(options), ("",) * len(frame), (-1.0, 1.0)
+        )  # a color, no number of events
+    return Frame(frame, _bin_names(options), *_voxel_scale(options, len(frame)))
 
 
 def _bin_names(options: EventOptions) -> tuple[str, ...]:
     return tuple(f"bin{b}" for b in range(options.bins))
 
 
-def voxel_grid_split(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def voxel_grid_split(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Voxel grids of the positive, then of the negative events (ESS): 2 B channels, all counting up."""
     frame = _voxels(events, options, split=True)
     names = tuple(f"{sign}{b}" for sign in ("pos", "neg") for b in range(options.bins))
-    return frame, names, *_voxel_scale(options, len(frame))
+    return Frame(frame, names, *_voxel_scale(options, len(frame)), t1_us)
 
 
 def _add_up(
@@ -90,15 +92,15 @@ def _add_up(
     return np.ascontiguousarray(given.grid.inner(planes), np.float32)
 
 
-def histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Number of events per pixel and polarity: (negative, positive)."""
     given = EventInput(events, options)
     planes = np.zeros((2, given.grid.cells))
     frame = _add_up(given, planes, lambda e: e.p.astype(np.int64), lambda e: np.ones(len(e)))
-    return frame, ("neg", "pos"), ("events",) * 2, (0.0, 10.0)
+    return Frame(frame, ("neg", "pos"), ("events",) * 2, (0.0, 10.0), t1_us)
 
 
-def stacked_histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def stacked_histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Histograms of `options.stack` equal slices between the first and the last event, counts up to `clip`:
     first all negative, then all positive slices."""
     given = EventInput(events, options)
@@ -109,7 +111,7 @@ def stacked_histogram(events: Window, options: EventOptions, t0_us: int, t1_us: 
     slices = options.stack
     frame = np.minimum(given.grid.inner(planes), options.clip).astype(np.float32)
     names = tuple(f"{sign}{b}" for sign in ("neg", "pos") for b in range(slices))
-    return frame, names, ("events",) * (2 * slices), (0.0, float(options.clip))
+    return Frame(frame, names, ("events",) * (2 * slices), (0.0, float(options.clip)), t1_us)
 
 
 def _sliced(given: EventInput, slices: int, span: tuple[int, int]) -> np.ndarray:
@@ -123,15 +125,15 @@ def _sliced(given: EventInput, slices: int, span: tuple[int, int]) -> np.ndarray
     return planes
 
 
-def event_frame(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def event_frame(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Sum of the polarities (+1, -1) of a pixel, clipped to [-1, 1]."""
     given = EventInput(events, options)
     planes = np.zeros((1, given.grid.cells))
     frame = _add_up(given, planes, lambda e: 0, lambda e: e.p * 2.0 - 1.0)
-    return np.clip(frame, -1, 1), ("polarity",), ("",), (-1.0, 1.0)
+    return Frame(np.clip(frame, -1, 1), ("polarity",), ("",), (-1.0, 1.0), t1_us)
 
 
-def time_surface(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def time_surface(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """exp(-(t1 - t) / tau) of the last event of each pixel and polarity (negative, positive), 0 without
     one."""
     given = EventInput(events, options)
@@ -140,13 +142,13 @@ def time_surface(events: Window, options: EventOptions, t0_us: int, t1_us: int) 
     for piece in given.pieces():  # in time order, so the last write to a cell is the latest event
         last.reshape(-1)[cell_of(piece, given.grid) + piece.p.astype(np.int64) * cells] = t1_us - piece.t
     frame = np.exp(-given.grid.inner(last) / options.tau).astype(np.float32)
-    return frame, ("neg", "pos"), ("",) * 2, (0.0, 1.0)
+    return Frame(frame, ("neg", "pos"), ("",) * 2, (0.0, 1.0), t1_us)
 
 
 TORE_MIN_US, TORE_MAX_US = 150, 5_000_000  # younger and older events look the same
 
 
-def tore(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def tore(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Time-ordered recent events: for each pixel and polarity the `options.depth` latest ages a (microseconds
     before t1, at most 5 s, 5 s where there is none) as max(0, log(a + 1) - log(151)); positive, then
     negative, each from the latest to the oldest."""
@@ -166,7 +168,8 @@ def tore(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
     frame = np.log1p(given.grid.inner(stack)) - np.log1p(TORE_MIN_US)
     names = tuple(f"{sign}{k}" for sign in ("pos", "neg") for k in range(depth))
     top = float(np.log1p(TORE_MAX_US) - np.log1p(TORE_MIN_US))
-    return np.maximum(frame, 0).astype(np.float32), names, ("log us",) * (2 * depth), (0.0, top)
+    frame = np.maximum(frame, 0).astype(np.float32)
+    return Frame(frame, names, ("log us",) * (2 * depth), (0.0, top), t1_us)
 
 
 def _latest(cell: np.ndarray, depth: int, mark: np.ndarray) -> list[np.ndarray]:
@@ -184,7 +187,7 @@ def _latest(cell: np.ndarray, depth: int, mark: np.ndarray) -> list[np.ndarray]:
     return out
 
 
-def mdes(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
+def mdes(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
     """Mixed-density event stack: frame b holds the polarity (+1, -1, 0 none) of the latest event of each
     pixel among the last N / 2^b events."""
     given = EventInput(events, options)
@@ -198,20 +201,21 @@ def mdes(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Made:
     starts = np.cumsum([0] + [number >> b for b in range(1, options.stack)])
     planes = np.where((latest >= starts[:, None]) & (latest >= 0), sign, np.float32(0))
     names = tuple(f"density{b}" for b in range(options.stack))
-    return np.ascontiguousarray(given.grid.inner(planes)), names, ("",) * options.stack, (-1.0, 1.0)
+    frame = np.ascontiguousarray(given.grid.inner(planes))
+    return Frame(frame, names, ("",) * options.stack, (-1.0, 1.0), t1_us)
 
 
 def _row(
     name: str,
     title: str,
     source: str,
-    make: Callable[..., Made],
-    still: Callable[..., Made] | None = None,
+    make: Callable[..., Frame],
+    still: Callable[..., Frame] | None = None,
 ) -> Representation:
     """A row whose `make` takes a window of events or, where there is `still`, a file without single
     events."""
 
-    def make_any(data: Window | EventPicture | EventMoments, options: EventOptions, *window: int) -> Made:
+    def make_any(data: Window | EventPicture | EventMoments, options: EventOptions, *window: int) -> Frame:
         if not isinstance(data, EventPicture | EventMoments):
             return make(data, options, *window)
         if still is None:

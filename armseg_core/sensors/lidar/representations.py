@@ -9,13 +9,13 @@ import warnings
 
 import numpy as np
 
-from armseg_core.arrays import Calibration, PointCloud
+from armseg_core.arrays import Calibration, Frame, PointCloud
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.sensors.options import LidarOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 
-def projected(cloud: PointCloud, options: LidarOptions) -> Made:
+def projected(cloud: PointCloud, options: LidarOptions) -> Frame:
     """(depth in m, intensity, valid 0 / 1) of the nearest point of each pixel; nothing is interpolated.
 
     With `options.size` the points are projected into a camera of that size, so that none is lost to resizing.
@@ -39,7 +39,7 @@ def projected(cloud: PointCloud, options: LidarOptions) -> Made:
             ),
             stacklevel=2,
         )
-    return frame, ("depth", "intensity", "valid"), ("m", "1", "1"), (0.0, 120.0)
+    return Frame(frame, ("depth", "intensity", "valid"), ("m", "1", "1"), (0.0, 120.0))
 
 
 def project(points: np.ndarray, intensity: np.ndarray, calibration: Calibration) -> np.ndarray:

@@ -72,7 +72,8 @@ def estimate_disparity(
     confidence = (1 / (1 + error / CONFIDENT_PX**2)).astype(np.float32)
     bound = limit + STEP_PX
     smooth = np.clip(_fill(disparity, useful, noise), -bound, bound)
-    return smooth, confidence, np.sqrt(_box(spread, WINDOW))
+    # a running sum leaves a little less than 0 where the views agree
+    return smooth, confidence, np.sqrt(np.maximum(_box(spread, WINDOW), 0))
 
 
 def _sweep(views: np.ndarray, offsets: np.ndarray, planes: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ import re
 
 import numpy as np
 
-from armseg_core.arrays import LightField
+from armseg_core.arrays import Frame, LightField
 from armseg_core.errors import FormatError
 from armseg_core.sensors.light_field.disparity import estimate_disparity
 from armseg_core.sensors.options import LightFieldOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 MODEL_CHANNELS = ("disparity", "confidence", "view_std")
 _MAX_SIDE = 9  # views per side used for disparity: finer grids are thinned, which costs no baseline
@@ -41,15 +41,15 @@ def chosen_views(grid: tuple[int, int], which: str) -> list[tuple[int, int]]:
     return [(u, v) for u in range(grid[0]) for v in range(grid[1]) if keep(u - u_center, v - v_center)]
 
 
-def views(field: LightField, options: LightFieldOptions) -> Made:
+def views(field: LightField, options: LightFieldOptions) -> Frame:
     """View stack (3N, H, W), uint8 or uint16 as recorded, channels u{u}v{v}r, g, b of each kept view."""
     array = _resized(field, options)
     kept = chosen_views(array.shape[:2], options.views)
     frame = np.concatenate([np.moveaxis(array[u, v], -1, 0) for u, v in kept])
-    return frame, _names(kept), ("counts",) * len(frame), _range(array)
+    return Frame(frame, _names(kept), ("counts",) * len(frame), _range(array))
 
 
-def epi(field: LightField, options: LightFieldOptions) -> Made:
+def epi(field: LightField, options: LightFieldOptions) -> Frame:
     """Every horizontal and vertical epipolar plane image: (3V + 3U, H, W).
 
     The first 3V planes are the views of the central row, so that frame[0:3V:3, y, :] is the horizontal
@@ -63,18 +63,18 @@ def epi(field: LightField, options: LightFieldOptions) -> Made:
     names = tuple(
         f"{'horizontal' if i < split else 'vertical'}_{name}" for i, name in enumerate(_names(kept))
     )
-    return frame, names, ("counts",) * len(frame), _range(array)
+    return Frame(frame, names, ("counts",) * len(frame), _range(array))
 
 
-def macropixel(field: LightField, options: LightFieldOptions) -> Made:
+def macropixel(field: LightField, options: LightFieldOptions) -> Frame:
     """(3, H U, W V), the picture of a lenslet camera: pixel (y U + u, x V + v) is (y, x) of view (u, v)."""
     array = _resized(field, options)
     u, v, h, w, _ = array.shape
     frame = np.ascontiguousarray(array.transpose(4, 2, 0, 3, 1).reshape(3, h * u, w * v))
-    return frame, ("red", "green", "blue"), ("counts",) * 3, _range(array)
+    return Frame(frame, ("red", "green", "blue"), ("counts",) * 3, _range(array))
 
 
-def focal_stack(field: LightField, options: LightFieldOptions) -> Made:
+def focal_stack(field: LightField, options: LightFieldOptions) -> Frame:
     """Shift and sum (Ng et al. 2005): (3 planes, H, W) float32 in [0, 1], d from -range to +range.
 
     A plane is the mean of all views, each sampled at (x - d dv, y - d du): points of disparity d are sharp.
@@ -102,16 +102,16 @@ def focal_stack(field: LightField, options: LightFieldOptions) -> Made:
     frame *= scale / (rows * columns)
     names = tuple(f"focus{d:+.2f}px_{c}" for d in disparities for c in "rgb")
     stack = np.ascontiguousarray(np.moveaxis(frame, -1, 1)).reshape(-1, h, w)
-    return stack, names, ("fraction of full scale",) * len(names), (0.0, 1.0)
+    return Frame(stack, names, ("fraction of full scale",) * len(names), (0.0, 1.0))
 
 
-def disparity(field: LightField, options: LightFieldOptions) -> Made:
+def disparity(field: LightField, options: LightFieldOptions) -> Frame:
     """(disparity px per view step, confidence, view_std), see `disparity.estimate_disparity`."""
     array = _resized(field, options)
     kept = chosen_views(array.shape[:2], options.views)
     stack = np.concatenate([np.moveaxis(array[u, v], -1, 0) for u, v in kept])
     frame = model_tensor(stack, _names(kept), options.disparity_range)
-    return frame, MODEL_CHANNELS, ("px per view step", "1", "fraction of full scale"), (-4.0, 4.0)
+    return Frame(frame, MODEL_CHANNELS, ("px per view step", "1", "fraction of full scale"), (-4.0, 4.0))
 
 
 def model_tensor(frame: np.ndarray, channels: tuple[str, ...], limit: float = 3.0) -> np.ndarray:

@@ -13,10 +13,10 @@ import warnings
 
 import numpy as np
 
-from armseg_core.arrays import PolarizedImages, Stokes
+from armseg_core.arrays import Frame, PolarizedImages, Stokes
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.sensors.options import PolarizationOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 _FOUR = (0.0, 45.0, 90.0, 135.0)
 
@@ -46,7 +46,7 @@ def polarization_state(s: np.ndarray) -> np.ndarray:
     return np.stack([s0, np.clip(dolp, 0, 1), sine, cosine]).astype(np.float32)
 
 
-def stokes(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made:
+def stokes(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Frame:
     """(S0, DoLP, sin 2A, cos 2A). S0 is 2 where a gray, unpolarized pixel is at full scale.
 
     Where a polarizer's pixel is saturated the degree of polarization is false: DoLP, sin and cos are 0
@@ -63,21 +63,21 @@ def stokes(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made
             ),
             stacklevel=2,
         )
-    return frame, ("s0", "dolp", "sin2aolp", "cos2aolp"), ("intensity", "1", "1", "1"), (-1.0, 2.0)
+    return Frame(frame, ("s0", "dolp", "sin2aolp", "cos2aolp"), ("intensity", "1", "1", "1"), (-1.0, 2.0))
 
 
-def aolp_dolp(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made:
+def aolp_dolp(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Frame:
     """(AoLP in [0, pi), DoLP, valid): valid is 0 where the pixel is saturated or not polarized at all."""
     s, saturated = _stokes_image(data, options)
     _, dolp, sine, cosine = polarization_state(s)
     aolp = np.mod(np.arctan2(sine, cosine) / 2, np.float32(np.pi))
     aolp[aolp >= np.float32(np.pi)] = 0  # rounding of a tiny negative angle
     valid = ~saturated & ((sine != 0) | (cosine != 0))
-    frame = np.stack([aolp, dolp, np.ones_like(dolp)]) * valid
-    return frame.astype(np.float32), ("aolp", "dolp", "valid"), ("rad", "1", "1"), (0.0, float(np.pi))
+    frame = (np.stack([aolp, dolp, np.ones_like(dolp)]) * valid).astype(np.float32)
+    return Frame(frame, ("aolp", "dolp", "valid"), ("rad", "1", "1"), (0.0, float(np.pi)))
 
 
-def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made:
+def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Frame:
     """Intensity behind each polarizer, colors averaged; of Stokes input behind ideal 0, 45, 90, 135."""
     if isinstance(data, Stokes):
         degrees: tuple[float, ...] = _FOUR
@@ -86,7 +86,8 @@ def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Made
     else:
         frame, degrees = _gray(data.intensity), data.angles_deg
     frame = _resized(_cropped(frame.astype(np.float32), options), options.size)
-    return frame, tuple(f"i{a:g}" for a in degrees), ("fraction of full scale",) * len(frame), (0.0, 1.0)
+    names = tuple(f"i{a:g}" for a in degrees)
+    return Frame(frame, names, ("fraction of full scale",) * len(frame), (0.0, 1.0))
 
 
 def _gray(intensity: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from armseg_core.arrays import Thermal
+from armseg_core.arrays import Frame, Thermal
 from armseg_core.errors import UsageError
 from armseg_core.sensors.options import ThermalOptions
-from armseg_core.sensors.representation import Made, Representation
+from armseg_core.sensors.representation import Representation
 
 # degrees Celsius = values * scale + offset, by `thermal_unit`
 _CELSIUS: dict[str, tuple[float, float]] = {
@@ -22,17 +22,17 @@ _CELSIUS: dict[str, tuple[float, float]] = {
 }
 
 
-def percentile(frame: Thermal, options: ThermalOptions) -> Made:
+def percentile(frame: Thermal, options: ThermalOptions) -> Frame:
     """`low_percentile` -> 0, `high_percentile` -> 1, clipped. A constant frame gives zeros."""
     return _channel(_scaled(frame.values, options.low_percentile, options.high_percentile), options)
 
 
-def minmax(frame: Thermal, options: ThermalOptions) -> Made:
+def minmax(frame: Thermal, options: ThermalOptions) -> Frame:
     """Smallest value -> 0, largest -> 1. A constant frame gives zeros."""
     return _channel(_scaled(frame.values, 0, 100), options)
 
 
-def clahe(frame: Thermal, options: ThermalOptions) -> Made:
+def clahe(frame: Thermal, options: ThermalOptions) -> Frame:
     """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), 256 levels, up to 8x8 tiles.
 
     A tile is at least 32x32 pixels and 65536 levels are not used: with a handful of pixels per level the
@@ -49,7 +49,7 @@ def clahe(frame: Thermal, options: ThermalOptions) -> Made:
     return _channel(equal.astype(np.float32) / np.float32(255), options)
 
 
-def celsius(frame: Thermal, options: ThermalOptions) -> Made:
+def celsius(frame: Thermal, options: ThermalOptions) -> Frame:
     """Degrees Celsius, float32; NaN and infinite values become the smallest finite one.
 
     Raises:
@@ -73,16 +73,16 @@ def celsius(frame: Thermal, options: ThermalOptions) -> Made:
         _finite(frame.values).astype(np.float64) * scale + offset
     )  # float64: 16 bits stay exact before rounding
     image = _resized(degrees.astype(np.float32), options.size)
-    return image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0)
+    return Frame(image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0))
 
 
-def raw(frame: Thermal, options: ThermalOptions) -> Made:
+def raw(frame: Thermal, options: ThermalOptions) -> Frame:
     """Counts as a fraction of the largest count of the file's type; float frames keep their values."""
     if frame.unit == "counts" and frame.bit_depth in (8, 16):
-        return _channel(frame.values / np.float32(2**frame.bit_depth - 1), options)
+        return _channel(_finite(frame.values) / np.float32(2**frame.bit_depth - 1), options)
     image = _resized(_finite(frame.values), options.size)
     unit = "degree Celsius" if frame.unit == "celsius" else "as stored"
-    return image[None], ("value",), (unit,), (float(image.min()), float(image.max()))
+    return Frame(image[None], ("value",), (unit,), (float(image.min()), float(image.max())))
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((_finite(values).astype(np.float64) - bottom) / (top - bottom), 0, 1).astype(np.float32)
 
 
-def _channel(image: np.ndarray, options: ThermalOptions) -> Made:
+def _channel(image: np.ndarray, options: ThermalOptions) -> Frame:
     frame = _resized(image.astype(np.float32, copy=False), options.size)[None]
-    return frame, ("temperature",), ("fraction of range",), (0.0, 1.0)
+    return Frame(frame, ("temperature",), ("fraction of range",), (0.0, 1.0))
 
 
 def _resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

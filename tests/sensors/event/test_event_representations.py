@@ -37,7 +37,7 @@ def make(name, events, options=PLAIN, t0=0, t1=100_001, **kwargs):
 
 
 def frame(name, events, options=PLAIN, **kwargs):
-    return make(name, events, options, **kwargs)[0]
+    return make(name, events, options, **kwargs).values
 
 
 def fractional(events, seed=1):
@@ -146,7 +146,8 @@ def test_inputs_are_never_written_to(row):
 def test_every_row_keeps_the_contract(row):
     for events in ([], [(3, 4, 50_000, 1)], INPUTS["random"], INPUTS["equal times"]):
         for options in (EventOptions(), EventOptions(size=(7, 5)), EventOptions(norm="none", crop_bottom=3)):
-            got, channels, units, (low, high) = row.make(make_events(events), options, 0, 100_001)
+            made = row.make(make_events(events), options, 0, 100_001)
+            got, channels, units, (low, high) = made.values, made.channels, made.units, made.value_range
             height, width = options.size or (SIZE[0] - options.crop_bottom, SIZE[1])
             assert got.shape == (len(channels), height, width)
             assert got.dtype == np.float32
@@ -161,7 +162,7 @@ def test_the_default_row_is_the_model_tensor():
     sensor = get_modality("event")
     row = get_representation("event")
     assert row.name == sensor.representation
-    assert row.make(make_events(INPUTS["random"]), EventOptions(), 0, 1)[1] == sensor.channels
+    assert row.make(make_events(INPUTS["random"]), EventOptions(), 0, 1).channels == sensor.channels
 
 
 @pytest.mark.parametrize("row", EVENT_REPRESENTATIONS, ids=lambda row: row.name)
@@ -208,7 +209,7 @@ def test_histogram_counts_each_polarity():
     for x, y, _, p in events:
         expected[p, y, x] += 1
     assert np.array_equal(frame("histogram", events), expected)
-    assert make("histogram", events)[1] == ("neg", "pos")
+    assert make("histogram", events).channels == ("neg", "pos")
     # bilinear weights keep the mass of what stays inside
     inside = [(x / 2 + 3.25, y / 2 + 2.5, t, p) for x, y, t, p in events]
     assert frame("histogram", inside, dtype=np.float32).sum() == pytest.approx(len(events), rel=1e-5)
@@ -358,6 +359,6 @@ def test_a_bright_pixel_hit_many_times_stays_exact():
         np.ones(n, np.uint8),
         (3, 4),
     )
-    got = get_representation("event", "voxel_grid").make(events, PLAIN, 0, n)[0]
+    got = get_representation("event", "voxel_grid").make(events, PLAIN, 0, n).values
     assert got.sum() == pytest.approx(n, rel=1e-6)
     assert truth.as_list(events)[-1] == (2, 1, n - 1, 1)

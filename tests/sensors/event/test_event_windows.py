@@ -51,7 +51,7 @@ def voxel_grids(source, options):
     """The voxel grid of every window in order, with the end of the window in microseconds."""
     make = get_representation("event").make
     for window, t0_us, t1_us in iterate_windows(source, options):
-        yield make(window, options, t0_us, t1_us)[0], t1_us
+        yield make(window, options, t0_us, t1_us).values, t1_us
 
 
 def test_windows_of_a_fixed_time_hold_every_event_once(tmp_path):
@@ -176,8 +176,8 @@ def test_a_window_gives_the_same_frame_unread_and_in_memory(tmp_path, row):
         whole = source.read_index(0, 1500)
         options = EventOptions(norm="none", hot_pixels=5.0)
         t0, t1 = source.t_first_us, source.t_last_us + 1
-        expected = row.make(whole, options, t0, t1)[0]
-        got = row.make(EventWindow(source, t0, t1, 0, 1500), options, t0, t1)[0]
+        expected = row.make(whole, options, t0, t1).values
+        got = row.make(EventWindow(source, t0, t1, 0, 1500), options, t0, t1).values
         np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
