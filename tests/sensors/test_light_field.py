@@ -352,6 +352,17 @@ def test_flat_panel_is_told_from_relief_and_doubt_is_said():
     assert 0.005 < np.median(spread[flat]) < 0.02  # noise of 5 counts over three channels
 
 
+def test_a_black_area_below_texture_has_a_finite_view_std():
+    """There the running sum of the box filter leaves a little less than 0, of which no root is taken."""
+    rng = np.random.default_rng(0)
+    views = np.zeros((5, 5, 48, 40, 3), np.uint8)
+    views[:, :, :8] = rng.integers(0, 256, (5, 5, 8, 40, 3))  # differs from view to view
+    views[:, :, 8:24] = rng.integers(0, 256, (16, 40, 3))  # the same in all
+    spread = rep.disparity(LightField(views), OPTIONS).values[2]
+    assert spread.min() >= 0
+    assert spread[:6].max() > 0.1
+
+
 def test_view_std_shows_a_reflection():
     """A reflection moves otherwise than the surface it lies on: after alignment the views still differ."""
     views, _ = plane(1.0, 0, 0, 0.0, seed=3)

@@ -72,7 +72,7 @@ def estimate_disparity(
     confidence = (1 / (1 + error / CONFIDENT_PX**2)).astype(np.float32)
     bound = limit + STEP_PX
     smooth = np.clip(_fill(disparity, useful, noise), -bound, bound)
-    # a running sum leaves a little less than 0 where the views agree
+    # the running sum of the filter can leave a little less than 0 where the views agree
     return smooth, confidence, np.sqrt(np.maximum(_box(spread, WINDOW), 0))
 
 
