@@ -155,6 +155,29 @@ def read_text(
     """
     path = Path(path)
     layout = find_layout(path)
+    order, unit, notes = _find_meaning(path, layout, options)
+    cut_off: set[str] = set()
+
+    def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
+        start, number = point or (layout.start, layout.line)
+        for offset, line, block in _blocks(path, start, number, block_bytes):
+            rows, whole = parse_whole(path, block, line, layout)
+            if not whole:
+                cut_off.add("the last line is not whole (recording cut off?); left out")
+            if len(rows):
+                yield (offset, line), _as_columns(rows, order, unit)
+
+    geometry = find_geometry(path, options, stored=layout.size)
+    source = DecodedStream(path, geometry, decode, keep_events=keep_events)
+    for key, text in notes.items():
+        source.note(key, text)
+    for text in cut_off:
+        source.note("rest", text, warn=True)
+    return source
+
+
+def _find_meaning(path: Path, layout: TextLayout, options: EventOptions) -> tuple[str, str, dict[str, str]]:
+    """Order of the columns, unit of the times, and notes on what of it was guessed from the first lines."""
     first = next(_blocks(path, layout.start, layout.line), None)
     head = parse_whole(path, first[2], layout.line, layout)[0] if first else np.zeros((0, 4))
     notes: dict[str, str] = {}
@@ -170,29 +193,14 @@ def read_text(
     if unit == "auto":
         unit, why = guess_unit(head[:, order.index("t")])
         notes["unit"] = f"times are taken as {unit} because {why} (--time-unit to change)"
+    return order, unit, notes
 
-    cut_off: set[str] = set()
 
-    def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
-        start, number = point or (layout.start, layout.line)
-        for offset, line, block in _blocks(path, start, number, block_bytes):
-            rows, whole = parse_whole(path, block, line, layout)
-            if not whole:
-                cut_off.add("the last line is not whole (recording cut off?); left out")
-            if len(rows):
-                column = {name: rows[:, i] for i, name in enumerate(order)}
-                t, bad = to_us(column["t"], unit)
-                p = column.get("p", np.ones(len(t), np.uint8))
-                yield (offset, line), Columns(column["x"], column["y"], t, p, bad)
-
-    source = DecodedStream(
-        path, find_geometry(path, options, stored=layout.size), decode, keep_events=keep_events
-    )
-    for key, text in notes.items():
-        source.note(key, text)
-    for text in cut_off:
-        source.note("rest", text, warn=True)
-    return source
+def _as_columns(rows: np.ndarray, order: str, unit: str) -> Columns:
+    """Columns of (N, width) numbers; without a column p every event is positive."""
+    column = {name: rows[:, i] for i, name in enumerate(order)}
+    t, bad = to_us(column["t"], unit)
+    return Columns(column["x"], column["y"], t, column.get("p", np.ones(len(t), np.uint8)), bad)
 
 
 def _is_events(path: Path) -> bool:
