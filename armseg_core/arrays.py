@@ -8,13 +8,19 @@ Shape letters: N events / points, U V views, H rows, W columns, C color channels
 
 from __future__ import annotations
 
+import warnings
+from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from armseg_core.errors import FormatError
+from armseg_core.errors import ArmsegWarning, FormatError
+
+PIECE_EVENTS = 1 << 17  # events in one piece; their arrays together stay in a second-level cache
 
 
 def _check(condition: bool, what: str, expected: str) -> None:
@@ -57,42 +63,130 @@ class Events:
         return len(self.t)
 
 
-@runtime_checkable
-class EventSource(Protocol):
-    """A recording of events that is read piece by piece: the contract of every event reader.
+class OutOfOrder(Exception):
+    """A recording that was taken to be in time order is not. After `source.check_order()`, read it again."""
+
+    def __init__(self, source: EventSource) -> None:
+        super().__init__("events are not in time order")
+        self.source = source
+
+
+class EventSource(ABC):
+    """A recording of events that is read piece by piece: what every event reader returns.
 
     Opening is cheap (no event is decoded before it is asked for, except for formats without any index),
-    memory is bounded by what one call returns, and times are absolute int64 microseconds (`t_offset` already
-    added). Use as a context manager.
+    memory is bounded by what one call returns, and times are absolute int64 microseconds (an offset that the
+    file states is already added). Use as a context manager.
+
+    A format of its own takes one of three ways, the shortest first:
+
+    1. It is read as a whole: `MemoryStream(path, geometry, Columns(x, y, t, p))` of `sensors.event.streams`,
+       with the columns as the file has them, is a complete source.
+    2. It can be long: subclass `sensors.event.source.EventStream` (blocks that are read when asked for) or
+       pass a decoder to `DecodedStream` (no index: decoded front to back). Checks, sorting, rectification and
+       notes are done there.
+    3. It does not fit blocks: subclass this class, call its constructor and write `read_index`. All else
+       has a default that follows from it; override what the format knows a faster answer to.
+
+    Attributes:
+        path: the recording, for messages. size: (H, W) of the sensor.
+        count: number of stored events, at least 1; those that have to be dropped are among them.
+        steps_back: events found earlier than the one before them; known after `check_order`.
     """
 
-    size: tuple[int, int]  # (H, W) of the sensor
-    t_first_us: int  # time of the first event
-    t_last_us: int  # time of the last event
-    count: int  # number of events in the recording
-    notes: list[str]  # what was guessed, dropped or repaired while reading, for the user
+    steps_back: int = 0
 
-    def read_time(self, t0_us: int, t1_us: int) -> Events:
-        """Events with t0_us <= t < t1_us."""
-        ...
+    def __init__(self, path: Path, size: tuple[int, int], count: int) -> None:
+        """Raises FormatError for a recording without events."""
+        self.path, self.size, self.count = Path(path), size, count
+        self._messages: dict[str, str] = {}
+        if not count:
+            raise FormatError("holds no events", where=path, expected="at least one event")
 
+    @abstractmethod
     def read_index(self, i0: int, i1: int) -> Events:
-        """Events number i0 (included) to i1 (excluded)."""
-        ...
+        """Events number i0 (included) to i1 (excluded), less those that have to be dropped."""
+
+    def pieces(self, i0: int, i1: int) -> Iterator[Events]:
+        """Like `read_index`, in pieces of any size that suits the source and stays small in memory: the fast
+        way through a recording.
+
+        Raises:
+            OutOfOrder: disorder shows for the first time.
+        """
+        for i in range(i0, i1, PIECE_EVENTS):
+            yield self.read_index(i, min(i + PIECE_EVENTS, i1))
+
+    def time_of(self, i: int) -> int:
+        """Time of the stored event number i. A format that drops events overrides this: windows are found by
+        the times of all stored events."""
+        return int(self.read_index(i, i + 1).t[0])
+
+    @property
+    def t_first_us(self) -> int:
+        """Time of the first event."""
+        return self.time_of(0)
+
+    @property
+    def t_last_us(self) -> int:
+        """Time of the last event."""
+        return self.time_of(self.count - 1)
 
     def index_at(self, t_us: int) -> int:
-        """Number of events with t < t_us."""
-        ...
+        """Number of stored events with t < t_us."""
+        return bisect_left(range(self.count), t_us, key=self.time_of)
+
+    def read_time(self, t0_us: int, t1_us: int) -> Events:
+        """Events with t0_us <= t < t1_us, in time order."""
+        return self.read_index(self.index_at(t0_us), self.index_at(t1_us))
 
     def chunks(self, max_events: int) -> Iterator[Events]:
         """The whole recording in pieces of at most max_events."""
-        ...
+        self.check_order()
+        for i0 in range(0, self.count, max_events):
+            yield self.read_index(i0, min(i0 + max_events, self.count))
 
-    def close(self) -> None: ...
+    @property
+    def in_order(self) -> bool:
+        """False only for a recording that was found unsorted and cannot be sorted as a whole.
 
-    def __enter__(self) -> EventSource: ...
+        Then `read_time` still gives the events of a window in time order; `read_index` gives them as stored,
+        sorted within one call, and no windows of a fixed number of events can be cut.
+        """
+        return True
 
-    def __exit__(self, *exc: object) -> None: ...
+    @property
+    def order_known(self) -> bool:
+        """Whether all times have been looked at. Until then reading may raise OutOfOrder."""
+        return True
+
+    def check_order(self) -> bool:
+        """Look at all times once, and put in order what is not (in memory, or window by window).
+
+        Returns:
+            whether the recording was in time order.
+        """
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What was guessed, dropped or repaired while reading, for the user."""
+        return list(self._messages.values())
+
+    def note(self, key: str, text: str, *, warn: bool = False) -> None:
+        """Keep a message for the user, once per key; with `warn` also as an ArmsegWarning."""
+        if warn and key not in self._messages:
+            warnings.warn(ArmsegWarning(f"{self.path}: {text}"), stacklevel=4)
+        self._messages.setdefault(key, text)
+
+    def close(self) -> None:  # noqa: B027  (most sources have nothing to release)
+        """Release the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from armseg_core.arrays import Events
+from armseg_core.arrays import PIECE_EVENTS, Events
 from armseg_core.conversion.convert import convert_file
 from armseg_core.sensors.event.kernels import Grid, VoxelGrid, land
 from armseg_core.sensors.event.readers.evt import decode_dat
 from armseg_core.sensors.event.readers.prophesee import evt_decoder, raw_blocks, read_header
-from armseg_core.sensors.event.windows import PIECE_EVENTS, cut
+from armseg_core.sensors.event.windows import cut
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representations import get_representation
 

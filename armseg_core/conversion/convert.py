@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource, Frame
+from armseg_core.arrays import EventSource, Frame, OutOfOrder
 from armseg_core.conversion.plan import Plan, plan_conversion
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import (
@@ -31,7 +31,6 @@ from armseg_core.errors import (
 )
 from armseg_core.files.provenance import BackgroundHash, is_current
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
-from armseg_core.sensors.event.source import OutOfOrder
 from armseg_core.sensors.recognition import sniff
 
 __all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_modality", "to_tensor"]

@@ -148,7 +148,7 @@ def _converted(path: Path) -> Report:
 
 
 def _events(source: EventSource) -> Report:
-    ordered = source.check_order() if hasattr(source, "check_order") else None
+    ordered = source.check_order()
     height, width = source.size
     per_pixel = np.zeros(height * width, np.int64)
     kept = positive = 0
@@ -160,7 +160,6 @@ def _events(source: EventSource) -> Report:
         rates.add(events.t)
     duration = (source.t_last_us - source.t_first_us) / 1e6
     hottest = int(per_pixel.argmax())
-    backward = getattr(source, "steps_back", None)
     return {
         "size": f"{width}x{height}",
         "events": source.count,
@@ -171,7 +170,7 @@ def _events(source: EventSource) -> Report:
         "peak_events_per_s": rates.peak,
         "positive_share": _rounded(positive / kept) if kept else None,
         "in_time_order": ordered,
-        "steps_back": backward,
+        "steps_back": source.steps_back,
         "unusable_events": source.count - kept,
         "active_pixels": _rounded(float((per_pixel > 0).mean())),
         "hottest_pixel": {"x": hottest % width, "y": hottest // width, "events": int(per_pixel[hottest])},

@@ -12,8 +12,8 @@ import pytest
 from dataset_writer import write_tensor
 from one_line import assert_refused, files_below
 from PIL import Image
+from run_folders import write_run
 from small_models import write_clip
-from test_cli_eval import write_run
 from toy_scenes import write_scenes
 
 

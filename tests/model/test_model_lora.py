@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 from small_models import inputs, shake, small_model
-from test_model_tower import named_visual, timm_visual, visual
 from torch import nn
+from towers import named_visual, timm_visual, visual
 
 from armseg_core.errors import CheckpointError
 from armseg_core.learning.model_folder import Model

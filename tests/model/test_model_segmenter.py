@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from small_models import TOY, inputs, shake, small_model
-from test_model_tower import named_visual, timm_visual
 from torch import Tensor
+from towers import named_visual, timm_visual
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.learning.model_folder import Domain, Model

@@ -8,23 +8,12 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from small_models import clip_config
 from torch import nn
+from towers import named_visual, timm_visual, visual
 
 from armseg_core.errors import CheckpointError
 from armseg_core.model.clip_tower import ClipTower, split_attention, tapped_blocks, tower_kind
 from armseg_core.model.layers import SplitMHA
-
-
-def visual(**sizes) -> nn.Module:
-    torch.manual_seed(0)
-    config = clip_config(**sizes)
-    model = open_clip.CLIP(**config["model_cfg"])
-    with torch.no_grad():  # LayerNorm and biases start as 1 and 0, which would hide errors
-        for parameter in model.visual.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    model.visual.preprocess_cfg = config["preprocess_cfg"]
-    return model.visual.eval()
 
 
 def twin(**sizes) -> tuple[nn.Module, ClipTower]:
@@ -116,24 +105,6 @@ def test_the_frozen_tower_stays_in_evaluation_mode() -> None:
     assert tower.training
     assert not any(m.training for m in tower.visual.modules())
     assert not any(p.requires_grad for p in tower.parameters())
-
-
-def timm_visual(name: str, size: int = 64, **vision) -> nn.Module:
-    """A randomly initialized open_clip tower on a timm model; only the image side is built."""
-    from open_clip.model import _build_vision_tower
-
-    torch.manual_seed(0)
-    return _build_vision_tower(
-        24, {"timm_model_name": name, "timm_pool": "avg", "timm_proj": "linear", "image_size": size, **vision}
-    ).eval()
-
-
-def named_visual(name: str) -> nn.Module:
-    from open_clip.model import _build_vision_tower
-
-    config = open_clip.get_model_config(name)
-    torch.manual_seed(0)
-    return _build_vision_tower(config["embed_dim"], config["vision_cfg"], False).eval()
 
 
 def test_a_convnext_tower_gives_its_pyramid() -> None:

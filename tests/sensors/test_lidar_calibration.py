@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lidar_clouds import AXES, SIZE, K, points, read, write_calibration
+from lidar_clouds import (
+    AXES,
+    P2,
+    RECTIFY,
+    ROTATION,
+    SIZE,
+    VELODYNE,
+    K,
+    numbers,
+    points,
+    read,
+    write_calibration,
+)
 from picture_writer import png
 
 from armseg_core.arrays import Calibration
@@ -54,16 +66,6 @@ def test_calibration_text_that_is_nothing(tmp_path):
             read(tmp_path / "a.bin", calibration=tmp_path / name)
     with pytest.raises(InputError, match="no such calibration"):
         read(tmp_path / "a.bin", calibration=tmp_path / "missing.json")
-
-
-def numbers(name: str, matrix: np.ndarray) -> str:
-    return f"{name}: {' '.join(f'{v:.12e}' for v in matrix.ravel())}\n"
-
-
-ROTATION = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
-RECTIFY = np.array([[np.cos(0.02), 0, np.sin(0.02)], [0, 1, 0], [-np.sin(0.02), 0, np.cos(0.02)]])
-P2 = np.column_stack([K, K @ np.array([0.06, -0.002, 0.001])])  # K [I | t]
-VELODYNE = np.column_stack([ROTATION, [0.01, -0.07, -0.27]])
 
 
 def expected_pixels(cloud: np.ndarray) -> np.ndarray:

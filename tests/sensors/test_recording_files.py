@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import raw_files
 from dataset_writer import write_label, write_rgb, write_toml
+from lidar_clouds import P2, RECTIFY, ROTATION, VELODYNE, numbers
 from picture_writer import png
 from polarized_light import behind, light
-from test_events_containers import event_array, write_bag
-from test_lidar_calibration import P2, RECTIFY, ROTATION, VELODYNE, numbers
+from ros_bags import event_array, write_bag
 
 from armseg_core.conversion.convert import convert_recording, to_tensor
 from armseg_core.conversion.plan import plan_conversion

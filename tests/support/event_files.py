@@ -153,7 +153,7 @@ def encode_evt3(events: list[Event], vectors: bool = True) -> bytes:
     return b"".join(struct.pack("<H", word) for word in out)
 
 
-def decode_evt3(data: bytes) -> tuple[list[Event], int]:
+def decode_evt3(data: bytes) -> tuple[list[Event], int]:  # noqa: C901  (one branch per kind of word)
     """(events, number of words with events left out for lack of a time, row or base column)."""
     events, lost = [], 0
     high, low, loops, y, base, polarity = None, 0, 0, None, None, 0

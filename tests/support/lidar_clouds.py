@@ -18,6 +18,12 @@ AXES = np.array(
     [[0.0, -1, 0, 0.1], [0, 0, -1, -0.2], [1, 0, 0, 0.3], [0, 0, 0, 1]]
 )  # x forward, z up -> camera
 
+# KITTI, as numbers of one calibration file
+ROTATION = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+RECTIFY = np.array([[np.cos(0.02), 0, np.sin(0.02)], [0, 1, 0], [-np.sin(0.02), 0, np.cos(0.02)]])
+P2 = np.column_stack([K, K @ np.array([0.06, -0.002, 0.001])])  # K [I | t]
+VELODYNE = np.column_stack([ROTATION, [0.01, -0.07, -0.27]])
+
 
 def points(count=200, seed=0) -> np.ndarray:
     """(N, 4) float32 x, y, z, intensity around the sensor."""
@@ -41,3 +47,8 @@ def write_calibration(path: Path, **changes) -> Path:
         json.dumps({"intrinsics": K.tolist(), "lidar_to_camera": AXES.tolist(), "size": list(SIZE)} | changes)
     )
     return path
+
+
+def numbers(name: str, matrix: np.ndarray) -> str:
+    """One line of a KITTI calibration file."""
+    return f"{name}: {' '.join(f'{v:.12e}' for v in matrix.ravel())}\n"

@@ -169,13 +169,22 @@ class VoxelGrid:
         first_us, last_us: times of the first and the last event of the window.
         split: two grids, of the positive and the negative events, each counting up.
         expected: about how many events will come; chooses the faster of two ways to the same sums.
+        flush_events: partial sums of the complex numbers are added to the grid after this many events.
     """
 
     def __init__(
-        self, grid: Grid, bins: int, first_us: int, last_us: int, *, split: bool = False, expected: int = 0
+        self,
+        grid: Grid,
+        bins: int,
+        first_us: int,
+        last_us: int,
+        *,
+        split: bool = False,
+        expected: int = 0,
+        flush_events: int = FLUSH_EVENTS,
     ) -> None:
         self.grid, self.bins, self.split, self.first = grid, bins, split, first_us
-        self.intervals = max(1, bins - 1)
+        self.intervals, self.flush_events = max(1, bins - 1), flush_events
         span = last_us - first_us
         self.scale = (bins - 1) / span if span > 0 else 0.0
         # An event at or after edges[b] lies in interval b or later: whole microseconds, rounded up from
@@ -204,7 +213,7 @@ class VoxelGrid:
 
     def _add(self, events: Landed, b: int) -> None:
         n = len(events)
-        if self.pair is not None and (b != self._open or self._held + n > FLUSH_EVENTS):
+        if self.pair is not None and (b != self._open or self._held + n > self.flush_events):
             self._flush()
         self._open, self._held = b, self._held + n
         f = self._fraction(events.t, b)

@@ -2,8 +2,8 @@
 
 A format gives *blocks* (about 100,000 events each, so that a block stays in the processor's cache) and
 `EventStream` does the rest: time search, cutting, range and polarity checks, rectification, ordering, notes.
-Memory is bounded by what one call returns plus two blocks, except that recordings of up to KEEP_EVENTS events
-may be kept.
+Memory is bounded by what one call returns plus two blocks, except that recordings of up to `keep_events`
+events may be kept.
 
 Shape letters: N events, K blocks.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from armseg_core.arrays import Events
+from armseg_core.arrays import Events, EventSource, OutOfOrder
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
 from armseg_core.sensors.event.columns import (
     Columns,
@@ -38,39 +38,34 @@ BLOCK_EVENTS = 1 << 17  # events of one block: about 1.7 MB, fits a second-level
 KEEP_EVENTS = 1 << 24  # recordings up to this many events may be held in memory (13 bytes each: 218 MB)
 
 
-class OutOfOrder(Exception):
-    """A recording that was taken to be in time order is not. After `source.check_order()`, read it again."""
-
-    def __init__(self, source: EventStream) -> None:
-        super().__init__("events are not in time order")
-        self.source = source
-
-
-class EventStream:
-    """Base of every event reader; implements `arrays.EventSource`.
+class EventStream(EventSource):
+    """Base of every event reader of armseg: an `EventSource` of blocks.
 
     A format gives `bounds` (number of the first event of each block, and the total: K + 1) and overrides
     `_load`; `_load_times` where times alone are cheaper; `_guess_range` where the file has a time index.
+
+    Args:
+        keep_events: recordings up to this many events may be kept, and are sorted, in memory.
     """
 
-    def __init__(self, path: Path, geometry: Geometry, bounds: np.ndarray) -> None:
-        self.path, self.size, self.rectify = Path(path), geometry.size, geometry.rectify
+    def __init__(
+        self, path: Path, geometry: Geometry, bounds: np.ndarray, *, keep_events: int = KEEP_EVENTS
+    ) -> None:
         self.bounds = np.asarray(bounds, np.int64)
+        super().__init__(path, geometry.size, int(self.bounds[-1]))
+        self._messages.update(geometry.notes)
+        self.rectify, self.keep_events = geometry.rectify, keep_events
         self.order: Order | None = None
-        self.steps_back = 0  # events found earlier than the one before them (known after check_order)
         self._held: Columns | None = None
         self._raw: tuple[int, Columns] | None = None
         self._held_times: np.ndarray | None = None
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._times: OrderedDict[int, np.ndarray] = OrderedDict()
         self._last: dict[int, int] = {}
-        self._messages: dict[str, str] = dict(geometry.notes)
         self._dropped: dict[str, int] = {}
         self._seen: set[int] = set()
         self._seen_events = 0
         self._cleaned = ("no usable time or polarity", f"outside the sensor of {self.size[1]}x{self.size[0]}")
-        if not self.count:
-            raise FormatError("holds no events", where=path, expected="at least one event")
 
     # --- what a format overrides -------------------------------------------------------------------------
 
@@ -85,20 +80,7 @@ class EventStream:
         """Event numbers between which the first event at or after t_us should lie, from an index."""
         return None
 
-    def close(self) -> None:
-        """Release the file."""
-
     # --- the contract of EventSource ---------------------------------------------------------------------
-
-    def __enter__(self) -> EventStream:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property
-    def count(self) -> int:
-        return int(self.bounds[-1])
 
     @property
     def t_first_us(self) -> int:
@@ -114,24 +96,16 @@ class EventStream:
 
     @property
     def order_known(self) -> bool:
-        """Whether all times have been looked at."""
         return self.order is not None
 
     @property
     def in_order(self) -> bool:
-        """False only for a recording that was found unsorted and is too long to be sorted in memory."""
         return self.order is None or self.order.sorted
 
     @property
     def notes(self) -> list[str]:
         dropped = [f"{n:,} events dropped: {why}" for why, n in self._dropped.items()]
-        return [*self._messages.values(), *dropped]
-
-    def note(self, key: str, text: str, *, warn: bool = False) -> None:
-        """Keep a message for the user, once per key; with `warn` also as an ArmsegWarning."""
-        if warn and key not in self._messages:
-            warnings.warn(ArmsegWarning(f"{self.path}: {text}"), stacklevel=4)
-        self._messages.setdefault(key, text)
+        return [*super().notes, *dropped]
 
     def drop(self, why: str, number: int) -> None:
         """Count events that are left out."""
@@ -190,12 +164,6 @@ class EventStream:
             return self._search_between(*guess, t_us)
         return self._search(t_us)
 
-    def chunks(self, max_events: int) -> Iterator[Events]:
-        """The whole recording in pieces of at most max_events."""
-        self.check_order()
-        for i0 in range(0, self.count, max_events):
-            yield self.read_index(i0, i0 + max_events)
-
     def time_of(self, i: int) -> int:
         """Time of the stored event number i."""
         k = int(np.searchsorted(self.bounds, i, "right")) - 1
@@ -205,7 +173,7 @@ class EventStream:
 
     def check_order(self) -> bool:
         """Scan all times once. A recording that is not in time order is sorted (stably, with a warning) when
-        it has at most KEEP_EVENTS events; a longer one is put right window by window.
+        it has at most `keep_events` events; a longer one is put right window by window.
 
         Returns:
             whether the recording was in time order.
@@ -230,7 +198,7 @@ class EventStream:
         return scan.result()
 
     def _sort_in_memory(self) -> None:
-        if self.count > KEEP_EVENTS:
+        if self.count > self.keep_events:
             return
         columns = join([self._raw_block(k) for k in range(len(self.bounds) - 1)])
         columns = columns.take(np.argsort(columns.t, kind="stable"))
@@ -332,9 +300,9 @@ class EventStream:
         for k in np.flatnonzero((self.order.low < t1_us) & (self.order.high >= t0_us)):
             events = self._block(int(k)).events
             parts.append(take_events(events, np.flatnonzero((events.t >= t0_us) & (events.t < t1_us))))
-            if sum(map(len, parts)) > 4 * KEEP_EVENTS:
+            if sum(map(len, parts)) > 4 * self.keep_events:
                 raise InputError(
-                    f"not in time order and more than {4 * KEEP_EVENTS:,} events in one window",
+                    f"not in time order and more than {4 * self.keep_events:,} events in one window",
                     where=self.path,
                     hint="a shorter --window, or sort the recording first",
                 )

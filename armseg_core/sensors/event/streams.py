@@ -33,9 +33,14 @@ class DecodedStream(EventStream):
 
     Opening decodes it once, to count events and learn the times of each block. Short recordings stay in
     memory; of longer ones only the resume points stay, and blocks are decoded again when asked for.
+
+    Args:
+        keep_events: up to how many events a recording is short.
     """
 
-    def __init__(self, path: Path, geometry: Geometry, decoder: Decoder) -> None:
+    def __init__(
+        self, path: Path, geometry: Geometry, decoder: Decoder, *, keep_events: int = KEEP_EVENTS
+    ) -> None:
         self._decoder, self._next = decoder, -1
         self._cursor: Iterator[tuple[Any, Columns]] = iter(())
         self._points: list[Any] = []
@@ -47,9 +52,9 @@ class DecodedStream(EventStream):
             scan.add(columns.t)
             if self._kept is not None:
                 self._kept.append(columns)
-                if counts[-1] > KEEP_EVENTS:
+                if counts[-1] > keep_events:
                     self._kept = None
-        super().__init__(path, geometry, np.array(counts))
+        super().__init__(path, geometry, np.array(counts), keep_events=keep_events)
         self._found = scan.result()
         self.check_order()
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from armseg_core.arrays import Events, EventSource
+from armseg_core.arrays import PIECE_EVENTS, Events, EventSource
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
 from armseg_core.sensors.options import EventOptions
 
 LOADED_EVENTS = 1 << 22  # a window of up to this many events may be read at once
-PIECE_EVENTS = 1 << 17  # events in one piece; their arrays together stay in a second-level cache
 
 
 @dataclass(frozen=True)
@@ -44,20 +43,15 @@ class EventWindow:
 
     def load(self) -> Events:
         """All events of the window at once."""
-        if getattr(self.source, "in_order", True):
+        if self.source.in_order:
             return self.source.read_index(self.i0, self.i1)
         return self.source.read_time(self.t0_us, self.t1_us)
 
     def pieces(self, max_events: int = PIECE_EVENTS) -> Iterator[Events]:
-        """The events in time order, in pieces of about max_events."""
-        if not getattr(self.source, "in_order", True):
-            yield from cut(self.load(), max_events)
-        elif hasattr(self.source, "pieces"):
-            for piece in self.source.pieces(self.i0, self.i1):
-                yield from cut(piece, max_events)
-        else:
-            for i in range(self.i0, self.i1, max_events):
-                yield self.source.read_index(i, min(i + max_events, self.i1))
+        """The events in time order, in pieces of at most max_events."""
+        whole = self.source.pieces(self.i0, self.i1) if self.source.in_order else (self.load(),)
+        for piece in whole:
+            yield from cut(piece, max_events)
 
     def span(self) -> tuple[int, int] | None:
         """Times of the first and the last event as they are stored, or None for an empty window.
@@ -66,10 +60,10 @@ class EventWindow:
         """
         if not len(self):
             return None
-        if not getattr(self.source, "in_order", True):
+        if not self.source.in_order:
             t = self.load().t
             return (int(t[0]), int(t[-1])) if len(t) else None
-        return _time_at(self.source, self.i0), _time_at(self.source, self.i1 - 1)
+        return self.source.time_of(self.i0), self.source.time_of(self.i1 - 1)
 
 
 Window = Events | EventWindow
@@ -103,7 +97,7 @@ def iterate_windows(
     """
     _keep_freed_memory()
     if not trusting or options.end_times is not None:
-        _check_order(source)
+        source.check_order()
     if options.end_times is not None:
         for t1_us in _checked_end_times(source, options):
             i0, i1, t0_us = _range_before(source, options, int(t1_us))
@@ -111,8 +105,9 @@ def iterate_windows(
     elif options.count is not None:
         whole = max(options.count, source.count - options.count + 1)
         for i0 in range(0, min(whole, source.count), options.count):
+            _need_order(source)  # reading the window before may have shown disorder
             i1 = min(i0 + options.count, source.count)
-            t0_us, t1_us = _time_at(source, i0), _time_at(source, i1 - 1) + 1
+            t0_us, t1_us = source.time_of(i0), source.time_of(i1 - 1) + 1
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
     else:
         i0, t0_us = 0, source.t_first_us
@@ -128,7 +123,7 @@ def iterate_windows(
 def count_windows(source: EventSource, options: EventOptions, *, trusting: bool = False) -> int:
     """How many windows `iterate_windows` gives."""
     if not trusting:
-        _check_order(source)
+        source.check_order()
     if options.end_times is not None:
         return len(read_end_times(options.end_times))
     if options.count is not None:
@@ -138,7 +133,7 @@ def count_windows(source: EventSource, options: EventOptions, *, trusting: bool 
     if number > max(100_000, 10 * source.count):
         raise InputError(
             f"{source.count:,} events over {duration / 1e6:,.0f} s would give {number:,} windows",
-            where=getattr(source, "path", None),
+            where=source.path,
             expected="a few events in most windows",
             hint="--time-unit, when the times are read in the wrong unit, or a longer --window",
         )
@@ -155,10 +150,10 @@ def window_ending_at(source: EventSource, options: EventOptions, t1_us: int) -> 
         window, its start and its end. It is empty when the recording has no events there.
     """
     i0, i1, t0_us = _range_before(source, options, t1_us)
-    if not getattr(source, "order_known", True):
+    if not source.order_known:
         if i1 - i0 <= LOADED_EVENTS and options.count is None:
             return source.read_time(t0_us, t1_us), t0_us, t1_us
-        _check_order(source)
+        source.check_order()
         i0, i1, t0_us = _range_before(source, options, t1_us)
     return EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
 
@@ -168,9 +163,9 @@ def _range_before(source: EventSource, options: EventOptions, t1_us: int) -> tup
     i1 = source.index_at(t1_us)
     if options.count is None:
         return source.index_at(t1_us - options.window), i1, t1_us - options.window
-    _in_order(source)
+    _need_order(source)
     i0 = max(0, i1 - options.count)
-    return i0, i1, _time_at(source, i0) if i0 < i1 else t1_us
+    return i0, i1, source.time_of(i0) if i0 < i1 else t1_us
 
 
 def read_end_times(path: Path) -> np.ndarray:
@@ -216,35 +211,13 @@ def _keep_freed_memory() -> None:
     np.empty((32 << 20) - (1 << 16), np.uint8)
 
 
-def _check_order(source: EventSource) -> None:
-    """Let the source look at the order of all its times, where it can."""
-    check = getattr(source, "check_order", None)
-    if check is not None:
-        check()
-
-
-def _in_order(source: EventSource) -> None:
-    if not getattr(source, "in_order", True):
+def _need_order(source: EventSource) -> None:
+    if not source.in_order:
         raise InputError(
             "windows of a fixed number of events need a recording in time order",
-            where=getattr(source, "path", None),
+            where=source.path,
             hint="--window instead of --count, or sort the recording first",
         )
-
-
-def _time_at(source: EventSource, i: int) -> int:
-    """Time of the stored event number i (of a source that cannot tell: of the one or the last one before
-    it)."""
-    _in_order(source)
-    time_of = getattr(source, "time_of", None)
-    if time_of is not None:
-        return int(time_of(i))
-    step = 1
-    while not len(t := source.read_index(max(0, i + 1 - step), i + 1).t):
-        if step > i:
-            return source.t_first_us
-        step *= 4
-    return int(t[-1])
 
 
 def _checked_end_times(source: EventSource, options: EventOptions) -> np.ndarray:

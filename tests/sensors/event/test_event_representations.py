@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import event_files as truth
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from armseg_core.arrays import Events
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.event import input as event_input
-from armseg_core.sensors.event import kernels as event_kernels
-from armseg_core.sensors.event.kernels import normalized
+from armseg_core.sensors.event.geometry import Geometry
+from armseg_core.sensors.event.kernels import Grid, VoxelGrid, land, normalized
+from armseg_core.sensors.event.readers.arrays import ArrayStream
 from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS, TORE_MAX_US
+from armseg_core.sensors.event.windows import EventWindow, cut
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representations import get_representation
@@ -66,18 +68,24 @@ INPUTS = {
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("bins", [1, 2, 5, 9])
 @pytest.mark.parametrize("name", INPUTS)
-def test_voxel_grid_equals_the_loop(monkeypatch, name, bins, dense):
-    if dense:  # the way for many events per cell, made to flush often
-        monkeypatch.setattr(event_kernels, "FLUSH_EVENTS", 300)
-        monkeypatch.setattr(event_input, "PIECE_EVENTS", 250)
-        monkeypatch.setattr(event_input.EventInput, "__len__", lambda self: 1 << 40)
-    events = INPUTS[name]
-    got = frame("voxel_grid", events, EventOptions(norm="none", bins=bins))
-    assert got.dtype == np.float32
-    np.testing.assert_allclose(got, voxel_loop(events, bins, SIZE), atol=1e-5)
-    moved = fractional(events)
-    got = frame("voxel_grid", moved, EventOptions(norm="none", bins=bins), dtype=np.float32)
-    np.testing.assert_allclose(got, voxel_loop(moved, bins, SIZE), atol=1e-5)
+def test_voxel_grid_equals_the_loop(name, bins, dense):
+    whole, moved = INPUTS[name], fractional(INPUTS[name])
+    for events, dtype in ((whole, np.uint16), (moved, np.float32)):
+        if dense:  # the way for many events per cell, made to flush often
+            got = dense_voxel_grid(make_events(events, dtype=dtype), bins)
+        else:
+            got = frame("voxel_grid", events, EventOptions(norm="none", bins=bins), dtype=dtype)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, voxel_loop(events, bins, SIZE), atol=1e-5)
+
+
+def dense_voxel_grid(events: Events, bins: int) -> np.ndarray:
+    grid = Grid.of(SIZE, None, 0)
+    ends = int(events.t[0]), int(events.t[-1])
+    sums = VoxelGrid(grid, bins, *ends, expected=1 << 40, flush_events=300)
+    for piece in cut(events, 250):
+        sums.add(land(piece, grid))
+    return sums.result()
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -166,11 +174,15 @@ def test_the_default_row_is_the_model_tensor():
 
 
 @pytest.mark.parametrize("row", EVENT_REPRESENTATIONS, ids=lambda row: row.name)
-def test_pieces_do_not_show(row, monkeypatch):
-    expected = frame(row.name, INPUTS["random"])
+def test_pieces_do_not_show(row):
+    events = make_events(INPUTS["random"])
+    expected = frame(row.name, events)
+    columns = {"x": events.x, "y": events.y, "t": events.t, "p": events.p}
     for size in (7, 1000):
-        monkeypatch.setattr(event_input, "PIECE_EVENTS", size)
-        np.testing.assert_allclose(frame(row.name, INPUTS["random"]), expected, atol=2e-5)
+        source = ArrayStream(Path("a.npy"), Geometry(SIZE), columns, "us", block_events=size)
+        window = EventWindow(source, 0, 100_001, 0, len(events))
+        assert max(map(len, window.pieces())) == size
+        np.testing.assert_allclose(row.make(window, PLAIN, 0, 100_001)[0], expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("row", EVENT_REPRESENTATIONS, ids=lambda row: row.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import event_files as truth
@@ -10,10 +12,8 @@ import numpy as np
 import pytest
 from event_files import as_list, random_events, voxel_loop, write_dsec
 
-from armseg_core.arrays import Events
+from armseg_core.arrays import Events, EventSource, OutOfOrder
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
-from armseg_core.sensors.event import source as events_source
-from armseg_core.sensors.event.readers import hdf5 as events_hdf5
 from armseg_core.sensors.event.readers.hdf5 import read_hdf5
 from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS
 from armseg_core.sensors.event.windows import (
@@ -29,14 +29,9 @@ from armseg_core.sensors.representations import get_representation
 OFFSET = 49_599_000_000
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    monkeypatch.setattr(events_hdf5, "BLOCK_EVENTS", 128)
-
-
 def recording(tmp_path: Path, events, **options):
     path = write_dsec(tmp_path / "events.h5", events, offset=OFFSET, index=events[-1][2] < 10**6)
-    return read_hdf5(path, EventOptions(**options))
+    return read_hdf5(path, EventOptions(**options), block_events=128)
 
 
 def absolute(events):
@@ -182,13 +177,13 @@ def test_a_window_gives_the_same_frame_unread_and_in_memory(tmp_path, row):
 
 
 @pytest.mark.parametrize("limit", [10**6, 700])
-def test_frames_of_an_unsorted_recording(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(events_source, "KEEP_EVENTS", limit)
+def test_frames_of_an_unsorted_recording(tmp_path, limit):
     rng = np.random.default_rng(0)
     events = [e for _, e in sorted((e[2] + rng.uniform(0, 3000), e) for e in random_events(1500))]
     path = write_dsec(tmp_path / "events.h5", events, index=False)
     options = EventOptions(norm="none", window=20_000)
-    with read_hdf5(path, options) as source, pytest.warns(ArmsegWarning, match="not in time order"):
+    small = {"block_events": 128, "keep_events": limit}
+    with read_hdf5(path, options, **small) as source, pytest.warns(ArmsegWarning, match="not in time order"):
         frames = list(voxel_grids(source, options))
     start = min(e[2] for e in events)
     for frame, t1 in frames:
@@ -197,7 +192,7 @@ def test_frames_of_an_unsorted_recording(tmp_path, monkeypatch, limit):
     assert [t1 for _, t1 in frames] == [start + 20_000 * k for k in range(1, len(frames) + 1)]
     if limit == 700:
         with (
-            read_hdf5(path, options) as source,
+            read_hdf5(path, options, **small) as source,
             pytest.warns(ArmsegWarning),
             pytest.raises(InputError, match="--window instead of --count"),
         ):
@@ -213,8 +208,8 @@ def test_trust_in_the_order_is_given_up_where_disorder_shows(tmp_path, place, wi
     events.insert(round(place * len(events)), late)
     path = write_dsec(tmp_path / "events.h5", events, index=False)
     options = EventOptions(**window)
-    with read_hdf5(path, options) as source:
-        with pytest.raises(events_source.OutOfOrder):
+    with read_hdf5(path, options, block_events=128) as source:
+        with pytest.raises(OutOfOrder):
             [w.load() for w, _, _ in iterate_windows(source, options, trusting=True) if list(w.pieces())]
         with pytest.warns(ArmsegWarning, match="not in time order"):
             assert not source.check_order()
@@ -223,16 +218,22 @@ def test_trust_in_the_order_is_given_up_where_disorder_shows(tmp_path, place, wi
 
 
 def test_convert_starts_again_where_disorder_shows(tmp_path):
-    from armseg_core.conversion.convert import convert_file
+    from armseg_core.conversion.convert import _convert
+    from armseg_core.conversion.plan import plan_conversion
     from armseg_core.files.tensor_file import TensorFile
 
     events = random_events(1500)
     mixed = [*events[:1400], *events[1450:], *events[1400:1450]]
     path = write_dsec(tmp_path / "events.h5", mixed, index=False)
     options = {"norm": "none", "window": 10_000}
-    summary = convert_file(path, options=options, dtype="float32", progress=False)
-    assert any("not in time order" in note for note in summary.notes)
-    with TensorFile(summary.output) as file:
+    plan = plan_conversion(path, options=options, dtype="float32")
+    reader = replace(
+        plan.reader, read=partial(read_hdf5, block_events=128)
+    )  # frames are made before it shows
+    with pytest.warns(ArmsegWarning, match="not in time order"):
+        made = _convert(replace(plan, reader=reader), progress=False)
+    assert any("not in time order" in note for note in made.notes)
+    with TensorFile(plan.output) as file:
         for frame, t1 in zip(file.frames, file.t_us, strict=True):
             window = [e for e in events if t1 - 10_000 <= e[2] < t1]
             np.testing.assert_allclose(frame, voxel_loop(window, 5, (48, 64)), atol=1e-5)
@@ -243,18 +244,16 @@ def test_events_dropped_at_the_ends_of_a_window_do_not_stretch_its_time(tmp_path
     events = [(63, 47, 0, 1), *inside, (5, 60, 99_000, 1)]  # the last one lies outside the sensor
     path = write_dsec(tmp_path / "events.h5", events)
     options = EventOptions(norm="none", window=10**6)
-    with read_hdf5(path, options) as source, pytest.warns(ArmsegWarning, match="outside"):
+    with read_hdf5(path, options, block_events=128) as source, pytest.warns(ArmsegWarning, match="outside"):
         frame = next(voxel_grids(source, options))[0]
     np.testing.assert_allclose(frame, voxel_loop(events[:-1], 5, (48, 64)), atol=1e-5)
 
 
-class Endless:
-    """A source of 40 million events that are made when they are asked for; only what EventSource promises."""
-
-    size, t_first_us, t_last_us, count = (480, 640), 0, 39_999_999, 40_000_000
+class Endless(EventSource):
+    """A source of 40 million events that are made when they are asked for; only what EventSource asks for."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__(Path("endless"), (480, 640), 40_000_000)
 
     def read_index(self, i0: int, i1: int) -> Events:
         assert i1 - i0 <= 1 << 20, "too many events at once"
@@ -262,9 +261,6 @@ class Endless:
         return Events(
             (t % 640).astype(np.uint16), (t % 480).astype(np.uint16), t, (t & 1).astype(np.uint8), self.size
         )
-
-    def index_at(self, t_us: int) -> int:
-        return min(max(t_us, 0), self.count)
 
 
 def test_a_window_of_many_events_is_never_in_memory_as_a_whole():

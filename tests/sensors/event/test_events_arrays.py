@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, UsageError
-from armseg_core.sensors.event import streams as events_streams
 from armseg_core.sensors.event.readers import arrays as events_arrays
 from armseg_core.sensors.event.readers import text as events_text
 from armseg_core.sensors.options import EventOptions
@@ -22,8 +21,8 @@ from armseg_core.sensors.recognition import sniff
 SIZE = EventOptions(sensor_size=(48, 64))
 
 
-def read(path: Path, options: EventOptions = SIZE):
-    return sniff(path, "event").read(path, options)
+def read(path: Path, options: EventOptions = SIZE, **small):
+    return sniff(path, "event").read(path, options, **small)
 
 
 def structured(events, names="xytp", kinds=("u2", "u2", "i8", "u1")) -> np.ndarray:
@@ -52,15 +51,14 @@ def test_npz_of_one_table(tmp_path):
     assert as_list(read(tmp_path / "b.npz").read_index(0, 300)) == events
 
 
-def test_npy_structured_or_matrix(tmp_path, monkeypatch):
-    monkeypatch.setattr(events_arrays, "BLOCK_EVENTS", 64)
+def test_npy_structured_or_matrix(tmp_path):
     events = random_events(300, end=10**6)
     np.save(tmp_path / "a.npy", structured(events))
     assert sniff(tmp_path / "a.npy").name == "npy"
     x, y, t, p = truth.arrays(events)
     np.save(tmp_path / "b.npy", np.stack([x, y, t / 1e6, p * 2 - 1], 1))
     for name in "ab":
-        with read(tmp_path / f"{name}.npy") as source:
+        with read(tmp_path / f"{name}.npy", block_events=64) as source:
             assert as_list(source.read_index(0, 300)) == events
             assert as_list(source.read_time(10**5, 5 * 10**5)) == [
                 e for e in events if 10**5 <= e[2] < 5 * 10**5
@@ -229,14 +227,13 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_text(tmp_path, monkeypatch, form, newline):
-    monkeypatch.setattr(events_text, "BLOCK_BYTES", 1500)
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 10)  # blocks are parsed again when they are read
+def test_text(tmp_path, form, newline):
     events = random_events(400, start=70_000, end=900_000)
     path = tmp_path / "events.txt"
     path.write_bytes(lines(events, *FORMS[form]).replace("\n", newline).encode())
     assert sniff(path, "event").name == "text"
-    with read(path, EventOptions() if "size" in form else SIZE) as source:
+    options = EventOptions() if "size" in form else SIZE
+    with read(path, options, block_bytes=1500, keep_events=10) as source:  # parsed again when it is read
         assert as_list(source.read_index(0, 400)) == events
         assert as_list(source.read_index(377, 399)) == events[377:399]
         assert as_list(source.read_time(10**5, 2 * 10**5)) == [e for e in events if 10**5 <= e[2] < 2 * 10**5]

@@ -10,10 +10,9 @@ from typing import ClassVar
 import event_files as truth
 import pytest
 from event_files import as_list, random_events
+from ros_bags import event_array, event_packet, write_bag
 
 from armseg_core.errors import ArmsegWarning, FormatError, MissingExtraError, UsageError
-from armseg_core.sensors.event import streams as events_streams
-from armseg_core.sensors.event.readers import ros as events_ros
 from armseg_core.sensors.event.readers.aedat import read_aedat4
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
@@ -22,94 +21,13 @@ OPTIONS = EventOptions()
 EPOCH = 1_700_000_000_000_000
 
 
-class Message:
-    """Writes one message field by field; CDR aligns each number to its own size."""
-
-    def __init__(self, cdr: bool) -> None:
-        self.cdr, self.data = cdr, b""
-
-    def number(self, form: str, value: int) -> None:
-        size = struct.calcsize(form)
-        if self.cdr:
-            self.data += b"\0" * (-len(self.data) % size)
-        self.data += struct.pack("<" + form, value)
-
-    def text(self, value: str) -> None:
-        encoded = value.encode() + (b"\0" if self.cdr else b"")
-        self.number("I", len(encoded))
-        self.data += encoded
-
-    def header(self, frame: str = "cam") -> None:
-        if not self.cdr:
-            self.number("I", 7)
-        self.number("I", 12)
-        self.number("I", 34)
-        self.text(frame)
-
-    def done(self) -> bytes:
-        return (b"\x00\x01\x00\x00" if self.cdr else b"") + self.data
-
-
-def event_array(events, cdr: bool, frame="cam", size=(48, 64)) -> bytes:
-    message = Message(cdr)
-    message.header(frame)
-    message.number("I", size[0])
-    message.number("I", size[1])
-    message.number("I", len(events))
-    for x, y, t, p in events:
-        message.number("H", x)
-        message.number("H", y)
-        message.number("I", t // 10**6)
-        message.number("I", t % 10**6 * 1000 + 7)
-        message.number("B", p)
-    return message.done()
-
-
-def event_packet(payload: bytes, cdr: bool, encoding="evt3", size=(48, 64)) -> bytes:
-    message = Message(cdr)
-    message.header("camera")
-    message.number("I", size[0])
-    message.number("I", size[1])
-    message.number("Q", 3)
-    message.number("Q", 99)
-    message.text(encoding)
-    message.number("B", 0)
-    message.number("I", len(payload))
-    return message.done() + payload
-
-
-def write_bag(folder: Path, topics: dict[str, tuple[str, list[bytes]]], cdr: bool) -> Path:
-    """A ROS 1 bag file or a ROS 2 bag folder; the definitions are not used by the reader."""
-    pytest.importorskip("rosbags")
-    if cdr:
-        from rosbags.rosbag2 import Writer
-
-        path, writer, kwargs = (
-            folder / "bag2",
-            Writer(folder / "bag2", version=9),
-            {"rihs01": "RIHS01_" + "0" * 64},
-        )
-    else:
-        from rosbags.rosbag1 import Writer
-
-        path, writer, kwargs = folder / "a.bag", Writer(folder / "a.bag"), {"md5sum": "0" * 32}
-    with writer:
-        for topic, (kind, messages) in topics.items():
-            connection = writer.add_connection(topic, kind, msgdef="uint8 nothing", **kwargs)
-            for i, message in enumerate(messages):
-                writer.write(connection, 1000 + i, message)
-    return path
-
-
-def read(path: Path, options: EventOptions = OPTIONS):
-    return sniff(path, "event").read(path, options)
+def read(path: Path, options: EventOptions = OPTIONS, **small):
+    return sniff(path, "event").read(path, options, **small)
 
 
 @pytest.mark.parametrize("cdr", [False, True])
 @pytest.mark.parametrize("frame", ["", "cam", "camera"])  # the length of a text moves what comes after it
-def test_dvs_msgs(tmp_path, monkeypatch, cdr, frame):
-    monkeypatch.setattr(events_ros, "BLOCK_EVENTS", 150)
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 10)
+def test_dvs_msgs(tmp_path, cdr, frame):
     events = random_events(1000, start=EPOCH, end=EPOCH + 10**6)
     cuts = [0, 0, 1, 2, 5, 300, 301, 700, 1000, 1000]
     messages = [event_array(events[a:b], cdr, frame) for a, b in pairwise(cuts)]
@@ -119,7 +37,7 @@ def test_dvs_msgs(tmp_path, monkeypatch, cdr, frame):
     }
     path = write_bag(tmp_path, topics, cdr)
     assert sniff(path).name == ("rosbag2" if cdr else "rosbag1")
-    with read(path) as source:
+    with read(path, block_events=150, keep_events=10) as source:
         assert source.size == (48, 64)
         assert as_list(source.read_index(0, 1000)) == events
         assert as_list(source.read_index(290, 310)) == events[290:310]
@@ -130,15 +48,13 @@ def test_dvs_msgs(tmp_path, monkeypatch, cdr, frame):
 
 
 @pytest.mark.parametrize("cdr", [False, True])
-def test_event_camera_msgs_carry_the_state_from_packet_to_packet(tmp_path, monkeypatch, cdr):
-    monkeypatch.setattr(events_ros, "BLOCK_EVENTS", 100)
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 10)
+def test_event_camera_msgs_carry_the_state_from_packet_to_packet(tmp_path, cdr):
     events = sorted(random_events(900, end=20_000_000), key=lambda e: (e[2], e[1], e[3], e[0]))
     data = truth.encode_evt3(events)
     cuts = [0, 2, 10, 1000, 1002, len(data) // 4 * 2, len(data)]
     packets = [event_packet(data[a:b], cdr) for a, b in pairwise(cuts)]
     path = write_bag(tmp_path, {"/events": ("event_camera_msgs/msg/EventPacket", packets)}, cdr)
-    with read(path) as source:
+    with read(path, block_events=100, keep_events=10) as source:
         assert as_list(source.read_index(0, 900)) == events
         assert as_list(source.read_index(880, 900)) == events[880:]
 
@@ -237,21 +153,18 @@ def packet(events, stream=0):
 def test_aedat4_packets(tmp_path, monkeypatch):
     """The container is the package's business; ours is the packets, also when they come out of order."""
     events = random_events(600)
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 10)
-    monkeypatch.setattr("armseg_core.sensors.event.readers.aedat.BLOCK_EVENTS", 100)
     FakeDecoder.packets = [packet(events[i : i + 50]) for i in range(0, 600, 50)]
     FakeDecoder.packets.insert(3, {"stream_id": 1, "frame": {}})
     FakeDecoder.packets.insert(5, packet(events[:7], stream=2))
     fake = type("aedat", (), {"Decoder": FakeDecoder})
     monkeypatch.setattr("armseg_core.sensors.event.readers.aedat.require_extra", lambda *_: fake)
-    with read_aedat4(tmp_path / "a.aedat4", OPTIONS) as source:
+    with read_aedat4(tmp_path / "a.aedat4", OPTIONS, block_events=100, keep_events=10) as source:
         assert (source.size, as_list(source.read_index(0, 600))) == ((48, 64), events)
         assert as_list(source.read_index(333, 335)) == events[333:335]
         assert any("stream 0" in note for note in source.notes)
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 10**6)
     FakeDecoder.packets = FakeDecoder.packets[::-1]
     with pytest.warns(ArmsegWarning, match="not in time order"):
-        source = read_aedat4(tmp_path / "a.aedat4", OPTIONS)
+        source = read_aedat4(tmp_path / "a.aedat4", OPTIONS, block_events=100)
     got = source.read_index(0, 600)
     assert sorted(as_list(got)) == sorted(events)
     with pytest.raises(UsageError, match="stream '9'"):

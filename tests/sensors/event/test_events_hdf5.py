@@ -12,7 +12,6 @@ from event_files import as_list, random_events, write_dsec
 
 from armseg_core.arrays import EventSource
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
-from armseg_core.sensors.event import source as events_source
 from armseg_core.sensors.event.readers.hdf5 import read_hdf5
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
@@ -20,15 +19,8 @@ from armseg_core.sensors.recognition import sniff
 OPTIONS = EventOptions()
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    from armseg_core.sensors.event.readers import hdf5 as events_hdf5
-
-    monkeypatch.setattr(events_hdf5, "BLOCK_EVENTS", 200)
-
-
-def open_events(path: Path, options: EventOptions = OPTIONS):
-    return sniff(path, "event").read(path, options)
+def open_events(path: Path, options: EventOptions = OPTIONS, **small):
+    return sniff(path, "event").read(path, options, **{"block_events": 200, **small})
 
 
 def write(path: Path, columns: dict, **attributes) -> Path:
@@ -250,12 +242,11 @@ def stable(events):
 
 
 @pytest.mark.parametrize("limit", [10**6, 1000])  # sorted in memory, or put right window by window
-def test_unsorted_events_are_sorted_with_a_warning(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(events_source, "KEEP_EVENTS", limit)
+def test_unsorted_events_are_sorted_with_a_warning(tmp_path, limit):
     mixed = shuffled(random_events(1500))
     path = write_dsec(tmp_path / "events.h5", mixed, index=False)
     expected = stable(mixed)
-    with open_events(path) as source:
+    with open_events(path, keep_events=limit) as source:
         with pytest.warns(ArmsegWarning, match="not in time order"):
             assert not source.check_order()
         assert source.in_order == (limit > 1500)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError
-from armseg_core.sensors.event import streams as events_streams
 from armseg_core.sensors.event.columns import join
 from armseg_core.sensors.event.readers import prophesee as events_prophesee
 from armseg_core.sensors.event.readers.evt import Evt2State, Evt3State, decode_dat, decode_evt2, decode_evt3
@@ -86,8 +85,8 @@ WRITERS = {
 READERS = {"EVT2": "evt2", "EVT3": "evt3", "DAT": "dat"}
 
 
-def _open(path: Path, options: EventOptions = OPTIONS):
-    return sniff(path, "event").read(path, options)
+def _open(path: Path, options: EventOptions = OPTIONS, **small):
+    return sniff(path, "event").read(path, options, **small)
 
 
 @pytest.mark.parametrize("encoding", WRITERS)
@@ -114,12 +113,10 @@ def test_a_recording_reads_back(tmp_path, encoding, start, end):
 
 
 @pytest.mark.parametrize("encoding", WRITERS)
-def test_a_long_recording_is_decoded_again_block_by_block(tmp_path, monkeypatch, encoding):
-    monkeypatch.setattr(events_streams, "KEEP_EVENTS", 500)
-    monkeypatch.setattr(events_prophesee, "BLOCK_BYTES", 1000)
+def test_a_long_recording_is_decoded_again_block_by_block(tmp_path, encoding):
     events = sorted(truth.random_events(4000), key=lambda e: (e[2], e[1], e[3], e[0]))
     path = WRITERS[encoding](tmp_path / f"a.{'dat' if encoding == 'DAT' else 'raw'}", events)
-    with _open(path) as source:
+    with _open(path, block_bytes=1000, keep_events=500) as source:
         assert len(source.bounds) > 5
         assert truth.as_list(source.read_index(0, 4000)) == events
         for i0, i1 in ((3900, 4000), (17, 18), (500, 2500), (499, 501)):  # forwards and backwards

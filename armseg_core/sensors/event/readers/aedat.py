@@ -10,7 +10,7 @@ from typing import Any
 from armseg_core.errors import FormatError, UsageError, require_extra
 from armseg_core.sensors.event.columns import Columns, join, to_us
 from armseg_core.sensors.event.geometry import find_geometry
-from armseg_core.sensors.event.source import BLOCK_EVENTS
+from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
@@ -19,8 +19,13 @@ _ERRORS = (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyErr
 AEDAT4 = b"#!AER-DAT4.0\r\n"
 
 
-def read_aedat4(path: Path, options: EventOptions) -> DecodedStream:
+def read_aedat4(
+    path: Path, options: EventOptions, *, block_events: int = BLOCK_EVENTS, keep_events: int = KEEP_EVENTS
+) -> DecodedStream:
     """Open the events of an AEDAT 4 file.
+
+    Args:
+        block_events: events decoded at a time, about. keep_events: see `DecodedStream`.
 
     Raises:
         MissingExtraError: without `aedat`. FormatError: damaged or without events. UsageError: no such
@@ -44,7 +49,11 @@ def read_aedat4(path: Path, options: EventOptions) -> DecodedStream:
         )
     stored = (int(streams[wanted]["height"]), int(streams[wanted]["width"]))
     geometry = find_geometry(path, options, stored=stored if min(stored) > 0 else None)
-    source = DecodedStream(path, geometry, lambda point: _decode(module, path, wanted, point or 0))
+
+    def decode(point: Any) -> Iterator[tuple[int, Columns]]:
+        return _decode(module, path, wanted, point or 0, block_events)
+
+    source = DecodedStream(path, geometry, decode, keep_events=keep_events)
     others = [name for name in streams if name != wanted]
     if others:
         source.note(
@@ -53,15 +62,17 @@ def read_aedat4(path: Path, options: EventOptions) -> DecodedStream:
     return source
 
 
-def _decode(module: Any, path: Path, stream: str, skip: int) -> Iterator[tuple[int, Columns]]:
-    """Blocks of about BLOCK_EVENTS events; a resume point is the number of packets before the block."""
+def _decode(
+    module: Any, path: Path, stream: str, skip: int, block_events: int
+) -> Iterator[tuple[int, Columns]]:
+    """Blocks of about `block_events` events; a resume point is the number of packets before the block."""
     parts: list[Columns] = []
     here, held = skip, 0
     with _damage(path):
         for number, packet in enumerate(module.Decoder(str(path))):
             if number < skip or "events" not in packet or str(packet["stream_id"]) != stream:
                 continue
-            if held >= BLOCK_EVENTS:
+            if held >= block_events:
                 yield here, join(parts)
                 parts, held, here = [], 0, number
             events = packet["events"]

@@ -31,7 +31,15 @@ PICKLE_ADVICE = (
 class ArrayStream(EventStream):
     """Events in four arrays (in memory or memory-mapped) of the same length, cleaned block by block."""
 
-    def __init__(self, path: Path, geometry: Geometry, columns: dict[str, Any], unit: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        geometry: Geometry,
+        columns: dict[str, Any],
+        unit: str,
+        *,
+        block_events: int = BLOCK_EVENTS,
+    ) -> None:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise FormatError(
@@ -40,7 +48,7 @@ class ArrayStream(EventStream):
                 expected="one x, y, t and p for each event",
             )
         count = lengths["t"]
-        super().__init__(path, geometry, np.append(np.arange(0, count, BLOCK_EVENTS), count))
+        super().__init__(path, geometry, np.append(np.arange(0, count, block_events), count))
         self._columns, self._unit = columns, unit
 
     def _load(self, block: int) -> Columns:
@@ -62,6 +70,7 @@ def open_columns(
     stored: tuple[int, int] | None = None,
     usual: tuple[int, int] | None = None,
     unit: str = "",
+    block_events: int = BLOCK_EVENTS,
 ) -> ArrayStream:
     """A recording of four arrays; what is not known (unit of time, polarity, size) comes from the options."""
     for name, column in columns.items():
@@ -77,7 +86,8 @@ def open_columns(
         t = columns["t"]
         unit, why = guess_unit(np.concatenate([t[:BLOCK_EVENTS], t[-1:]]))
         note = f"times are taken as {unit} because {why} (--time-unit to change)"
-    source = ArrayStream(path, find_geometry(path, options, stored=stored, usual=usual), columns, unit)
+    geometry = find_geometry(path, options, stored=stored, usual=usual)
+    source = ArrayStream(path, geometry, columns, unit, block_events=block_events)
     if note:
         source.note("unit", note)
     return source
@@ -147,14 +157,17 @@ def _mapped(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def read_npy(path: Path, options: EventOptions) -> ArrayStream:
+def read_npy(path: Path, options: EventOptions, *, block_events: int = BLOCK_EVENTS) -> ArrayStream:
     """A structured array or an N x 4 matrix of events, memory-mapped.
+
+    Args:
+        block_events: events cleaned at a time.
 
     Raises:
         FormatError: pickled, damaged, or not events. UsageError: columns, polarity or size must be told.
     """
     columns, note = table_columns(path, _mapped(path), options)
-    source = open_columns(path, columns, options)
+    source = open_columns(path, columns, options, block_events=block_events)
     if note:
         source.note("columns", note)
     return source

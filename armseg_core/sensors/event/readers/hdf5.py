@@ -120,7 +120,16 @@ def _matrix(name: str, data: Any) -> Layout | None:
 class Hdf5Stream(EventStream):
     """Events of one camera in an HDF5 file; blocks are whole chunks of the file."""
 
-    def __init__(self, path: Path, file: Any, layout: Layout, options: EventOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: Any,
+        layout: Layout,
+        options: EventOptions,
+        *,
+        block_events: int = BLOCK_EVENTS,
+        keep_events: int = KEEP_EVENTS,
+    ) -> None:
         self._file, self._layout = file, layout
         self._data = _datasets(path, file, layout)
         _check_codec(path, self._data)
@@ -141,8 +150,10 @@ class Hdf5Stream(EventStream):
             sibling=layout.name == "dsec",
         )
         chunk = max(1, (self._data.get("t") or self._data["all"]).chunks[0]) if self._chunked() else 1
-        block = chunk * max(1, round(BLOCK_EVENTS / chunk))
-        super().__init__(path, geometry, np.append(np.arange(0, count, block), count))
+        block = chunk * max(1, round(block_events / chunk))
+        super().__init__(
+            path, geometry, np.append(np.arange(0, count, block), count), keep_events=keep_events
+        )
         self._kept_times: dict[int, np.ndarray] = {}  # as stored: half the memory of microseconds
         self._order = layout.order or options.columns or ""
         if layout.kind == "matrix" and not self._order:
@@ -177,7 +188,7 @@ class Hdf5Stream(EventStream):
         try:
             if self._layout.kind == "columns":
                 found = {c: self._data[c][i0:i1] for c in wanted if c in self._data}
-                if wanted == "t" and self.count <= KEEP_EVENTS:  # wanted by the scan and by each block
+                if wanted == "t" and self.count <= self.keep_events:  # wanted by the scan and by each block
                     self._kept_times[block] = found["t"]
                 return found
             rows = self._data["all"][i0:i1]
@@ -308,8 +319,13 @@ def _pick(path: Path, layouts: list[Layout], stream: str | None) -> tuple[Layout
     return chosen, [layout.group or "/" for layout in fitting if layout is not chosen]
 
 
-def read_hdf5(path: Path, options: EventOptions) -> Hdf5Stream:
+def read_hdf5(
+    path: Path, options: EventOptions, *, block_events: int = BLOCK_EVENTS, keep_events: int = KEEP_EVENTS
+) -> Hdf5Stream:
     """Open the events of an HDF5 file, of any layout of this module.
+
+    Args:
+        block_events: events read at a time, about; whole chunks of the file. keep_events: see `EventStream`.
 
     Raises:
         FormatError: no events, missing codec, damaged or inconsistent columns.
@@ -331,7 +347,7 @@ def read_hdf5(path: Path, options: EventOptions) -> Hdf5Stream:
                 "holds no events", where=path, expected="data sets x, y, t and p, or events of N x 4"
             )
         layout, others = _pick(path, layouts, options.stream)
-        source = Hdf5Stream(path, file, layout, options)
+        source = Hdf5Stream(path, file, layout, options, block_events=block_events, keep_events=keep_events)
     except (OSError, RuntimeError, KeyError) as error:
         file.close()
         raise FormatError(f"the HDF5 file is damaged ({type(error).__name__})", where=path) from error

@@ -23,6 +23,7 @@ from armseg_core.sensors.event.readers.evt import (
     decode_evt2,
     decode_evt3,
 )
+from armseg_core.sensors.event.source import KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
@@ -134,9 +135,11 @@ EVT21_ADVICE = (
 )
 
 
-def raw_blocks(path: Path, offset: int, unit: int) -> Iterator[tuple[int, np.ndarray]]:
+def raw_blocks(
+    path: Path, offset: int, unit: int, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[int, np.ndarray]]:
     """(offset, bytes) of whole words of `unit` bytes; the bytes are overwritten by the next block."""
-    buffer = np.empty(BLOCK_BYTES, np.uint8)
+    buffer = np.empty(block_bytes, np.uint8)
     view = memoryview(buffer.data)
     try:
         with open(path, "rb", buffering=0) as stream:
@@ -154,7 +157,11 @@ def raw_blocks(path: Path, offset: int, unit: int) -> Iterator[tuple[int, np.nda
 
 
 def evt_decoder(
-    path: Path, start: int, encoding: str, lost: Callable[[int], None] = lambda number: None
+    path: Path,
+    start: int,
+    encoding: str,
+    lost: Callable[[int], None] = lambda number: None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Callable[[Any], Iterator[tuple[Any, Columns]]]:
     """Decoder of a RAW file for `DecodedStream`; `lost` is told how many events had no time or address
     yet."""
@@ -163,7 +170,7 @@ def evt_decoder(
 
     def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
         begin, state = point or (start, Evt2State() if encoding == "EVT2" else Evt3State())
-        for offset, data in raw_blocks(path, begin, unit):
+        for offset, data in raw_blocks(path, begin, unit, block_bytes):
             here = (offset, state)
             columns, state, missing = decode_words(data.view(dtype), state)
             if missing:
@@ -174,8 +181,13 @@ def evt_decoder(
     return decode
 
 
-def read_raw(path: Path, options: EventOptions) -> DecodedStream:
+def read_raw(
+    path: Path, options: EventOptions, *, block_bytes: int = BLOCK_BYTES, keep_events: int = KEEP_EVENTS
+) -> DecodedStream:
     """Open a Prophesee RAW recording, EVT 2.0 or EVT 3.0.
+
+    Args:
+        block_bytes: decoded at a time. keep_events: see `DecodedStream`.
 
     Raises:
         FormatError: another encoding, damaged, or without events.
@@ -185,7 +197,8 @@ def read_raw(path: Path, options: EventOptions) -> DecodedStream:
     encoding = _encoding(path, header)
     lost: list[int] = []
     geometry = find_geometry(path, options, stored=header.size)
-    source = DecodedStream(path, geometry, evt_decoder(path, header.start, encoding, lost.append))
+    decode = evt_decoder(path, header.start, encoding, lost.append, block_bytes)
+    source = DecodedStream(path, geometry, decode, keep_events=keep_events)
     source.drop("before the first time stamp and address of the stream", sum(lost))
     _note_rest(source, path, header.start, 4 if encoding == "EVT2" else 2)
     return source
@@ -199,8 +212,13 @@ def _note_rest(source: DecodedStream, path: Path, start: int, unit: int) -> None
         )
 
 
-def read_dat(path: Path, options: EventOptions) -> DecodedStream:
+def read_dat(
+    path: Path, options: EventOptions, *, block_bytes: int = BLOCK_BYTES, keep_events: int = KEEP_EVENTS
+) -> DecodedStream:
     """Open a Prophesee DAT recording (version 2, change-detection events).
+
+    Args:
+        block_bytes: decoded at a time. keep_events: see `DecodedStream`.
 
     Raises:
         FormatError: another kind of DAT, damaged, or without events.
@@ -219,12 +237,14 @@ def read_dat(path: Path, options: EventOptions) -> DecodedStream:
 
     def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
         begin, turns, last = point or (header.start + 2, 0, 0)
-        for offset, data in raw_blocks(path, begin, 8):
+        for offset, data in raw_blocks(path, begin, 8, block_bytes):
             here = (offset, turns, last)
             columns, turns, last = decode_dat(data.view("<i8"), turns, last)
             yield here, columns
 
-    source = DecodedStream(path, find_geometry(path, options, stored=header.size), decode)
+    source = DecodedStream(
+        path, find_geometry(path, options, stored=header.size), decode, keep_events=keep_events
+    )
     _note_rest(source, path, header.start + 2, 8)
     return source
 

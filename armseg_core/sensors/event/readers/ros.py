@@ -18,7 +18,7 @@ from armseg_core.errors import FormatError, UsageError, require_extra
 from armseg_core.sensors.event.columns import Columns, join
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.readers.evt import Evt3State, decode_evt3
-from armseg_core.sensors.event.source import BLOCK_EVENTS
+from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
@@ -174,8 +174,13 @@ class Bag:
                 yield bytes(data)
 
 
-def read_bag(path: Path, options: EventOptions) -> DecodedStream:
+def read_bag(
+    path: Path, options: EventOptions, *, block_events: int = BLOCK_EVENTS, keep_events: int = KEEP_EVENTS
+) -> DecodedStream:
     """Open the events of a ROS 1 bag, a ROS 2 bag folder, or one of its .mcap or .db3 files.
+
+    Args:
+        block_events: events decoded at a time, about. keep_events: see `DecodedStream`.
 
     Raises:
         MissingExtraError: without `rosbags`. FormatError: damaged, no events, or an encoding that is not
@@ -190,7 +195,11 @@ def read_bag(path: Path, options: EventOptions) -> DecodedStream:
         raise FormatError(f"a message is damaged: {error}", where=path) from error
     lost: list[int] = []
     geometry = find_geometry(path, options, stored=size if min(size) > 0 else None)
-    source = DecodedStream(path, geometry, lambda point: _decode(bag, point, lost))
+
+    def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
+        return _decode(bag, point, lost, block_events)
+
+    source = DecodedStream(path, geometry, decode, keep_events=keep_events)
     source.drop("before the first time stamp and address of the stream", sum(lost))
     if bag.others:
         source.note(
@@ -199,8 +208,8 @@ def read_bag(path: Path, options: EventOptions) -> DecodedStream:
     return source
 
 
-def _decode(bag: Bag, point: Any, lost: list[int]) -> Iterator[tuple[Any, Columns]]:
-    """Blocks of about BLOCK_EVENTS events; a resume point is (number of messages before, EVT3 state)."""
+def _decode(bag: Bag, point: Any, lost: list[int], block_events: int) -> Iterator[tuple[Any, Columns]]:
+    """Blocks of about `block_events` events; a resume point is (number of messages before, EVT3 state)."""
     skip, state = point or (0, Evt3State())
     parts: list[Columns] = []
     here, held = (skip, state), 0
@@ -208,7 +217,7 @@ def _decode(bag: Bag, point: Any, lost: list[int]) -> Iterator[tuple[Any, Column
     for number, data in enumerate(bag.messages()):
         if number < skip:
             continue
-        if held >= BLOCK_EVENTS:
+        if held >= block_events:
             yield here, join(parts)
             parts, held, here = [], 0, (number, state)
         try:

@@ -16,11 +16,12 @@ import numpy as np
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity
+from armseg_core.sensors.event.source import KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
-BLOCK_BYTES = 1 << 22  # of text, about 200,000 events
+BLOCK_BYTES = 1 << 22  # of text, about 200,000 events: starting numpy's parser is then no part of the time
 _SEPARATOR = re.compile(rb"[,;\s]+")
 
 
@@ -73,12 +74,14 @@ def _is_number(word: bytes) -> bool:
     return re.fullmatch(rb"[-+]?(\d+\.?\d*([eE][-+]?\d+)?|\.\d+|nan|inf)", word, re.IGNORECASE) is not None
 
 
-def _blocks(path: Path, offset: int, line: int) -> Iterator[tuple[int, int, bytes]]:
+def _blocks(
+    path: Path, offset: int, line: int, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[int, int, bytes]]:
     """(offset, line number, whole lines) of a text file."""
     try:
         with open(path, "rb") as stream:
             stream.seek(offset)
-            while block := stream.read(BLOCK_BYTES):
+            while block := stream.read(block_bytes):
                 block += stream.readline()
                 yield offset, line, block
                 offset, line = offset + len(block), line + block.count(b"\n")
@@ -139,14 +142,42 @@ def _bad_line(block: bytes, layout: TextLayout) -> int:
     return len(lines) - 1
 
 
-def read_text(path: Path, options: EventOptions) -> DecodedStream:
+def read_text(
+    path: Path, options: EventOptions, *, block_bytes: int = BLOCK_BYTES, keep_events: int = KEEP_EVENTS
+) -> DecodedStream:
     """Open a text recording. Unit and order of the columns are guessed where the content leaves no doubt.
+
+    Args:
+        block_bytes: of text parsed at a time. keep_events: see `DecodedStream`.
 
     Raises:
         FormatError: a line that is not an event. UsageError: column order, polarity or size must be told.
     """
     path = Path(path)
     layout = find_layout(path)
+    order, unit, notes = _find_meaning(path, layout, options)
+    cut_off: set[str] = set()
+
+    def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
+        start, number = point or (layout.start, layout.line)
+        for offset, line, block in _blocks(path, start, number, block_bytes):
+            rows, whole = parse_whole(path, block, line, layout)
+            if not whole:
+                cut_off.add("the last line is not whole (recording cut off?); left out")
+            if len(rows):
+                yield (offset, line), _as_columns(rows, order, unit)
+
+    geometry = find_geometry(path, options, stored=layout.size)
+    source = DecodedStream(path, geometry, decode, keep_events=keep_events)
+    for key, text in notes.items():
+        source.note(key, text)
+    for text in cut_off:
+        source.note("rest", text, warn=True)
+    return source
+
+
+def _find_meaning(path: Path, layout: TextLayout, options: EventOptions) -> tuple[str, str, dict[str, str]]:
+    """Order of the columns, unit of the times, and notes on what of it was guessed from the first lines."""
     first = next(_blocks(path, layout.start, layout.line), None)
     head = parse_whole(path, first[2], layout.line, layout)[0] if first else np.zeros((0, 4))
     notes: dict[str, str] = {}
@@ -162,26 +193,14 @@ def read_text(path: Path, options: EventOptions) -> DecodedStream:
     if unit == "auto":
         unit, why = guess_unit(head[:, order.index("t")])
         notes["unit"] = f"times are taken as {unit} because {why} (--time-unit to change)"
+    return order, unit, notes
 
-    cut_off: set[str] = set()
 
-    def decode(point: Any) -> Iterator[tuple[Any, Columns]]:
-        for offset, line, block in _blocks(path, *(point or (layout.start, layout.line))):
-            rows, whole = parse_whole(path, block, line, layout)
-            if not whole:
-                cut_off.add("the last line is not whole (recording cut off?); left out")
-            if len(rows):
-                column = {name: rows[:, i] for i, name in enumerate(order)}
-                t, bad = to_us(column["t"], unit)
-                p = column.get("p", np.ones(len(t), np.uint8))
-                yield (offset, line), Columns(column["x"], column["y"], t, p, bad)
-
-    source = DecodedStream(path, find_geometry(path, options, stored=layout.size), decode)
-    for key, text in notes.items():
-        source.note(key, text)
-    for text in cut_off:
-        source.note("rest", text, warn=True)
-    return source
+def _as_columns(rows: np.ndarray, order: str, unit: str) -> Columns:
+    """Columns of (N, width) numbers; without a column p every event is positive."""
+    column = {name: rows[:, i] for i, name in enumerate(order)}
+    t, bad = to_us(column["t"], unit)
+    return Columns(column["x"], column["y"], t, column.get("p", np.ones(len(t), np.uint8)), bad)
 
 
 def _is_events(path: Path) -> bool:
