@@ -31,11 +31,11 @@ from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 (armseg 0.1.0) listed the data sets as "domains"; both are read
 
 
 @dataclass(frozen=True)
-class Domain:
+class KnownDataSet:
     """A data set the model can label: its name, its class list, and how its sensors were converted.
 
     options: sensor -> conversion options of its raw files (event window, depth unit, ...), files left out.
@@ -66,7 +66,7 @@ class Model:
 
     segmenter: Segmenter
     config: ModelConfig
-    domains: tuple[Domain, ...]
+    datasets: tuple[KnownDataSet, ...]
     identity: ClipIdentity
     prompts: dict[str, Tensor]
     clip: LoadedClip | None = None
@@ -81,7 +81,7 @@ class Model:
     def device(self) -> torch.device:
         return next(self.segmenter.parameters()).device
 
-    def domain_index(self, name: str | None) -> int:
+    def dataset_index(self, name: str | None) -> int:
         """Number of a data set by name; None means the only (or first) one.
 
         Raises:
@@ -89,7 +89,7 @@ class Model:
         """
         if name is None:
             return 0
-        names = [d.name for d in self.domains]
+        names = [d.name for d in self.datasets]
         if name not in names:
             raise CheckpointError(
                 f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
@@ -100,15 +100,15 @@ class Model:
 def build(
     config: ModelConfig,
     modalities: tuple[str, ...],
-    domains: tuple[Domain, ...],
+    datasets: tuple[KnownDataSet, ...],
     input_size: tuple[int, int] | None = None,
 ) -> Model:
     """A new model on the CLIP that is configured; random parts come from torch's global generator."""
     clip = load_clip(config)
-    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
+    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in datasets]
     segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
     prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
-    return Model(segmenter, config, domains, clip.identity, prompts, clip, input_size=input_size)
+    return Model(segmenter, config, datasets, clip.identity, prompts, clip, input_size=input_size)
 
 
 def save(model: Model, folder: Path) -> None:
@@ -130,6 +130,7 @@ def _write(model: Model, folder: Path) -> None:
         segmenter.ma_clip.adapters.save(folder / "adapters")
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
+    # "domain": the name in files of 0.1.0, kept since only this module sees it
     named = {f"domain.{i}": text for i, text in enumerate(segmenter.texts)}
     named |= {f"prompt.{n}": text for n, text in model.prompts.items()}
     embeddings = {n: t.detach().cpu().contiguous() for n, t in named.items()}
@@ -138,12 +139,11 @@ def _write(model: Model, folder: Path) -> None:
         "format_version": FORMAT_VERSION,
         "clip": asdict(model.identity),
         "model": model.config.model_dump(mode="json"),
-        # versions that do not know this entry read past it and use the inputs as they come
         "input": input_rule(model.input_size),
         "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
-        "domains": [
+        "datasets": [
             {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
-            for d in model.domains
+            for d in model.datasets
         ],
         "metrics": model.metrics,
         "versions": {
@@ -176,8 +176,8 @@ def _card(model: Model) -> str:
     if model.input_size is not None:
         h, w = model.input_size
         lines += [f"Inputs are resized to {w}x{h} pixels; masks have the size of the image.", ""]
-    for domain in model.domains:
-        lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
+    for dataset in model.datasets:
+        lines += [f"Classes of {dataset.name}: {', '.join(dataset.class_names)}", ""]
     if model.metrics:
         lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
     return "\n".join(lines)
@@ -200,8 +200,8 @@ def load(
     own = _read_tensors(path / "segmenter.safetensors")
     embeddings = _read_tensors(path / "class_embeddings.safetensors")
     prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
-    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.domains))]
-    if [len(t) for t in texts] != [len(d.classes) for d in recorded.domains]:
+    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.datasets))]
+    if [len(t) for t in texts] != [len(d.classes) for d in recorded.datasets]:
         raise _damaged(path / "class_embeddings.safetensors", "other classes than armseg.json lists")
     clip = load_clip(config)
     if clip.identity.sha256 != recorded.identity.sha256:
@@ -221,7 +221,7 @@ def load(
     return Model(
         segmenter,
         config,
-        recorded.domains,
+        recorded.datasets,
         recorded.identity,
         {n: t.to(device) for n, t in prompts.items()},
         metrics=recorded.metrics,
@@ -250,7 +250,7 @@ class _Description:
 
     config: ModelConfig
     identity: ClipIdentity
-    domains: tuple[Domain, ...]
+    datasets: tuple[KnownDataSet, ...]
     modalities: tuple[str, ...]
     metrics: dict[str, Any]
     input_size: tuple[int, int] | None
@@ -268,15 +268,15 @@ def _read_description(path: Path) -> _Description:
         return _Description(
             config=ModelConfig.parse(meta["model"]),
             identity=ClipIdentity(**meta["clip"]),
-            domains=tuple(
-                Domain(
+            datasets=tuple(
+                KnownDataSet(
                     d["name"],
                     tuple(
                         ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
                     ),
                     d.get("options", {}),
                 )
-                for d in meta["domains"]
+                for d in meta["datasets" if meta["format_version"] > 1 else "domains"]
             ),
             modalities=tuple(meta["modalities"]),
             metrics=meta.get("metrics", {}),

@@ -29,7 +29,7 @@ from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Domain, Model, build, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.run_folder import Run, StopOnSignal, load_optimizer_tensors, optimizer_tensors
 from armseg_core.model.clip_loading import TINY_NOTICE
 from armseg_core.model.ma_clip import scene_prompt
@@ -182,8 +182,8 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
 
 def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
     """A new model for these data sets, with the input statistics of (some of) the training data."""
-    domains = tuple(Domain(d.name, d.classes, recorded_options(d)) for d in datasets)
-    model = build(config.model, config.modalities, domains, config.size)
+    known = tuple(KnownDataSet(d.name, d.classes, recorded_options(d)) for d in datasets)
+    model = build(config.model, config.modalities, known, config.size)
     for m in config.modalities:
         cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))
     return model
@@ -228,9 +228,9 @@ def training_step(
     modality = batch.modality if use_sensor else None
     with autocast(device, config.precision):
         out = model.segmenter(
-            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.domain
+            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.dataset
         )
-    terms = loss_terms(config, model, out, label, batch.domain)
+    terms = loss_terms(config, model, out, label, batch.dataset)
     values = torch.stack(list(terms.values()))
     optimizer.zero_grad(set_to_none=True)
     values.sum().backward()
@@ -255,7 +255,7 @@ def inputs_of_step(config: TrainConfig, step: int, has_sensor: bool) -> tuple[bo
 
 
 def loss_terms(
-    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, domain: int
+    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, dataset: int
 ) -> dict[str, Tensor]:
     """The weighted loss terms that are switched on."""
     weights = config.loss
@@ -267,17 +267,17 @@ def loss_terms(
     if weights.lovasz:
         terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
     if weights.contrastive and config.model.guidance and config.model.lora_rank:
-        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, domain)
+        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, dataset)
     if weights.align and out.aligned is not None:
         terms["align"] = weights.align * losses.alignment(*out.aligned)
     return terms
 
 
-def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, domain: int) -> Tensor:
+def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, dataset: int) -> Tensor:
     """MA-CLIP's loss: each stream's embedding against prompts that name the modality and the scene's content
     (the other images of the batch are the wrong contents), and against prompts that name a modality alone."""
     assert model.clip is not None
-    names = model.domains[domain].class_names
+    names = model.datasets[dataset].class_names
     contents = [content_of(mask, names) for mask in label]
     known = ("rgb", *model.modalities)
     total = label.new_zeros((), dtype=torch.float32)
@@ -311,14 +311,14 @@ def _validate(run: Run, session: _Session, bar: tqdm) -> None:
     inference = Inference.as_trained(s.model, precision=s.config.precision)
     table: dict[str, dict[Inputs, float]] = {}
     first: ConfusionMatrix | None = None  # of the first data set, over its rows with a sensor
-    for domain, dataset in enumerate(s.validation):
+    for index, dataset in enumerate(s.validation):
         rows = table.setdefault(dataset.name, {})
         for inputs in (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected)):
             if not samples_of(dataset, inputs):
                 continue
-            matrix = confusion(inference, dataset, inputs, domain=domain, progress=not bar.disable)
+            matrix = confusion(inference, dataset, inputs, dataset_index=index, progress=not bar.disable)
             rows[inputs] = matrix.miou
-            if domain == 0 and (inputs.sensors or not dataset.selected):
+            if index == 0 and (inputs.sensors or not dataset.selected):
                 if first is None:
                     first = matrix
                 else:
