@@ -25,7 +25,8 @@ from armseg_core.files.tensor_file import atomic_path
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Model, find_model, input_rule, load
+from armseg_core.learning.model_folder import Model, input_rule, load
+from armseg_core.learning.run_folder import find_model
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def evaluate(
     Raises:
         CheckpointError, DataSetError, UsageError.
     """
-    where = "" if isinstance(model, Model) else str(find_model(Path(model)))
+    where = "" if isinstance(model, Model) else str(find_model(model))
     loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []

@@ -1,7 +1,8 @@
 """The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
 
-armseg.json                     what the model is: CLIP identity, input size, classes, modalities, versions,
-metrics adapters/<modality>/            LoRA adapters in peft's format
+armseg.json                     what the model is: CLIP identity, input size, data sets with their classes,
+                                modalities, versions, metrics
+adapters/<modality>/            LoRA adapters in peft's format
 segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
 class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
 README.md                       model card
@@ -25,6 +26,7 @@ from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.tensor_file import atomic_folder
+from armseg_core.learning.run_folder import MODEL_FILE, find_model
 from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.ma_clip import modality_prompt
@@ -119,7 +121,7 @@ def save(model: Model, folder: Path) -> None:
     """
     with atomic_folder(folder) as scratch:
         _write(model, scratch)
-        usual = (scratch / "armseg.json").stat().st_mode
+        usual = (scratch / MODEL_FILE).stat().st_mode
         for path in scratch.rglob("*.safetensors"):
             path.chmod(usual)  # the library writes them for their owner alone
 
@@ -151,7 +153,7 @@ def _write(model: Model, folder: Path) -> None:
             **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")},
         },
     }
-    (folder / "armseg.json").write_text(json.dumps(meta, indent=2))
+    (folder / MODEL_FILE).write_text(json.dumps(meta, indent=2))
     (folder / "README.md").write_text(_card(model))
 
 
@@ -194,7 +196,7 @@ def load(
     Raises:
         CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
     """
-    path = find_model(Path(folder))
+    path = find_model(folder)
     recorded = _read_description(path)
     config = recorded.config.model_copy(update={"weights": weights}) if weights else recorded.config
     own = _read_tensors(path / "segmenter.safetensors")
@@ -257,7 +259,7 @@ class _Description:
 
 
 def _read_description(path: Path) -> _Description:
-    file = path / "armseg.json"
+    file = path / MODEL_FILE
     try:
         meta = json.loads(file.read_text())
         if meta["format_version"] > FORMAT_VERSION:
@@ -299,34 +301,3 @@ def _damaged(file: Path, why: str) -> CheckpointError:
         where=file,
         hint="copy the whole folder again, or armseg train",
     )
-
-
-def find_model(folder: Path) -> Path:
-    """The model folder meant by a model or run folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    for candidate in (folder, folder / "best", folder / "last"):
-        if (candidate / "armseg.json").is_file():
-            return candidate
-    raise CheckpointError(
-        "no model here" if folder.exists() else "no such folder",
-        where=folder,
-        expected="a folder with armseg.json, or a run folder",
-        hint="armseg train",
-    )
-
-
-def newest_run(out: Path = Path("runs")) -> Path:
-    """The run folder below `out` whose model was written last.
-
-    Raises:
-        CheckpointError: there is none, with the command that makes one.
-    """
-    found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
-    if not found:
-        raise CheckpointError(
-            "no trained model found", where=out, hint="armseg train, or name the folder of a model"
-        )
-    return max(found, key=lambda p: p.stat().st_mtime).parent.parent

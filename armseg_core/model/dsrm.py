@@ -2,7 +2,8 @@
 ours).
 
 The MA-CLIP embedding and the data set (the "domain" of the name) choose, per image, channel weights and a
-mixture of low-rank depth-wise experts. Both branches end in zeros at the start, so the module begins as the identity.
+mixture of low-rank depth-wise experts. Both branches end in zeros at the start, so the module begins as the
+identity.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from small_models import TOY, inputs, shake, small_model, write_clip
 
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError
-from armseg_core.learning.model_folder import KnownDataSet, Model, find_model, load, newest_run, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
 
 CITY = KnownDataSet(
     "city", (ClassInfo("road", (128, 64, 128), ("street", "asphalt")), ClassInfo("tree", (0, 128, 0)))
@@ -275,34 +275,3 @@ def test_a_failed_save_leaves_the_older_folder(model: Model, folder: Path, monke
         save(model, folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
-
-
-# -- finding models
-
-
-def touch_model(folder: Path, time: int) -> None:
-    folder.mkdir(parents=True)
-    (folder / "armseg.json").write_text("{}")
-    os.utime(folder / "armseg.json", (time, time))
-
-
-def test_find_model_takes_a_model_folder_or_the_best_of_a_run(tmp_path: Path) -> None:
-    touch_model(tmp_path / "run" / "last", 2)
-    assert find_model(tmp_path / "run") == tmp_path / "run" / "last"
-    touch_model(tmp_path / "run" / "best", 1)
-    assert find_model(tmp_path / "run") == tmp_path / "run" / "best"
-    assert find_model(tmp_path / "run" / "last") == tmp_path / "run" / "last"
-    with pytest.raises(CheckpointError, match="no model here"):
-        find_model(tmp_path)
-    with pytest.raises(CheckpointError, match="no such folder"):
-        find_model(tmp_path / "nothing")
-
-
-def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no trained model found.*armseg train"):
-        newest_run(tmp_path / "runs")
-    touch_model(tmp_path / "runs" / "train-001" / "last", 30)
-    touch_model(tmp_path / "runs" / "train-001" / "best", 10)
-    touch_model(tmp_path / "runs" / "train-002" / "best", 20)
-    touch_model(tmp_path / "runs" / "train-002" / "other", 99)
-    assert newest_run(tmp_path / "runs") == tmp_path / "runs" / "train-001"

@@ -26,7 +26,7 @@ from armseg_core.learning import losses, training
 from armseg_core.learning.batches import Batch
 from armseg_core.learning.evaluation import evaluate
 from armseg_core.learning.model_folder import Model, load
-from armseg_core.learning.run_folder import Run
+from armseg_core.learning.run_folder import RunFolder
 from armseg_core.learning.training import (
     dry_run,
     inputs_of_step,
@@ -438,7 +438,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_state(config, undisturbed: 
         with pytest.raises(RuntimeError, match="killed"):
             train(settings, progress=False)
     run = settings.out / "train-001"
-    assert Run.reopen(run)[0].load_state()[1]["step"] == 12
+    assert json.loads(RunFolder(run).state_file.read_text())["step"] == 12
     assert [r["step"] for r in rows_of(run)] == [7, 10, 14]
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 15, "lo')  # a line torn by the crash
