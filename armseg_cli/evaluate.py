@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeO
 
 if TYPE_CHECKING:
     from armseg_core.learning.evaluation import Report
+    from armseg_core.learning.run_folder import RunFolder
 
 
 def command(
@@ -51,11 +51,11 @@ def command(
     """
     from armseg_core.config.base import parse_size
     from armseg_core.learning.evaluation import evaluate, save_report
-    from armseg_core.learning.model_folder import find_model, newest_run
+    from armseg_core.learning.run_folder import RunFolder, find_model
     from armseg_core.sensors.modalities import parse_modalities
 
-    folder = find_model(model or newest_run())
-    run = folder.parent if (folder.parent / "config.json").is_file() else None
+    folder = find_model(model) if model else RunFolder.newest().model
+    run = RunFolder.of(folder)
     report = evaluate(
         folder,
         data or _training_data(run),
@@ -70,7 +70,7 @@ def command(
     )
     saved = None
     if run is not None:
-        saved = run / "metrics" / f"eval_{split}.json"
+        saved = run.eval_report(split)
         save_report(report, saved)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
@@ -78,15 +78,12 @@ def command(
         _show(report, saved)
 
 
-def _training_data(run: Path | None) -> list[Path]:
+def _training_data(run: RunFolder | None) -> list[Path]:
     """The data sets that a run was trained on."""
     from armseg_core.data.sample_data import sample_data_dir
     from armseg_core.errors import UsageError
 
-    found = []
-    if run is not None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = [Path(p) for p in json.loads((run / "config.json").read_text())["data"]]
+    found = run.data if run is not None else []
     if not found:
         raise UsageError(
             "no data set given, and the model folder has no run folder around it", hint="--data FOLDER"

@@ -67,13 +67,13 @@ def command(
     """
     from armseg_cli.training_options import parse_settings
     from armseg_core.errors import InputError
-    from armseg_core.learning.model_folder import newest_run
     from armseg_core.learning.prediction import Predictor, save_prediction
+    from armseg_core.learning.run_folder import RunFolder
 
     for path in (image, sensor):
         if path is not None and not path.exists():
             raise InputError("no such file", where=path)
-    predictor = Predictor.load(model or newest_run(), device, weights, precision)
+    predictor = Predictor.load(model or RunFolder.newest().folder, device, weights, precision)
     result = predictor.predict(
         image,
         sensor,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeOption
+
+if TYPE_CHECKING:
+    from armseg_core.learning.run_folder import RunFolder
 
 
 def command(
@@ -81,7 +84,7 @@ def command(
         armseg train DATA --clip ViT-B-16-quickgelu --pretrained openai --steps 20000
     """
     from armseg_cli.training_options import resolve_resume, train_config
-    from armseg_core.learning.run_folder import Run
+    from armseg_core.learning.run_folder import RunFolder
     from armseg_core.learning.training import dry_run as run_dry
     from armseg_core.learning.training import train
 
@@ -106,13 +109,13 @@ def command(
         # --out says where to look for the run
         given = {"DATA": data, "modalities": modalities, "set": settings, **flags, "out": None}
         run = resolve_resume(resume, out, [key for key, value in given.items() if value not in (None, [])])
-        config = Run.reopen(run)[1]
+        config = RunFolder.reopen(run)[1]
     else:
         config = train_config(data, modalities, settings or [], flags)
     if dry_run:
         _show_dry_run(run_dry(config), as_json)
     else:
-        _show(train(config, resume=run), as_json)
+        _show(RunFolder(train(config, resume=run)), as_json)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
@@ -123,16 +126,15 @@ def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
     typer.echo("dry run: nothing was written")
 
 
-def _show(folder: Path, as_json: bool) -> None:
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    last: dict[str, dict[str, float]] = next((r["val"] for r in reversed(rows) if "val" in r), {})
+def _show(run: RunFolder, as_json: bool) -> None:
+    last: dict[str, dict[str, float]] = next((r["val"] for r in reversed(run.rows()) if "val" in r), {})
     if as_json:
-        typer.echo(json.dumps({"run": str(folder), "validation": last}))
+        typer.echo(json.dumps({"run": str(run.folder), "validation": last}))
         return
     table = [
         (data, inputs, f"{miou:.1%}") for data, values in last.items() for inputs, miou in values.items()
     ]
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))
-    typer.echo(f"run folder: {folder} (best/ and last/ are model folders, plots/ has the curves)")
-    print_next(f"armseg eval {folder}")
+    typer.echo(f"run folder: {run.folder} (best/ and last/ are model folders, plots/ has the curves)")
+    print_next(f"armseg eval {run.folder}")

@@ -9,6 +9,7 @@ from typing import Any
 from armseg_core.config.base import parse_size
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.errors import CheckpointError, UsageError
+from armseg_core.learning.run_folder import OUT, RunFolder
 from armseg_core.sensors.modalities import parse_modalities
 
 
@@ -108,9 +109,8 @@ def resolve_resume(resume: str, out: Path | None, others: list[str]) -> Path:
         )
     if resume != "latest":
         return Path(resume)
-    found = sorted((out or Path("runs")).glob("*/resume/state.json"), key=lambda p: p.stat().st_mtime)
+    place = out or OUT
+    found = RunFolder.resumable(place)
     if not found:
-        raise CheckpointError(
-            "no run to go on with", where=out or Path("runs"), hint="armseg train without --resume"
-        )
-    return found[-1].parent.parent
+        raise CheckpointError("no run to go on with", where=place, hint="armseg train without --resume")
+    return found[-1].folder

@@ -11,7 +11,6 @@ Shape letters: H rows, W columns.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.pictures import read_label, read_rgb
 from armseg_core.files.tensor_file import TensorFile, TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.learning.run_folder import RunFolder
 from armseg_core.sensors.event.windows import count_windows, window_ending_at
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 from armseg_core.sensors.options import OPTIONS
@@ -38,7 +38,6 @@ from armseg_core.visualization.frames import frame_note
 from armseg_core.visualization.panels import view_names
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-CURVES, CONFUSION, MODEL_FILE = "metrics.jsonl", "metrics/confusion.json", "armseg.json"
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def make_figure(
     kind = _kind(path, sensor)
     _check_options(path, kind, {"--frame": frame, "--modality": modality, "--sample": sample})
     if kind == "run":
-        return _run_figure(_run_folder(path))
+        return _run_figure(RunFolder.of(path))
     if kind == "dataset":
         return _sample_figure(path, sample, alpha)
     if kind == "picture":
@@ -149,7 +148,7 @@ def _check_options(path: Path, kind: str, given: dict[str, Any]) -> None:
 
 def _kind(path: Path, sensor: str | None) -> str:
     """run | dataset | tensor | picture | recording."""
-    if _run_folder(path) is not None:
+    if RunFolder.of(path) is not None:
         return "run"
     if path.is_dir():
         return "recording" if sensor is not None or not _is_dataset(path) else "dataset"
@@ -158,17 +157,6 @@ def _kind(path: Path, sensor: str | None) -> str:
     if sensor == "rgb" or (sensor is None and path.suffix.lower() in PICTURES and _is_plain_picture(path)):
         return "picture"
     return "recording"
-
-
-def _run_folder(path: Path) -> Path | None:
-    """The run that a path belongs to (run folder, its metrics.jsonl, a model folder in it); else None."""
-    if path.name == CURVES:
-        return path.parent
-    if path.is_dir():
-        for folder in (path, path.absolute().parent if (path / MODEL_FILE).is_file() else path):
-            if (folder / CURVES).is_file() or (folder / CONFUSION).is_file():
-                return folder
-    return None
 
 
 def _is_dataset(path: Path) -> bool:
@@ -375,47 +363,33 @@ def _splits(path: Path) -> tuple[str, ...]:
     return dataset_class(path).splits or ("train", "val", "test")
 
 
-def _run_figure(run: Path | None) -> Figure:
+def _run_figure(run: RunFolder | None) -> Figure:
     assert run is not None
-    rows = _read_rows(run / CURVES) if (run / CURVES).is_file() else []
-    name = run.absolute().name
+    rows, name = run.rows(), run.folder.absolute().name
     pages = [vis.training_curves(rows, f"Run {name}")] if rows else []
-    pages += _confusion_pages(run / CONFUSION)
+    pages += _confusion_pages(run.confusion())
     if not pages:
         raise InputError(
-            "holds no numbers yet", where=run, expected=f"rows in {CURVES}", hint="wait for the first step"
+            "holds no numbers yet",
+            where=run.folder,
+            expected="rows of a training",
+            hint="wait for the first step",
         )
     parts = ["training curves"] * bool(rows) + ["confusion matrix"] * (len(pages) > bool(rows))
+    plot = run.plot("overview")
     return Figure(
         vis.stack(pages),
         f"run {name}: {' and '.join(parts)}",
-        "overview",
-        f"armseg predict img.png aux.png --model {run}",
-        run / "plots",
+        plot.stem,
+        f"armseg predict img.png aux.png --model {run.folder}",
+        plot.parent,
     )
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a line that a killed run left unfinished is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _confusion_pages(path: Path, most: int = 4) -> list[np.ndarray]:
-    """A confusion matrix for each row of a report of `armseg eval`, or for the one the file holds."""
-    if not path.is_file():
-        return []
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatError("is not JSON", where=path, expected="the report of `armseg eval`") from error
+def _confusion_pages(report: dict[str, Any] | None, most: int = 4) -> list[np.ndarray]:
+    """A page for each matrix of a report of `armseg eval`, or for the one of a validation."""
     pages = []
-    for row in report.get("rows", [report])[:most]:
+    for row in [] if report is None else report.get("rows", [report])[:most]:
         matrix = ConfusionMatrix.from_dict(row)
         inputs = " ".join(str(row[key]) for key in ("dataset", "inputs") if key in row)
         title = f"Confusion matrix {inputs}: mIoU {100 * matrix.miou:.1f}%".replace(" :", ":")

@@ -75,6 +75,7 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
     """Train and test one variant; writes its result file. A training that was cut off goes on where it was."""
     from armseg_core.config.training import TrainConfig
     from armseg_core.learning.evaluation import evaluate
+    from armseg_core.learning.run_folder import RunFolder
     from armseg_core.learning.training import train
 
     train_folder, test_folder = scenes(args)
@@ -100,11 +101,11 @@ def run_one(args: argparse.Namespace, variant: Variant, seed: int) -> None:
         target[option] = value
     config = TrainConfig.parse(values)
     started = time.monotonic()
-    unfinished = sorted((args.work / "runs").glob(f"{name}-*/resume/state.json"))
-    run = train(config, resume=unfinished[-1].parent.parent if unfinished else None, progress=False)
+    unfinished = RunFolder.resumable(config.out, f"{name}-*")
+    run = RunFolder(train(config, resume=unfinished[-1].folder if unfinished else None, progress=False))
     minutes = (time.monotonic() - started) / 60
     report = evaluate(
-        run / "last",
+        run.last,
         [test_folder],
         "test",
         controls=args.controls,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_models import write_clip
+from toy_scenes import write_scenes
 
 OLD = Path(__file__).resolve().parent / "files_of_0_1_0"
 FRAMES = {
@@ -31,6 +34,30 @@ def test_an_old_model_folder_predicts_what_it_predicted(
     assert mask.shape == then.shape
     assert (mask == then).mean() > 0.99
     assert len(np.unique(then)) > 3
+
+
+def test_an_old_run_folder_goes_on_as_it_went_on(armseg, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "cut-001"
+    shutil.copytree(OLD / "run", run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"] = [str(write_scenes(tmp_path / "scenes"))]
+    config["device"] = "cpu"
+    config["model"] |= write_clip(tmp_path / "clip", layers=2, width=16)
+    (run / "config.json").write_text(json.dumps(config))
+    done = armseg("train", "--resume", run, "--json")
+    assert done.exit_code == 0, done.output
+    now, then = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (run / "metrics.jsonl", OLD / "run.resumed.jsonl")
+    )
+    assert [row.keys() for row in now] == [row.keys() for row in then]
+    assert [row["step"] for row in now] == [3, 6, 8, 8]
+    for key in ("loss", "cross_entropy", "contrastive", "align"):  # but for the last bits, as above
+        assert now[2][key] == pytest.approx(then[2][key], rel=1e-3)
+    assert now[3]["miou"] == pytest.approx(then[3]["miou"], abs=0.01)
+    evaluated = armseg("eval", run, "--json")
+    assert evaluated.exit_code == 0, evaluated.output
+    assert json.loads(evaluated.stdout)["model"] == str(run / "best")
 
 
 @pytest.mark.parametrize("name", FRAMES)

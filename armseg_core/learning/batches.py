@@ -30,13 +30,13 @@ from armseg_core.learning.sampler import Draw, JointSampler
 
 @dataclass(frozen=True)
 class Batch:
-    """A homogeneous batch of data set number `domain`, all with sensor `modality` (None: RGB only).
+    """A homogeneous batch of data set number `dataset`, all with sensor `modality` (None: RGB only).
 
     rgb (B, 3, H, W) float32 in [0, 1], label (B, H, W) int64 with IGNORE where a pixel does not count, sensor
     (B, C, H, W) float32 or None.
     """
 
-    domain: int
+    dataset: int
     modality: str | None
     rgb: Tensor
     label: Tensor

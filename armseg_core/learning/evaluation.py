@@ -25,7 +25,8 @@ from armseg_core.files.tensor_file import atomic_path
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Model, find_model, input_rule, load
+from armseg_core.learning.model_folder import Model, input_rule, load
+from armseg_core.learning.run_folder import find_model
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def confusion(
     dataset: DataSet,
     inputs: Inputs,
     *,
-    domain: int = 0,
+    dataset_index: int = 0,
     batch_size: int = 8,
     progress: bool = False,
 ) -> ConfusionMatrix:
@@ -150,7 +151,7 @@ def confusion(
             labels = [_label(dataset, i, sample) for i, sample in zip(numbers, samples, strict=True)]
             images = [s.rgb for s in samples] if inputs.rgb else None
             sizes = [(label.shape[0], label.shape[1]) for label in labels]
-            scores = inference.logits(images, frames, modality, domain, sizes)
+            scores = inference.logits(images, frames, modality, dataset_index, sizes)
             for one, label in zip(scores, labels, strict=True):
                 matrix.update(one.argmax(0), label)
             bar.update(len(samples))
@@ -203,17 +204,17 @@ def evaluate(
     Raises:
         CheckpointError, DataSetError, UsageError.
     """
-    where = "" if isinstance(model, Model) else str(find_model(Path(model)))
+    where = "" if isinstance(model, Model) else str(find_model(model))
     loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
     names: dict[str, tuple[str, ...]] = {}
     for folder in data:
-        dataset, domain, wanted = _open(loaded, folder, split, modalities, inference.size, cache_dir)
+        dataset, index, wanted = _open(loaded, folder, split, modalities, inference.size, cache_dir)
         names[dataset.name] = dataset.class_names
         for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
-                inference, dataset, inputs, domain=domain, batch_size=batch_size, progress=progress
+                inference, dataset, inputs, dataset_index=index, batch_size=batch_size, progress=progress
             )
             rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
     return Report(rows, names, split, where, inference.size, loaded.input_size)
@@ -256,14 +257,14 @@ def _open(
                 expected="one of " + (", ".join(probe.modalities) or "rgb only"),
             )
     dataset = open_dataset(folder, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
-    fitting = [i for i, d in enumerate(model.domains) if d.class_names == dataset.class_names]
+    fitting = [i for i, d in enumerate(model.datasets) if d.class_names == dataset.class_names]
     if not fitting:
         raise DataSetError(
             f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
             where=folder,
-            expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.domains),
+            expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.datasets),
         )
-    same_name = [i for i in fitting if model.domains[i].name == dataset.name]
+    same_name = [i for i in fitting if model.datasets[i].name == dataset.name]
     return dataset, (same_name or fitting)[0], [m for m in wanted if dataset.indices_with(m)]
 
 

@@ -85,13 +85,13 @@ class Inference:
         rgb: Sequence[np.ndarray] | None,
         sensor: Sequence[np.ndarray] | None,
         modality: str | None,
-        domain: int,
+        dataset: int,
         outputs: Sequence[tuple[int, int]],
     ) -> Iterator[Tensor]:
         """Class scores of a batch, each at its own resolution.
 
         rgb: B images (3, H, W) float32 in [0, 1], or None. sensor: B model tensors (C, H, W) of `modality`,
-        or None. domain: number of the data set whose classes are wanted. outputs: (H, W) wanted of each
+        or None. dataset: number of the data set whose classes are wanted. outputs: (H, W) wanted of each
         sample, such as that of its label: logits are resized, masks never.
 
         Returns:
@@ -102,7 +102,7 @@ class Inference:
                 None if rgb is None else self._batch(rgb, "rgb"),
                 None if sensor is None or modality is None else self._batch(sensor, modality),
                 modality,
-                domain,
+                dataset,
             ).logits
         return (resize(one[None], size)[0] for one, size in zip(scores, outputs, strict=True))
 

@@ -1,7 +1,8 @@
 """The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
 
-armseg.json                     what the model is: CLIP identity, input size, classes, modalities, versions,
-metrics adapters/<modality>/            LoRA adapters in peft's format
+armseg.json                     what the model is: CLIP identity, input size, data sets with their classes,
+                                modalities, versions, metrics
+adapters/<modality>/            LoRA adapters in peft's format
 segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
 class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
 README.md                       model card
@@ -25,17 +26,18 @@ from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.tensor_file import atomic_folder
+from armseg_core.learning.run_folder import MODEL_FILE, find_model
 from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 (armseg 0.1.0) listed the data sets as "domains"; both are read
 
 
 @dataclass(frozen=True)
-class Domain:
+class KnownDataSet:
     """A data set the model can label: its name, its class list, and how its sensors were converted.
 
     options: sensor -> conversion options of its raw files (event window, depth unit, ...), files left out.
@@ -66,7 +68,7 @@ class Model:
 
     segmenter: Segmenter
     config: ModelConfig
-    domains: tuple[Domain, ...]
+    datasets: tuple[KnownDataSet, ...]
     identity: ClipIdentity
     prompts: dict[str, Tensor]
     clip: LoadedClip | None = None
@@ -81,7 +83,7 @@ class Model:
     def device(self) -> torch.device:
         return next(self.segmenter.parameters()).device
 
-    def domain_index(self, name: str | None) -> int:
+    def dataset_index(self, name: str | None) -> int:
         """Number of a data set by name; None means the only (or first) one.
 
         Raises:
@@ -89,7 +91,7 @@ class Model:
         """
         if name is None:
             return 0
-        names = [d.name for d in self.domains]
+        names = [d.name for d in self.datasets]
         if name not in names:
             raise CheckpointError(
                 f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
@@ -100,15 +102,15 @@ class Model:
 def build(
     config: ModelConfig,
     modalities: tuple[str, ...],
-    domains: tuple[Domain, ...],
+    datasets: tuple[KnownDataSet, ...],
     input_size: tuple[int, int] | None = None,
 ) -> Model:
     """A new model on the CLIP that is configured; random parts come from torch's global generator."""
     clip = load_clip(config)
-    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in domains]
+    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in datasets]
     segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
     prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
-    return Model(segmenter, config, domains, clip.identity, prompts, clip, input_size=input_size)
+    return Model(segmenter, config, datasets, clip.identity, prompts, clip, input_size=input_size)
 
 
 def save(model: Model, folder: Path) -> None:
@@ -119,7 +121,7 @@ def save(model: Model, folder: Path) -> None:
     """
     with atomic_folder(folder) as scratch:
         _write(model, scratch)
-        usual = (scratch / "armseg.json").stat().st_mode
+        usual = (scratch / MODEL_FILE).stat().st_mode
         for path in scratch.rglob("*.safetensors"):
             path.chmod(usual)  # the library writes them for their owner alone
 
@@ -130,6 +132,7 @@ def _write(model: Model, folder: Path) -> None:
         segmenter.ma_clip.adapters.save(folder / "adapters")
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
+    # "domain": the name in files of 0.1.0, kept since only this module sees it
     named = {f"domain.{i}": text for i, text in enumerate(segmenter.texts)}
     named |= {f"prompt.{n}": text for n, text in model.prompts.items()}
     embeddings = {n: t.detach().cpu().contiguous() for n, t in named.items()}
@@ -138,12 +141,11 @@ def _write(model: Model, folder: Path) -> None:
         "format_version": FORMAT_VERSION,
         "clip": asdict(model.identity),
         "model": model.config.model_dump(mode="json"),
-        # versions that do not know this entry read past it and use the inputs as they come
         "input": input_rule(model.input_size),
         "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
-        "domains": [
+        "datasets": [
             {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
-            for d in model.domains
+            for d in model.datasets
         ],
         "metrics": model.metrics,
         "versions": {
@@ -151,7 +153,7 @@ def _write(model: Model, folder: Path) -> None:
             **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")},
         },
     }
-    (folder / "armseg.json").write_text(json.dumps(meta, indent=2))
+    (folder / MODEL_FILE).write_text(json.dumps(meta, indent=2))
     (folder / "README.md").write_text(_card(model))
 
 
@@ -176,8 +178,8 @@ def _card(model: Model) -> str:
     if model.input_size is not None:
         h, w = model.input_size
         lines += [f"Inputs are resized to {w}x{h} pixels; masks have the size of the image.", ""]
-    for domain in model.domains:
-        lines += [f"Classes of {domain.name}: {', '.join(domain.class_names)}", ""]
+    for dataset in model.datasets:
+        lines += [f"Classes of {dataset.name}: {', '.join(dataset.class_names)}", ""]
     if model.metrics:
         lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
     return "\n".join(lines)
@@ -194,14 +196,14 @@ def load(
     Raises:
         CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
     """
-    path = find_model(Path(folder))
+    path = find_model(folder)
     recorded = _read_description(path)
     config = recorded.config.model_copy(update={"weights": weights}) if weights else recorded.config
     own = _read_tensors(path / "segmenter.safetensors")
     embeddings = _read_tensors(path / "class_embeddings.safetensors")
     prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
-    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.domains))]
-    if [len(t) for t in texts] != [len(d.classes) for d in recorded.domains]:
+    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.datasets))]
+    if [len(t) for t in texts] != [len(d.classes) for d in recorded.datasets]:
         raise _damaged(path / "class_embeddings.safetensors", "other classes than armseg.json lists")
     clip = load_clip(config)
     if clip.identity.sha256 != recorded.identity.sha256:
@@ -221,7 +223,7 @@ def load(
     return Model(
         segmenter,
         config,
-        recorded.domains,
+        recorded.datasets,
         recorded.identity,
         {n: t.to(device) for n, t in prompts.items()},
         metrics=recorded.metrics,
@@ -250,14 +252,14 @@ class _Description:
 
     config: ModelConfig
     identity: ClipIdentity
-    domains: tuple[Domain, ...]
+    datasets: tuple[KnownDataSet, ...]
     modalities: tuple[str, ...]
     metrics: dict[str, Any]
     input_size: tuple[int, int] | None
 
 
 def _read_description(path: Path) -> _Description:
-    file = path / "armseg.json"
+    file = path / MODEL_FILE
     try:
         meta = json.loads(file.read_text())
         if meta["format_version"] > FORMAT_VERSION:
@@ -268,15 +270,15 @@ def _read_description(path: Path) -> _Description:
         return _Description(
             config=ModelConfig.parse(meta["model"]),
             identity=ClipIdentity(**meta["clip"]),
-            domains=tuple(
-                Domain(
+            datasets=tuple(
+                KnownDataSet(
                     d["name"],
                     tuple(
                         ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
                     ),
                     d.get("options", {}),
                 )
-                for d in meta["domains"]
+                for d in meta["datasets" if meta["format_version"] > 1 else "domains"]
             ),
             modalities=tuple(meta["modalities"]),
             metrics=meta.get("metrics", {}),
@@ -299,34 +301,3 @@ def _damaged(file: Path, why: str) -> CheckpointError:
         where=file,
         hint="copy the whole folder again, or armseg train",
     )
-
-
-def find_model(folder: Path) -> Path:
-    """The model folder meant by a model or run folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    for candidate in (folder, folder / "best", folder / "last"):
-        if (candidate / "armseg.json").is_file():
-            return candidate
-    raise CheckpointError(
-        "no model here" if folder.exists() else "no such folder",
-        where=folder,
-        expected="a folder with armseg.json, or a run folder",
-        hint="armseg train",
-    )
-
-
-def newest_run(out: Path = Path("runs")) -> Path:
-    """The run folder below `out` whose model was written last.
-
-    Raises:
-        CheckpointError: there is none, with the command that makes one.
-    """
-    found = [p for p in out.glob("*/*/armseg.json") if p.parent.name in ("best", "last")]
-    if not found:
-        raise CheckpointError(
-            "no trained model found", where=out, hint="armseg train, or name the folder of a model"
-        )
-    return max(found, key=lambda p: p.stat().st_mtime).parent.parent

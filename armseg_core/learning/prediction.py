@@ -18,7 +18,7 @@ from armseg_core.conversion.recording import Recording
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
 from armseg_core.files.pictures import read_rgb, to_unit
 from armseg_core.learning.inference import Inference, pick_device
-from armseg_core.learning.model_folder import Domain, Model, load
+from armseg_core.learning.model_folder import KnownDataSet, Model, load
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.visualization import label_to_color, overlay, save_indexed_png, save_png, with_legend
 
@@ -32,15 +32,15 @@ class Prediction:
     rgb: np.ndarray
     mask: np.ndarray
     confidence: np.ndarray
-    domain: Domain
+    dataset: KnownDataSet
     modality: str | None
     how: str
 
     @property
     def shares(self) -> dict[str, float]:
         """Share of the pixels of each class that occurs, largest first."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.domain.classes)) / self.mask.size
-        names = self.domain.class_names
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.dataset.classes)) / self.mask.size
+        names = self.dataset.class_names
         return {names[i]: float(counts[i]) for i in counts.argsort()[::-1] if counts[i] > 0}
 
 
@@ -91,13 +91,13 @@ class Predictor:
             ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
         """
         rgb = to_unit(read_rgb(image))
-        domain = self.model.domain_index(dataset)
+        number = self.model.dataset_index(dataset)
         native = (rgb.shape[1], rgb.shape[2])
         tensor, name, how = None, None, ""
         if sensor is not None:
             size = self.inference.input_size(native)
             with contextlib.ExitStack() as opened:
-                recording, how = self._open(opened, Path(sensor), modality, options, domain, size)
+                recording, how = self._open(opened, Path(sensor), modality, options, number, size)
                 cut = cuts(recording.parameters)
                 check_aspect(recording.size, native, sensor, image, stretch, cut)
                 if cut:
@@ -107,16 +107,16 @@ class Predictor:
             raise UsageError(
                 f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE"
             )
-        mask, confidence = self.predict_arrays(rgb, tensor, name, domain)
+        mask, confidence = self.predict_arrays(rgb, tensor, name, number)
         photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
-        return Prediction(photo, mask, confidence, self.model.domains[domain], name, how)
+        return Prediction(photo, mask, confidence, self.model.datasets[number], name, how)
 
     def predict_arrays(
         self,
         rgb: np.ndarray | None,
         sensor: np.ndarray | None = None,
         modality: str | None = None,
-        domain: int = 0,
+        dataset: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8 and confidence
         float32, both (H, W) of the image, or of the sensor where there is no image."""
@@ -125,7 +125,7 @@ class Predictor:
             raise UsageError("no inputs", expected="an image, a sensor frame, or both")
         rgbs, sensors = (None if x is None else [x] for x in (rgb, sensor))
         size = (given.shape[1], given.shape[2])
-        (logits,) = self.inference.logits(rgbs, sensors, modality, domain, [size])
+        (logits,) = self.inference.logits(rgbs, sensors, modality, dataset, [size])
         confidence, mask = logits.softmax(0).amax(0), logits.argmax(0)
         return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
@@ -135,7 +135,7 @@ class Predictor:
         path: Path,
         modality: str | None,
         options: dict[str, Any] | None,
-        domain: int,
+        dataset: int,
         size: tuple[int, int],
     ) -> tuple[Recording, str]:
         """(the recording, open until `opened` ends, where its sensor came from). size: (H, W) of the frame
@@ -155,7 +155,7 @@ class Predictor:
         elif (found := guess_modality(path)) is not None:
             name, how = found, "file"
         else:
-            recording, share = self._guess(opened, path, options, domain, size)
+            recording, share = self._guess(opened, path, options, dataset, size)
             if share < 0.6:
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
                 warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
@@ -167,14 +167,14 @@ class Predictor:
                 expected="one of " + ", ".join(self.model.modalities),
                 hint=f"armseg train --modalities {name}",
             )
-        return opened.enter_context(self._read_as(name, path, options, domain)), how
+        return opened.enter_context(self._read_as(name, path, options, dataset)), how
 
-    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, domain: int) -> Recording:
+    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, dataset: int) -> Recording:
         """Open a file as a sensor's recording, as those of the data set were read in training."""
-        recorded = self.model.domains[domain].options.get(name, {})
+        recorded = self.model.datasets[dataset].options.get(name, {})
         return Recording.open(path, name, {**recorded, **(options or {})})
 
-    def guess(self, path: Path, options: dict[str, Any] | None = None, domain: int = 0) -> tuple[str, float]:
+    def guess(self, path: Path, options: dict[str, Any] | None = None, dataset: int = 0) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
 
         The file is read as every sensor that can read it; each reading is embedded with that sensor's adapter
@@ -186,7 +186,7 @@ class Predictor:
             InputError: no sensor of the model can read the file.
         """
         with contextlib.ExitStack() as opened:
-            recording, share = self._guess(opened, path, options, domain, self.inference.size)
+            recording, share = self._guess(opened, path, options, dataset, self.inference.size)
         return recording.sensor, share
 
     def _guess(
@@ -194,7 +194,7 @@ class Predictor:
         opened: contextlib.ExitStack,
         path: Path,
         options: dict[str, Any] | None,
-        domain: int,
+        dataset: int,
         size: tuple[int, int] | None,
     ) -> tuple[Recording, float]:
         """`guess`, with the winning reading, which stays open until `opened` ends. size: (H, W) of the frames
@@ -206,7 +206,7 @@ class Predictor:
         for m in self.model.modalities:
             try:
                 with collected_warnings() as notes[m]:
-                    readings[m] = opened.enter_context(self._read_as(m, path, options, domain))
+                    readings[m] = opened.enter_context(self._read_as(m, path, options, dataset))
                     frame = readings[m].frame(size).frames[0]
             except ArmsegError as error:
                 problem = problem or error
@@ -286,10 +286,10 @@ def save_prediction(prediction: Prediction, folder: Path, stem: str) -> dict[str
         OutputError: the folder cannot be written.
     """
     paths = {kind: folder / f"{stem}.{kind}.png" for kind in ("mask", "color", "overlay")}
-    palette = prediction.domain.palette
+    palette = prediction.dataset.palette
     save_indexed_png(paths["mask"], prediction.mask, palette)
     save_png(paths["color"], label_to_color(prediction.mask, palette))
-    names = prediction.domain.class_names
+    names = prediction.dataset.class_names
     shown = [names.index(n) for n in prediction.shares]
     picture = with_legend(
         overlay(prediction.rgb, prediction.mask, palette),

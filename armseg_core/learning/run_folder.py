@@ -5,8 +5,10 @@ runs/<name>-NNN/
     metrics.jsonl / .csv  a row every few steps; rows of a validation carry miou
     log.txt               what was said
     best/ last/           model folders
-    resume/               optimizer state, random state, step (safetensors + json)
-    plots/  metrics/      pictures, and the confusion matrix of the best validation
+    resume/               optimizer state, random state, step (safetensors + json), see resume_state.py
+    plots/  metrics/      pictures; the confusion matrix of the best validation, and reports of `armseg eval`
+
+These names are known here and nowhere else. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -15,33 +17,40 @@ import contextlib
 import csv
 import itertools
 import json
-import signal
-import sys
-import threading
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
-
 from armseg_core.config.training import TrainConfig
-from armseg_core.errors import CheckpointError, OutputError
+from armseg_core.errors import CheckpointError, FormatError, OutputError
 from armseg_core.files.tensor_file import atomic_path
 
+MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
+OUT: Path = TrainConfig.model_fields["out"].default  # where runs lie unless --out says otherwise
 
 
-class Run:
-    """One run folder, opened for writing."""
+class RunFolder:
+    """A run folder, to write or to read. Making the object touches no file.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: the run folder itself. best, last: its model folders, which may not be there (yet).
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.best, self.last = self.folder / "best", self.folder / "last"
+        self.state_file = self.folder / "resume" / "state.json"
+        self._config = self.folder / "config.json"
+        self._rows, self._table = self.folder / "metrics.jsonl", self.folder / "metrics.csv"
+        self._confusion = self.folder / "metrics" / "confusion.json"
+        self._log = self.folder / "log.txt"
+
+    # -- finding runs
 
     @classmethod
-    def create(cls, config: TrainConfig) -> Run:
+    def create(cls, config: TrainConfig) -> RunFolder:
         """The next free NAME-NNN below `config.out`, with its config.json.
 
         Raises:
@@ -51,54 +60,139 @@ class Run:
             config.out.mkdir(parents=True, exist_ok=True)
             tails = [p.name.removeprefix(f"{config.name}-") for p in config.out.glob(f"{config.name}-*")]
             for number in itertools.count(1 + max((int(t) for t in tails if t.isdigit()), default=0)):
-                folder = config.out / f"{config.name}-{number:03d}"
+                run = cls(config.out / f"{config.name}-{number:03d}")
                 with contextlib.suppress(FileExistsError):  # another run may take the number first
-                    folder.mkdir()
+                    run.folder.mkdir()
                     break
         except OSError as error:
             raise OutputError(
                 f"cannot make a run folder: {error.strerror}", where=config.out, hint="--out FOLDER"
             ) from error
-        with atomic_path(folder / "config.json") as path:
+        with atomic_path(run._config) as path:
             path.write_text(config.model_dump_json(indent=2))
-        return cls(folder)
+        return run
 
     @classmethod
-    def reopen(cls, folder: Path) -> tuple[Run, TrainConfig]:
-        """A run folder that training can go on from.
+    def reopen(cls, folder: Path) -> tuple[RunFolder, TrainConfig]:
+        """A run folder that training can go on from, and its options.
 
         Raises:
             CheckpointError: not a run folder, or nothing saved to go on from.
         """
-        if not (folder / "config.json").is_file():
+        run = cls(folder)
+        if not run._config.is_file():
             raise CheckpointError(
                 "not a run folder" if folder.exists() else "no such run folder",
                 where=folder,
-                expected="a folder with config.json",
+                expected=f"a folder with {run._config.name}",
                 hint="armseg train without --resume",
             )
-        if not (folder / "resume" / "state.json").is_file():
+        if not run.state_file.is_file():
             raise CheckpointError(
                 "stopped before anything was saved", where=folder, hint="armseg train without --resume"
             )
         try:
-            values = json.loads((folder / "config.json").read_text())
+            values = json.loads(run._config.read_text())
         except ValueError as error:
-            raise CheckpointError("config.json is damaged", where=folder / "config.json") from error
-        return cls(folder), TrainConfig.parse(values, where=str(folder / "config.json"))
+            raise CheckpointError(f"{run._config.name} is damaged", where=run._config) from error
+        return run, TrainConfig.parse(values, where=str(run._config))
+
+    @classmethod
+    def newest(cls, out: Path = OUT) -> RunFolder:
+        """The run below `out` whose model was written last.
+
+        Raises:
+            CheckpointError: there is none, with the command that makes one.
+        """
+        runs = [cls(folder) for folder in out.glob("*/")]
+        models = [m / MODEL_FILE for run in runs for m in (run.best, run.last) if is_model_folder(m)]
+        if not models:
+            raise CheckpointError(
+                "no trained model found", where=out, hint="armseg train, or name the folder of a model"
+            )
+        return cls(max(models, key=lambda file: file.stat().st_mtime).parent.parent)
+
+    @classmethod
+    def resumable(cls, out: Path = OUT, pattern: str = "*") -> list[RunFolder]:
+        """The runs below `out` that training can go on from, the one saved last at the end.
+
+        Args:
+            pattern: of the names of the run folders, as for `Path.glob`.
+        """
+        runs = [run for folder in out.glob(f"{pattern}/") if (run := cls(folder)).state_file.is_file()]
+        return sorted(runs, key=lambda run: run.state_file.stat().st_mtime)
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> RunFolder | None:
+        """The run that a path belongs to (run folder, its metrics.jsonl, a model folder in it), or None."""
+        path = Path(path)
+        run = cls(path)
+        if path.is_file():
+            owner = cls(path.parent)
+            return owner if path == owner._rows else None
+        if not run.exists() and is_model_folder(path):
+            run = cls((path if path.name not in ("", "..") else path.resolve()).parent)
+        return run if run.exists() else None
+
+    def exists(self) -> bool:
+        """Whether the folder looks like a run: it holds numbers, or options beside something that a run made.
+
+        Other programs write a config.json, too.
+        """
+        made = (self._log, self.best, self.last, self.state_file)
+        return (
+            self._rows.is_file()
+            or self._confusion.is_file()
+            or (self._config.is_file() and any(path.exists() for path in made))
+        )
+
+    # -- what a run holds
+
+    @property
+    def model(self) -> Path:
+        """The model folder to use: the best, else the last.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        for candidate in (self.best, self.last):
+            if is_model_folder(candidate):
+                return candidate
+        raise CheckpointError(
+            "no model here" if self.folder.exists() else "no such folder",
+            where=self.folder,
+            expected=f"a folder with {MODEL_FILE}, or a run folder",
+            hint="armseg train",
+        )
+
+    @property
+    def data(self) -> list[Path]:
+        """The data set folders that it was trained on; none where config.json cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return [Path(folder) for folder in json.loads(self._config.read_text())["data"]]
+        return []
+
+    def plot(self, name: str) -> Path:
+        """The PNG file of a picture of the run: 'curves' -> plots/curves.png."""
+        return self.folder / "plots" / f"{name}.png"
+
+    def eval_report(self, split: str) -> Path:
+        """The file of the report of `armseg eval` on a split."""
+        return self._confusion.with_name(f"eval_{split}.json")
 
     def log(self, text: str) -> None:
         """Append a line to log.txt."""
-        with open(self.folder / "log.txt", "a") as file:
+        with open(self._log, "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    # -- numbers
 
     def record(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl and metrics.csv."""
-        with open(self.folder / "metrics.jsonl", "a") as file:
+        with open(self._rows, "a") as file:
             file.write(json.dumps(row) + "\n")
-        path = self.folder / "metrics.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
+        new = not self._table.exists()
+        with open(self._table, "a", newline="") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
             if new:
                 writer.writeheader()
@@ -106,109 +200,64 @@ class Run:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a line torn by a crash is left out."""
-        rows = []
-        path = self.folder / "metrics.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+        return _read_rows(self._rows)
 
     def rewind(self, step: int) -> None:
         """Drop the rows after `step`: training goes on from there."""
         rows = [r for r in self.rows() if r["step"] <= step]
-        with atomic_path(self.folder / "metrics.jsonl") as path:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with atomic_path(self.folder / "metrics.csv") as path, open(path, "w", newline="") as file:
+        _write_rows(self._rows, rows)
+        with atomic_path(self._table) as path, open(path, "w", newline="") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
 
     def save_confusion(self, values: dict[str, Any]) -> None:
-        """Write metrics/confusion.json (atomic)."""
-        with atomic_path(self.folder / "metrics" / "confusion.json") as path:
+        """Write the confusion matrix of the best validation (atomic)."""
+        with atomic_path(self._confusion) as path:
             path.write_text(json.dumps(values))
 
-    def load_confusion(self) -> dict[str, Any] | None:
-        """What `save_confusion` wrote, or None."""
-        path = self.folder / "metrics" / "confusion.json"
-        return json.loads(path.read_text()) if path.is_file() else None
-
-    def save_state(self, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Write resume/: named tensors and plain values at the end of `step`.
-
-        state.json names the tensor file and is replaced last, so there is a whole state at every moment.
-        """
-        folder = self.folder / "resume"
-        name = f"state-{step:08d}.safetensors"
-        with atomic_path(folder / name) as path:
-            safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
-        with atomic_path(folder / "state.json") as path:
-            path.write_text(json.dumps({"step": step, "tensors": name, **values}))
-        for old in folder.glob("state-*.safetensors"):
-            if old.name != name:
-                old.unlink()
-
-    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What `save_state` wrote.
+    def confusion(self) -> dict[str, Any] | None:
+        """What `save_confusion` wrote, or None.
 
         Raises:
-            CheckpointError: damaged.
+            FormatError: damaged.
         """
-        folder = self.folder / "resume"
+        if not self._confusion.is_file():
+            return None
         try:
-            values = json.loads((folder / "state.json").read_text())
-            return safetensors.torch.load_file(folder / values["tensors"]), values
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(
-                f"the resume state is damaged ({error})",
-                where=folder,
-                hint="armseg train without --resume",
+            values: dict[str, Any] = json.loads(self._confusion.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise FormatError(
+                "is not JSON", where=self._confusion, expected="the report of `armseg eval`"
             ) from error
+        return values
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
-    """State of AdamW as named tensors; names: id(parameter) -> its name."""
-    return {
-        f"optimizer.{names[id(p)]}.{key}": value.clone()
-        for p, state in optimizer.state.items()
-        for key, value in state.items()
-    }
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder holds a model (see model_folder.py)."""
+    return (path / MODEL_FILE).is_file()
 
 
-def load_optimizer_tensors(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` gave."""
-    for name, parameter in parameters.items():
-        prefix = f"optimizer.{name}."
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if state:
-            optimizer.state[parameter] = {
-                k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
-            }
+def find_model(folder: str | os.PathLike[str]) -> Path:
+    """The model folder meant by a model or run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = Path(folder)
+    return folder if is_model_folder(folder) else RunFolder(folder).model
 
 
-class StopOnSignal:
-    """Remembers the first Ctrl-C (SIGINT) or SIGTERM until the step is over; the second one stops at once."""
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return [row for row in rows if isinstance(row, dict)]
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._old: dict[int, Any] = {}
 
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step (once more to stop at once)", file=sys.stderr)
-
-    def __enter__(self) -> StopOnSignal:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

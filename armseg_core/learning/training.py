@@ -22,15 +22,17 @@ from tqdm import tqdm
 
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data.dataset import DataSet
-from armseg_core.errors import CheckpointError, TrainingError
+from armseg_core.errors import TrainingError
 from armseg_core.learning import losses
 from armseg_core.learning.batches import Batch, batches, open_data, recorded_options, statistics
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
+from armseg_core.learning.interruption import StopOnSignal
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Domain, Model, build, save
-from armseg_core.learning.run_folder import Run, StopOnSignal, load_optimizer_tensors, optimizer_tensors
+from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
+from armseg_core.learning.resume_state import restore_state, save_state
+from armseg_core.learning.run_folder import RunFolder
 from armseg_core.model.clip_loading import TINY_NOTICE
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
@@ -67,14 +69,14 @@ def train(config: TrainConfig | None = None, *, resume: Path | None = None, prog
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
         once the state is saved.
     """
-    run, config = Run.reopen(resume) if resume is not None else (None, config or TrainConfig())
+    run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
     session = _prepare(config)
     if run is None:
-        run = Run.create(config)
+        run = RunFolder.create(config)
         if config.model.clip == TINY:
             run.log(TINY_NOTICE)
     else:
-        _restore(run, session)
+        session.step, session.best = restore_state(run, session.model.segmenter, session.optimizer)
     trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
     run.log(
         f"start at step {session.step} of {config.steps} on {session.device}, "
@@ -142,7 +144,7 @@ def _progress_bar(session: _Session, progress: bool) -> tqdm:
     )
 
 
-def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
+def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
     """Steps, and every N steps: log, validate, save."""
     config, s = session.config, session
     validate_every = config.eval_every or max(1, -(-config.steps // 5))
@@ -169,7 +171,7 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
             _validate(run, s, bar)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
-            _save_state(run, s)
+            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best)
         if stop.asked and not s.finished:
             run.log(f"interrupted at step {s.step}")
             error = KeyboardInterrupt()
@@ -182,8 +184,8 @@ def _loop(run: Run, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
 
 def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
     """A new model for these data sets, with the input statistics of (some of) the training data."""
-    domains = tuple(Domain(d.name, d.classes, recorded_options(d)) for d in datasets)
-    model = build(config.model, config.modalities, domains, config.size)
+    known = tuple(KnownDataSet(d.name, d.classes, recorded_options(d)) for d in datasets)
+    model = build(config.model, config.modalities, known, config.size)
     for m in config.modalities:
         cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))
     return model
@@ -228,9 +230,9 @@ def training_step(
     modality = batch.modality if use_sensor else None
     with autocast(device, config.precision):
         out = model.segmenter(
-            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.domain
+            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.dataset
         )
-    terms = loss_terms(config, model, out, label, batch.domain)
+    terms = loss_terms(config, model, out, label, batch.dataset)
     values = torch.stack(list(terms.values()))
     optimizer.zero_grad(set_to_none=True)
     values.sum().backward()
@@ -255,7 +257,7 @@ def inputs_of_step(config: TrainConfig, step: int, has_sensor: bool) -> tuple[bo
 
 
 def loss_terms(
-    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, domain: int
+    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, dataset: int
 ) -> dict[str, Tensor]:
     """The weighted loss terms that are switched on."""
     weights = config.loss
@@ -267,17 +269,17 @@ def loss_terms(
     if weights.lovasz:
         terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
     if weights.contrastive and config.model.guidance and config.model.lora_rank:
-        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, domain)
+        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, dataset)
     if weights.align and out.aligned is not None:
         terms["align"] = weights.align * losses.alignment(*out.aligned)
     return terms
 
 
-def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, domain: int) -> Tensor:
+def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, dataset: int) -> Tensor:
     """MA-CLIP's loss: each stream's embedding against prompts that name the modality and the scene's content
     (the other images of the batch are the wrong contents), and against prompts that name a modality alone."""
     assert model.clip is not None
-    names = model.domains[domain].class_names
+    names = model.datasets[dataset].class_names
     contents = [content_of(mask, names) for mask in label]
     known = ("rgb", *model.modalities)
     total = label.new_zeros((), dtype=torch.float32)
@@ -302,32 +304,32 @@ def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most:
     return [names[i] for i in order if counts[i] >= share * counts.sum() and counts[i] > 0]
 
 
-# -- validation, state, pictures
+# -- validation, pictures
 
 
-def _validate(run: Run, session: _Session, bar: tqdm) -> None:
+def _validate(run: RunFolder, session: _Session, bar: tqdm) -> None:
     """Measure every input, log it, and save `last` and, when it is the best so far, `best`."""
     s = session
     inference = Inference.as_trained(s.model, precision=s.config.precision)
     table: dict[str, dict[Inputs, float]] = {}
     first: ConfusionMatrix | None = None  # of the first data set, over its rows with a sensor
-    for domain, dataset in enumerate(s.validation):
+    for index, dataset in enumerate(s.validation):
         rows = table.setdefault(dataset.name, {})
         for inputs in (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected)):
             if not samples_of(dataset, inputs):
                 continue
-            matrix = confusion(inference, dataset, inputs, domain=domain, progress=not bar.disable)
+            matrix = confusion(inference, dataset, inputs, dataset_index=index, progress=not bar.disable)
             rows[inputs] = matrix.miou
-            if domain == 0 and (inputs.sensors or not dataset.selected):
+            if index == 0 and (inputs.sensors or not dataset.selected):
                 if first is None:
                     first = matrix
                 else:
                     first.merge(matrix)
     titled = {name: {inputs.title: miou for inputs, miou in rows.items()} for name, rows in table.items()}
     s.model.metrics = {"step": s.step, "miou": titled}
-    save(s.model, run.folder / "last")
+    save(s.model, run.last)
     if not table:
-        save(s.model, run.folder / "best")
+        save(s.model, run.best)
         return
     with_sensor = [v for rows in table.values() for k, v in rows.items() if k.sensors or len(rows) == 1]
     s.miou = float(np.mean(with_sensor))
@@ -336,51 +338,14 @@ def _validate(run: Run, session: _Session, bar: tqdm) -> None:
     run.log(f"step {s.step}: mIoU {s.miou:.4f}, RGB only {rgb_only:.4f}")
     if s.miou > s.best:
         s.best = s.miou
-        save(s.model, run.folder / "best")
+        save(s.model, run.best)
         if first is not None:
             run.save_confusion(first.to_dict(s.validation[0].class_names))
 
 
-def _state(session: _Session) -> dict[str, Tensor]:
-    """Everything that training changes in the model, and the input statistics, by name."""
-    segmenter = session.model.segmenter
-    return segmenter.own_state() | {n: p.detach() for n, p in segmenter.trainable().items()}
-
-
-def _save_state(run: Run, session: _Session) -> None:
-    names = {id(p): n for n, p in session.model.segmenter.trainable().items()}
-    tensors = {f"model.{n}": t for n, t in _state(session).items()}
-    tensors |= optimizer_tensors(session.optimizer, names)
-    tensors["random.torch"] = torch.get_rng_state()
-    if session.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(session.device)
-    run.save_state(session.step, tensors, {"best": session.best})
-
-
-def _restore(run: Run, session: _Session) -> None:
-    tensors, values = run.load_state()
-    state = _state(session)
-    if {f"model.{n}" for n in state} != {n for n in tensors if n.startswith("model.")}:
-        raise CheckpointError(
-            "the saved state is of another model than this version of armseg builds",
-            where=run.folder,
-            hint="armseg train without --resume",
-        )
-    for name, tensor in state.items():
-        tensor.copy_(tensors[f"model.{name}"])
-    load_optimizer_tensors(session.optimizer, session.model.segmenter.trainable(), tensors)
-    torch.set_rng_state(tensors["random.torch"])
-    if "random.cuda" in tensors and session.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], session.device)
-    session.step, session.best = values["step"], values["best"]
-    run.rewind(session.step)
-
-
-def _draw(run: Run) -> None:
-    """plots/curves.png and plots/confusion.png."""
-    plots = run.folder / "plots"
-    plots.mkdir(exist_ok=True)
-    save_png(plots / "curves.png", training_curves(run.rows()))
-    values = run.load_confusion()
+def _draw(run: RunFolder) -> None:
+    """The curves of the run and, after a validation, the confusion matrix."""
+    save_png(run.plot("curves"), training_curves(run.rows()))
+    values = run.confusion()
     if values is not None:
-        save_png(plots / "confusion.png", confusion_figure(np.array(values["matrix"]), values["class_names"]))
+        save_png(run.plot("confusion"), confusion_figure(np.array(values["matrix"]), values["class_names"]))

@@ -1,8 +1,9 @@
 """DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; the form is
 ours).
 
-The MA-CLIP embedding and the domain (data set) choose, per image, channel weights and a mixture of low-rank
-depth-wise experts. Both branches end in zeros at the start, so the module begins as the identity.
+The MA-CLIP embedding and the data set (the "domain" of the name) choose, per image, channel weights and a
+mixture of low-rank depth-wise experts. Both branches end in zeros at the start, so the module begins as the
+identity.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from armseg_core.model.layers import zero_init
 
 
 class DSRM(nn.Module):
-    """width: D. embed_dim: E. domains: number of data sets. guidance: use the MA-CLIP embedding."""
+    """width: D. embed_dim: E. datasets: number of data sets. guidance: use the MA-CLIP embedding."""
 
     def __init__(
-        self, width: int, embed_dim: int, domains: int, experts: int, rank: int, guidance: bool
+        self, width: int, embed_dim: int, datasets: int, experts: int, rank: int, guidance: bool
     ) -> None:
         super().__init__()
         hidden = max(32, width // 2)
         self.experts, self.rank = experts, rank
-        self.domain = nn.Embedding(domains, hidden)
+        self.domain = nn.Embedding(datasets, hidden)  # saved models know it by this name
         self.embedding = nn.Linear(embed_dim, hidden) if guidance else None
         self.pooled = nn.Linear(width, hidden)
         self.router = nn.Linear(hidden, experts)
@@ -36,9 +37,9 @@ class DSRM(nn.Module):
         )
         self.up = zero_init(nn.Conv2d(experts * rank, width, 1))
 
-    def forward(self, x: Tensor, embedding: Tensor, domain: int) -> Tensor:
-        """x (B, D, h, w), embedding (B, E), domain: index of the data set -> (B, D, h, w)."""
-        state = self.pooled(x.mean((2, 3))) + self.domain.weight[domain]
+    def forward(self, x: Tensor, embedding: Tensor, dataset: int) -> Tensor:
+        """x (B, D, h, w), embedding (B, E), dataset: its index -> (B, D, h, w)."""
+        state = self.pooled(x.mean((2, 3))) + self.domain.weight[dataset]
         if self.embedding is not None:
             state = state + self.embedding(embedding)
         state = F.gelu(state)

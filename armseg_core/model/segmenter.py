@@ -111,12 +111,12 @@ class Segmenter(nn.Module):
         return math.lcm(self.ma_clip.tower.stride, 4)
 
     def forward(
-        self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None, domain: int = 0
+        self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None, dataset: int = 0
     ) -> SegmenterOutput:
         """Segment a batch.
 
         rgb: (B, 3, H, W) in [0, 1] or None. sensor: model tensor (B, C, H, W) of `modality` (see
-        modalities.py) or None. domain: index of the data set whose classes are wanted. Any H, W; not both
+        modalities.py) or None. dataset: index of the data set whose classes are wanted. Any H, W; not both
         inputs None.
         """
         given = rgb if rgb is not None else sensor
@@ -142,8 +142,8 @@ class Segmenter(nn.Module):
         maps, stem = self._fuse(rgb_maps, sensor_maps, rgb_stem, sensor_stem)
         if self.dsrm is not None:
             guide = torch.stack(list(embeddings.values())).mean(0)
-            maps[-1] = self.dsrm(maps[-1], guide, domain)
-        logits = self.classifiers[domain](self.decoder(maps, stem))
+            maps[-1] = self.dsrm(maps[-1], guide, dataset)
+        logits = self.classifiers[dataset](self.decoder(maps, stem))
         logits = resize(logits.float(), self._padded(h, w))[..., :h, :w]
         both = None if rgb_maps is None or sensor_maps is None else (rgb_maps, sensor_maps)
         return SegmenterOutput(logits, embeddings, both)

@@ -11,16 +11,16 @@ from small_models import small_model
 
 from armseg_core.conversion.convert import to_tensor
 from armseg_core.data.sample import ClassInfo
-from armseg_core.learning.model_folder import Domain, load, save
+from armseg_core.learning.model_folder import KnownDataSet, load, save
 from armseg_core.learning.prediction import Predictor
 
 
 def test_predict_uses_the_options_of_training(small_clip, tmp_path: Path, monkeypatch) -> None:
     classes = (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200)))
-    domain = Domain("kitti", classes, {"depth": {"depth_unit": "kitti256"}})
-    save(small_model(small_clip, ("depth",), domains=(domain,)), tmp_path / "model")
+    dataset = KnownDataSet("kitti", classes, {"depth": {"depth_unit": "kitti256"}})
+    save(small_model(small_clip, ("depth",), datasets=(dataset,)), tmp_path / "model")
     model = load(tmp_path / "model")
-    assert model.domains[0].options == {"depth": {"depth_unit": "kitti256"}}
+    assert model.datasets[0].options == {"depth": {"depth_unit": "kitti256"}}
 
     cv2.imwrite(str(tmp_path / "rgb.png"), np.full((48, 64, 3), 90, np.uint8))
     cv2.imwrite(str(tmp_path / "depth.png"), np.full((48, 64), 2560, np.uint16))

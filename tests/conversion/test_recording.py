@@ -18,7 +18,7 @@ from armseg_core.conversion.convert import convert_file, to_tensor
 from armseg_core.conversion.recording import Recording
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError
-from armseg_core.learning.model_folder import Domain
+from armseg_core.learning.model_folder import KnownDataSet
 from armseg_core.learning.prediction import Predictor
 from armseg_core.sensors import recognition as sensors
 
@@ -108,8 +108,8 @@ def test_a_point_cloud_without_calibration_can_be_opened_but_has_no_frame(scene,
 @pytest.fixture(scope="module")
 def predictor(small_clip) -> Predictor:
     classes = (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200)))
-    domains = (Domain("scenes", classes),)
-    return Predictor(small_model(small_clip, ("depth", "thermal", "event"), domains=domains))
+    datasets = (KnownDataSet("scenes", classes),)
+    return Predictor(small_model(small_clip, ("depth", "thermal", "event"), datasets=datasets))
 
 
 @pytest.mark.parametrize("input_size", [None, (24, 32)])

@@ -25,7 +25,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(a, b) -> bool:
-    if (a.domain, a.modality) != (b.domain, b.modality):
+    if (a.dataset, a.modality) != (b.dataset, b.modality):
         return False
     pairs = [(a.rgb, b.rgb), (a.label, b.label), *([(a.sensor, b.sensor)] if a.sensor is not None else [])]
     return all(torch.equal(x, y) for x, y in pairs)

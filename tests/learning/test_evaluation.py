@@ -19,15 +19,15 @@ from armseg_core.errors import ArmsegError, CheckpointError, DataSetError, Usage
 from armseg_core.learning.evaluation import confusion, evaluate, other_scenes, samples_of, save_report
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.model_folder import Domain, Model, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, save
 
 DEPTH = Inputs(sensors=("depth",))
-SCENES = Domain("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
+SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
 
 
 @pytest.fixture(scope="module")
 def model(small_clip) -> Model:
-    model = small_model(small_clip, ("depth",), domains=(SCENES,))
+    model = small_model(small_clip, ("depth",), datasets=(SCENES,))
     shake(model.segmenter, scale=0.3)
     return model
 
@@ -165,14 +165,14 @@ def test_a_saved_model_gives_the_same_report(model: Model, data: Path, tmp_path:
 
 
 def test_the_class_list_decides_which_data_set_of_the_model_is_meant(small_clip, data: Path) -> None:
-    twin = Domain("twin", SCENES.classes)
-    model = small_model(small_clip, ("depth",), domains=(twin, SCENES))
+    twin = KnownDataSet("twin", SCENES.classes)
+    model = small_model(small_clip, ("depth",), datasets=(twin, SCENES))
     shake(model.segmenter, scale=0.3)
     dataset = open_dataset(data, "test")
     named = evaluate(model, [data], "test", progress=False).row("rgb").matrix.matrix.tolist()
-    assert named == confusion(Inference(model), dataset, RGB_ONLY, domain=1).matrix.tolist()
-    assert named != confusion(Inference(model), dataset, RGB_ONLY, domain=0).matrix.tolist()
-    only_twin = small_model(small_clip, ("depth",), domains=(twin,))
+    assert named == confusion(Inference(model), dataset, RGB_ONLY, dataset_index=1).matrix.tolist()
+    assert named != confusion(Inference(model), dataset, RGB_ONLY, dataset_index=0).matrix.tolist()
+    only_twin = small_model(small_clip, ("depth",), datasets=(twin,))
     assert evaluate(only_twin, [data], "test", progress=False).row("rgb").samples == 5
 
 
@@ -210,7 +210,7 @@ def test_choices_that_cannot_be_evaluated(model: Model, data: Path, small_clip, 
         "not trained with thermal.*depth",
         lambda: evaluate(model, [data], "test", modalities=("thermal",)),
     )
-    two = small_model(small_clip, ("depth", "thermal"), domains=(SCENES,))
+    two = small_model(small_clip, ("depth", "thermal"), datasets=(SCENES,))
     refuse(
         UsageError, "'scenes' has no thermal", lambda: evaluate(two, [data], "test", modalities=("thermal",))
     )

@@ -19,13 +19,13 @@ from armseg_core.learning.evaluation import evaluate
 from armseg_core.learning.inference import Inference
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Domain, Model, load, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.learning.training import train
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.resizing import resize_image, resize_model_tensor
 
-SCENES = Domain("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
+SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_an_input_rule_that_is_not_known_is_refused(small_clip, tmp_path: Path, 
 
 @pytest.fixture(scope="module")
 def model(small_clip) -> Model:
-    model = small_model(small_clip, ("depth", "thermal"), domains=(SCENES,))
+    model = small_model(small_clip, ("depth", "thermal"), datasets=(SCENES,))
     shake(model.segmenter, scale=0.3)
     return model
 

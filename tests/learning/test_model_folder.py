@@ -16,16 +16,16 @@ from small_models import TOY, inputs, shake, small_model, write_clip
 
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError
-from armseg_core.learning.model_folder import Domain, Model, find_model, load, newest_run, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
 
-CITY = Domain(
+CITY = KnownDataSet(
     "city", (ClassInfo("road", (128, 64, 128), ("street", "asphalt")), ClassInfo("tree", (0, 128, 0)))
 )
 
 
 @pytest.fixture(scope="module")
 def model(small_clip) -> Model:
-    model = small_model(small_clip, ("depth", "event"), domains=(TOY, CITY))
+    model = small_model(small_clip, ("depth", "event"), datasets=(TOY, CITY))
     shake(model.segmenter)
     for m in model.modalities:
         channels = model.segmenter.standardize[m].mean.shape[1]
@@ -99,11 +99,11 @@ def test_no_frozen_weight_is_stored(saved: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("modality", "domain"), [(None, 0), ("depth", 0), ("event", 1)])
-def test_the_loaded_model_predicts_the_same_bits(model: Model, saved: Path, modality, domain) -> None:
+@pytest.mark.parametrize(("modality", "dataset"), [(None, 0), ("depth", 0), ("event", 1)])
+def test_the_loaded_model_predicts_the_same_bits(model: Model, saved: Path, modality, dataset) -> None:
     loaded = load(saved)
     given = inputs(modality, batch=2, size=(33, 47))
-    args = (given[0], given[1] if modality else None, modality, domain)
+    args = (given[0], given[1] if modality else None, modality, dataset)
     with torch.no_grad():
         expected, got = model.segmenter(*args), loaded.segmenter(*args)
     assert torch.equal(got.logits, expected.logits)
@@ -113,8 +113,8 @@ def test_the_loaded_model_predicts_the_same_bits(model: Model, saved: Path, moda
 
 def test_the_loaded_model_knows_what_the_saved_one_knew(model: Model, saved: Path) -> None:
     loaded = load(saved)
-    assert (loaded.domains, loaded.modalities, loaded.metrics) == (
-        model.domains,
+    assert (loaded.datasets, loaded.modalities, loaded.metrics) == (
+        model.datasets,
         ("depth", "event"),
         model.metrics,
     )
@@ -124,10 +124,10 @@ def test_the_loaded_model_knows_what_the_saved_one_knew(model: Model, saved: Pat
     assert all(torch.equal(loaded.prompts[m], t) for m, t in model.prompts.items())
     own = model.segmenter.state_dict()
     assert all(torch.equal(t, own[n]) for n, t in loaded.segmenter.state_dict().items())
-    assert loaded.domain_index("city") == 1
-    assert loaded.domain_index(None) == 0
+    assert loaded.dataset_index("city") == 1
+    assert loaded.dataset_index(None) == 0
     with pytest.raises(CheckpointError, match=r"no data set 'town'.*toy, city"):
-        loaded.domain_index("town")
+        loaded.dataset_index("town")
 
 
 def test_saving_again_gives_the_same_model_folder(saved: Path, tmp_path: Path) -> None:
@@ -160,11 +160,11 @@ def test_the_card_says_what_the_model_is(saved: Path) -> None:
 
 def test_armseg_json_names_everything_needed(saved: Path, small_clip) -> None:
     meta = json.loads((saved / "armseg.json").read_text())
-    assert meta["format_version"] == 1
+    assert meta["format_version"] == 2
     assert meta["clip"]["name"] == small_clip["clip"]
     assert re.fullmatch("[0-9a-f]{64}", meta["clip"]["sha256"])
     assert meta["modalities"]["depth"]["channels"] == ["depth", "valid", "inverse_depth"]
-    assert meta["domains"][1]["classes"][0] == {
+    assert meta["datasets"][1]["classes"][0] == {
         "name": "road",
         "color": [128, 64, 128],
         "synonyms": ["street", "asphalt"],
@@ -203,8 +203,8 @@ def test_a_damaged_file_is_named(folder: Path, path: str, damage: str) -> None:
         {"clip": 3},
         {"model": {"widht": 3}},
         {"model": {"width": "wide"}},
-        {"domains": [{"name": "x"}]},
-        {"domains": 7},
+        {"datasets": [{"name": "x"}]},
+        {"datasets": 7},
         {"modalities": ["depth"]},
         {"modalities": {"sonar": {"channels": ["a"]}}},
         {"format_version": "x"},
@@ -221,7 +221,7 @@ def test_a_description_that_is_no_object(folder: Path) -> None:
 
 
 def test_a_newer_folder_asks_for_a_newer_armseg(folder: Path) -> None:
-    edit(folder, format_version=2)
+    edit(folder, format_version=3)
     refuse(folder, "written by a newer armseg", "pip install -U armseg")
 
 
@@ -238,7 +238,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
 
 def test_class_embeddings_of_other_classes_are_refused(folder: Path) -> None:
     meta = json.loads((folder / "armseg.json").read_text())
-    edit(folder, domains=[meta["domains"][0], {"name": "more", "classes": meta["domains"][0]["classes"]}])
+    edit(folder, datasets=[meta["datasets"][0], {"name": "more", "classes": meta["datasets"][0]["classes"]}])
     refuse(folder, "class_embeddings.safetensors", "other classes")
 
 
@@ -275,34 +275,3 @@ def test_a_failed_save_leaves_the_older_folder(model: Model, folder: Path, monke
         save(model, folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
-
-
-# -- finding models
-
-
-def touch_model(folder: Path, time: int) -> None:
-    folder.mkdir(parents=True)
-    (folder / "armseg.json").write_text("{}")
-    os.utime(folder / "armseg.json", (time, time))
-
-
-def test_find_model_takes_a_model_folder_or_the_best_of_a_run(tmp_path: Path) -> None:
-    touch_model(tmp_path / "run" / "last", 2)
-    assert find_model(tmp_path / "run") == tmp_path / "run" / "last"
-    touch_model(tmp_path / "run" / "best", 1)
-    assert find_model(tmp_path / "run") == tmp_path / "run" / "best"
-    assert find_model(tmp_path / "run" / "last") == tmp_path / "run" / "last"
-    with pytest.raises(CheckpointError, match="no model here"):
-        find_model(tmp_path)
-    with pytest.raises(CheckpointError, match="no such folder"):
-        find_model(tmp_path / "nothing")
-
-
-def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no trained model found.*armseg train"):
-        newest_run(tmp_path / "runs")
-    touch_model(tmp_path / "runs" / "train-001" / "last", 30)
-    touch_model(tmp_path / "runs" / "train-001" / "best", 10)
-    touch_model(tmp_path / "runs" / "train-002" / "best", 20)
-    touch_model(tmp_path / "runs" / "train-002" / "other", 99)
-    assert newest_run(tmp_path / "runs") == tmp_path / "runs" / "train-001"

@@ -28,17 +28,17 @@ from armseg_core.errors import (
     UsageError,
 )
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
-from armseg_core.learning.model_folder import Domain, Model, save
+from armseg_core.learning.model_folder import KnownDataSet, Model, save
 from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
 from armseg_core.sensors.modalities import get_modality
 
-SCENES = Domain("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
-OTHER = Domain("other", tuple(ClassInfo(name, (i, 0, 0)) for i, name in enumerate("abc")))
+SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
+OTHER = KnownDataSet("other", tuple(ClassInfo(name, (i, 0, 0)) for i, name in enumerate("abc")))
 
 
 @pytest.fixture(scope="module")
 def model(small_clip) -> Model:
-    model = small_model(small_clip, ("depth", "thermal", "event"), domains=(SCENES, OTHER))
+    model = small_model(small_clip, ("depth", "thermal", "event"), datasets=(SCENES, OTHER))
     shake(model.segmenter, scale=0.3)
     return model
 
@@ -121,8 +121,8 @@ def test_shares_are_of_all_pixels_largest_first() -> None:
 
 
 def test_the_class_list_of_a_data_set_is_chosen_by_name(predictor, scene: Path) -> None:
-    assert predictor.predict(scene / "rgb.png").domain is SCENES
-    assert predictor.predict(scene / "rgb.png", dataset="other").domain is OTHER
+    assert predictor.predict(scene / "rgb.png").dataset is SCENES
+    assert predictor.predict(scene / "rgb.png", dataset="other").dataset is OTHER
     with pytest.raises(CheckpointError, match="no data set 'town'"):
         predictor.predict(scene / "rgb.png", dataset="town")
 
@@ -143,8 +143,8 @@ def test_a_saved_model_predicts_the_same(model, predictor, scene: Path, tmp_path
 
 def guessing(name: str, share: float):
     """A `Predictor._guess` that has made up its mind."""
-    return lambda self, opened, path, options, domain, size: (
-        opened.enter_context(self._read_as(name, path, options, domain)),
+    return lambda self, opened, path, options, dataset, size: (
+        opened.enter_context(self._read_as(name, path, options, dataset)),
         share,
     )
 
@@ -178,7 +178,7 @@ def embedding_of(model: Model, path: Path, modality: str) -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
 @pytest.mark.parametrize("truth", ["depth", "thermal"])
 def test_the_reading_that_looks_like_its_prompt_is_taken(small_clip, scene: Path, truth: str) -> None:
-    model = small_model(small_clip, ("depth", "thermal", "event"), domains=(SCENES,))
+    model = small_model(small_clip, ("depth", "thermal", "event"), datasets=(SCENES,))
     shake(model.segmenter)
     path = scene / "scan.png"
     other = "thermal" if truth == "depth" else "depth"
@@ -318,7 +318,7 @@ def test_files_that_cannot_be_used(predictor, scene: Path, tmp_path: Path) -> No
 
 
 def test_an_rgb_model_takes_no_sensor(small_clip, scene: Path) -> None:
-    plain = Predictor(small_model(small_clip, (), domains=(SCENES,)))
+    plain = Predictor(small_model(small_clip, (), datasets=(SCENES,)))
     assert plain.predict(scene / "rgb.png").mask.shape == (40, 48)
     for name in ("depth.png", "scan.png"):
         refuse(UsageError, "knows RGB only", lambda name=name: plain.predict(scene / "rgb.png", scene / name))

@@ -26,7 +26,7 @@ from armseg_core.learning import losses, training
 from armseg_core.learning.batches import Batch
 from armseg_core.learning.evaluation import evaluate
 from armseg_core.learning.model_folder import Model, load
-from armseg_core.learning.run_folder import Run
+from armseg_core.learning.run_folder import RunFolder
 from armseg_core.learning.training import (
     dry_run,
     inputs_of_step,
@@ -77,7 +77,7 @@ def few_steps(
     return TrainConfig(**(values | options))
 
 
-def batch_for(modality: str | None, seed: int, classes: int = 3, domain: int = 0, size: int = 32) -> Batch:
+def batch_for(modality: str | None, seed: int, classes: int = 3, dataset: int = 0, size: int = 32) -> Batch:
     rng = torch.Generator().manual_seed(seed)
     sensor = (
         None
@@ -86,7 +86,7 @@ def batch_for(modality: str | None, seed: int, classes: int = 3, domain: int = 0
     )
     label = torch.randint(0, classes, (2, size, size), generator=rng)
     label[:, 0] = losses.IGNORE
-    return Batch(domain, modality, torch.rand(2, 3, size, size, generator=rng), label, sensor)
+    return Batch(dataset, modality, torch.rand(2, 3, size, size, generator=rng), label, sensor)
 
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
@@ -110,7 +110,7 @@ def everything(model: Model) -> dict[str, torch.Tensor]:
 class TestWhatAStepChanges:
     @pytest.fixture
     def model(self, tiny_clip) -> Model:
-        model = small_model(tiny_clip, SENSORS, domains=(TOY, TOY))
+        model = small_model(tiny_clip, SENSORS, datasets=(TOY, TOY))
         model.segmenter.train()
         return model
 
@@ -126,7 +126,7 @@ class TestWhatAStepChanges:
         before = everything(model)
         for cycle in range(2):  # what lies behind a zero-initialized layer moves in the second cycle
             for k, modality in enumerate(SENSORS):
-                batch = batch_for(modality, seed=10 * cycle + k, domain=k % 2)
+                batch = batch_for(modality, seed=10 * cycle + k, dataset=k % 2)
                 training_step(config, model, optimizer, batch, cycle, CPU)
         moved = changed(before, everything(model))
         assert moved >= trainable, sorted(trainable - moved)
@@ -438,7 +438,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_state(config, undisturbed: 
         with pytest.raises(RuntimeError, match="killed"):
             train(settings, progress=False)
     run = settings.out / "train-001"
-    assert Run.reopen(run)[0].load_state()[1]["step"] == 12
+    assert json.loads(RunFolder(run).state_file.read_text())["step"] == 12
     assert [r["step"] for r in rows_of(run)] == [7, 10, 14]
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 15, "lo')  # a line torn by the crash
@@ -503,7 +503,7 @@ def test_rgb_only_and_several_data_sets(config, scenes: Path, tmp_path: Path) ->
         "toy": {"rgb", "rgb+thermal"},
     }
     model = load(run)
-    assert [d.name for d in model.domains] == ["scenes", "toy"]
+    assert [d.name for d in model.datasets] == ["scenes", "toy"]
     assert model.modalities == ("depth", "thermal")
     plain = train(config(modalities=(), steps=2), progress=False)
     assert rows_of(plain)[-1]["val"]["scenes"].keys() == {"rgb"}
@@ -565,7 +565,7 @@ def test_a_dry_run_writes_nothing(config, tmp_path: Path) -> None:
     assert facts["validation_samples"] == {"scenes": 3}
     assert facts["batch_rgb"] == [2, 3, 32, 32]
     assert facts["batch_sensor"] == ["depth", 2, 3, 32, 32]
-    model = small_model(config().model_dump()["model"] | {}, ("depth",), domains=())
+    model = small_model(config().model_dump()["model"] | {}, ("depth",), datasets=())
     assert facts["frozen_parameters"] == sum(
         p.numel() for p in model.segmenter.parameters() if not p.requires_grad
     )

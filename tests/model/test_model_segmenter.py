@@ -9,7 +9,7 @@ from torch import Tensor
 from towers import named_visual, timm_visual
 
 from armseg_core.config.training import ModelConfig
-from armseg_core.learning.model_folder import Domain, Model
+from armseg_core.learning.model_folder import KnownDataSet, Model
 from armseg_core.model.aligned_embedding import AlignedEmbedding
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.decoder import TextClassifier
@@ -129,17 +129,17 @@ def test_every_sensor_of_the_table_runs(small_clip) -> None:
 
 
 def test_each_data_set_has_its_own_classes(small_clip) -> None:
-    other = Domain("other", TOY.classes[:2])
-    model = small_model(small_clip, domains=(TOY, other))
+    other = KnownDataSet("other", TOY.classes[:2])
+    model = small_model(small_clip, datasets=(TOY, other))
     shake(model.segmenter)
     rgb = inputs()[0]
-    assert logits(model, rgb, domain=0).shape[1] == 3
-    assert logits(model, rgb, domain=1).shape[1] == 2
+    assert logits(model, rgb, dataset=0).shape[1] == 3
+    assert logits(model, rgb, dataset=1).shape[1] == 2
     # the data set reaches DSRM, too: the same classes give other scores
-    twice = small_model(small_clip, domains=(TOY, TOY))
+    twice = small_model(small_clip, datasets=(TOY, TOY))
     shake(twice.segmenter)
     twice.segmenter.classifiers[1].load_state_dict(twice.segmenter.classifiers[0].state_dict())
-    assert not torch.equal(logits(twice, rgb, domain=0), logits(twice, rgb, domain=1))
+    assert not torch.equal(logits(twice, rgb, dataset=0), logits(twice, rgb, dataset=1))
 
 
 def test_trainable_is_everything_but_the_frozen_tower(small_clip) -> None:

@@ -21,7 +21,7 @@ from armseg_core.data import open_dataset
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import TensorFile
 from armseg_core.learning.batches import recorded_options
-from armseg_core.learning.model_folder import Domain, save
+from armseg_core.learning.model_folder import KnownDataSet, save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.sensors.recognition import matching, sniff
 from armseg_core.sensors.representations import representations_for
@@ -308,8 +308,8 @@ def test_mcubes_is_the_same_through_every_door(factor: int, tmp_path: Path) -> N
 def test_predict_cuts_as_in_training_and_never_silently(small_clip, tmp_path: Path, monkeypatch) -> None:
     path, truth = mcubes(tmp_path / "data", 1)
     options = recorded_options(open_dataset(tmp_path / "data", "train"))
-    domain = Domain("mcubes", TOY.classes, options)
-    predictor = Predictor(small_model(small_clip, ("polarization",), domains=(domain,)))
+    dataset = KnownDataSet("mcubes", TOY.classes, options)
+    predictor = Predictor(small_model(small_clip, ("polarization",), datasets=(dataset,)))
     seen = []
     monkeypatch.setattr(
         predictor,

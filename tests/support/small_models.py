@@ -10,10 +10,10 @@ import torch
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.data.sample import ClassInfo
-from armseg_core.learning.model_folder import Domain, Model, build
+from armseg_core.learning.model_folder import KnownDataSet, Model, build
 from armseg_core.model.segmenter import Segmenter
 
-TOY = Domain(
+TOY = KnownDataSet(
     "toy",
     tuple(
         ClassInfo(name, color)
@@ -64,12 +64,12 @@ def small_model(
     clip: dict[str, Any],
     modalities: tuple[str, ...] = ("depth", "thermal"),
     seed: int = 1,
-    domains: tuple[Domain, ...] = (TOY,),
+    datasets: tuple[KnownDataSet, ...] = (TOY,),
     **options: Any,
 ) -> Model:
     """A new model in evaluation mode."""
     torch.manual_seed(seed)
-    model = build(small_config(clip, **options), modalities, domains)
+    model = build(small_config(clip, **options), modalities, datasets)
     model.segmenter.eval()
     return model
 

@@ -1,0 +1,113 @@
+"""What a training needs to go on with the same bits: weights, optimizer, random state and step.
+
+resume/
+    state.json                    step, best mIoU so far, name of the tensor file
+    state-<step>.safetensors      model.<name>, optimizer.<parameter>.<key>, random.torch, random.cuda
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from armseg_core.errors import CheckpointError
+from armseg_core.files.tensor_file import atomic_path
+from armseg_core.learning.run_folder import RunFolder
+from armseg_core.model.segmenter import Segmenter
+
+
+def save_state(
+    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int, best: float
+) -> None:
+    """Write the state at the end of `step` (optimizer steps done). best: highest validation mIoU so far.
+
+    state.json names the tensor file and is replaced last, so there is a whole state at every moment.
+    """
+    tensors = {f"model.{n}": t for n, t in _weights(segmenter).items()}
+    tensors |= _optimizer_tensors(optimizer, segmenter.trainable())
+    tensors["random.torch"] = torch.get_rng_state()
+    device = _device(segmenter)
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    target = run.state_file.with_name(f"state-{step:08d}.safetensors")
+    with atomic_path(target) as path:
+        safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
+    with atomic_path(run.state_file) as path:
+        path.write_text(json.dumps({"step": step, "tensors": target.name, "best": best}))
+    for old in target.parent.glob("state-*.safetensors"):
+        if old != target:
+            old.unlink()
+
+
+def restore_state(
+    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Put back what `save_state` wrote; returns its step and best mIoU. The rows of later steps are dropped.
+
+    Raises:
+        CheckpointError: damaged, or of another model.
+    """
+    try:
+        values = json.loads(run.state_file.read_text())
+        step, best = int(values["step"]), float(values["best"])
+        tensors = safetensors.torch.load_file(run.state_file.with_name(values["tensors"]))
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"the resume state is damaged ({error})",
+            where=run.state_file.parent,
+            hint="armseg train without --resume",
+        ) from error
+    weights = _weights(segmenter)
+    if {f"model.{n}" for n in weights} != {n for n in tensors if n.startswith("model.")}:
+        raise CheckpointError(
+            "the saved state is of another model than this version of armseg builds",
+            where=run.folder,
+            hint="armseg train without --resume",
+        )
+    for name, tensor in weights.items():
+        tensor.copy_(tensors[f"model.{name}"])
+    _load_optimizer_tensors(optimizer, segmenter.trainable(), tensors)
+    torch.set_rng_state(tensors["random.torch"])
+    device = _device(segmenter)
+    if "random.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    run.rewind(step)
+    return step, best
+
+
+def _weights(segmenter: Segmenter) -> dict[str, Tensor]:
+    """Everything that training changes in the model, and the input statistics, by name."""
+    return segmenter.own_state() | {n: p.detach() for n, p in segmenter.trainable().items()}
+
+
+def _device(segmenter: Segmenter) -> torch.device:
+    return next(segmenter.parameters()).device
+
+
+def _optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """State of AdamW as named tensors."""
+    return {
+        f"optimizer.{name}.{key}": value
+        for name, parameter in parameters.items()
+        if parameter in optimizer.state
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `_optimizer_tensors` gave. AdamW's step counter stays on the CPU."""
+    for name, parameter in parameters.items():
+        prefix = f"optimizer.{name}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimizer.state[parameter] = {
+                k: v if k == "step" else v.to(parameter.device) for k, v in state.items()
+            }
