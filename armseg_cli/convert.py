@@ -1,7 +1,7 @@
 """`armseg convert`: raw recordings to sensor-tensor files.
 
-The flags of the sensors are made from the options groups in `armseg_core/sensors/options.py`: name, type,
-help and default stand there and nowhere else.
+The flags of the sensors are made from the options groups in the rows of SENSORS: name, type, help and
+default stand there and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pydantic.fields import FieldInfo
 
 from armseg_cli.console import print_next
 from armseg_cli.options import JsonOption, ModalityOption, WorkersOption
-from armseg_core.sensors.modalities import MODALITIES
-from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors.modalities import SENSORS
 
 if TYPE_CHECKING:
     from armseg_core.conversion.convert import ConversionSummary
@@ -118,7 +117,7 @@ def _show_file(made: ConversionSummary, as_json: bool) -> None:
         return
     n, c, h, w = made.shape
     typer.echo(f"{'Already current' if made.skipped else 'Made'}: {made.output}")
-    typer.echo(f"  what     {made.representation} of the {MODALITIES[made.modality].title} ({made.reader})")
+    typer.echo(f"  what     {made.representation} of the {SENSORS[made.modality].title} ({made.reader})")
     typer.echo(f"  shape    {n} x {c} x {h} x {w} {made.dtype} (windows x channels x rows x columns)")
     if made.events is not None and made.duration_s is not None:
         rate = f", {made.event_rate / 1e6:.3g} M events/s" if made.event_rate else ""
@@ -157,20 +156,20 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
 def sensor_flags() -> list[inspect.Parameter]:
     """One flag for each name in the options groups, listed by sensor in the help."""
     owners: dict[str, list[str]] = {}
-    for sensor, group in OPTIONS.items():
-        for name in group.model_fields:
+    for sensor, row in SENSORS.items():
+        for name in row.options.model_fields:
             owners.setdefault(name, []).append(sensor)
     shared_first = sorted(owners.items(), key=lambda item: len(item[1]) == 1)
     return [_flag(name, sensors) for name, sensors in shared_first]
 
 
 def _flag(name: str, sensors: list[str]) -> inspect.Parameter:
-    field = OPTIONS[sensors[0]].model_fields[name]
+    field = SENSORS[sensors[0]].options.model_fields[name]
     kind, metavar = _kind(field)
     flag = "--" + name.replace("_", "-")
     if kind is bool and field.default:
         flag += f"/--no-{flag[2:]}"
-    panel = MODALITIES[sensors[0]].title if len(sensors) == 1 else "several sensors"
+    panel = SENSORS[sensors[0]].title if len(sensors) == 1 else "several sensors"
     option = typer.Option(
         flag,
         metavar=metavar,
@@ -202,12 +201,12 @@ def _described(name: str, sensors: list[str], metavar: str | None) -> str:
     """The description of an option (by sensor where they differ), and its default."""
     owners: dict[str, list[str]] = {}
     for sensor in sensors:
-        owners.setdefault(OPTIONS[sensor].model_fields[name].description or "", []).append(sensor)
+        owners.setdefault(SENSORS[sensor].options.model_fields[name].description or "", []).append(sensor)
     text = " ".join(
         description if len(owners) == 1 else f"{', '.join(names)}: {description}"
         for description, names in owners.items()
     )
-    default = OPTIONS[sensors[0]].model_fields[name].default
+    default = SENSORS[sensors[0]].options.model_fields[name].default
     if default is None or isinstance(default, bool):
         return text
     return f"{text} [{f'{default // 1000}ms' if metavar == 'TIME' else default}]"

@@ -23,14 +23,13 @@ from armseg_core.learning.inference import pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
 from armseg_core.learning.training import train
-from armseg_core.sensors.modalities import MODALITIES, SENSORS
+from armseg_core.sensors.drawing import render_model_tensor, render_tensor_file
+from armseg_core.sensors.modalities import BUILT_IN, MODALITIES
 from armseg_core.visualization import (
     Panel,
     figure,
     label_to_color,
     legend,
-    render_model_tensor,
-    render_tensor_file,
     save_png,
 )
 
@@ -88,7 +87,7 @@ def run_demo(
         where="armseg demo",
     )
     pick_device(device)  # say at once that a device is missing
-    scenes = open_dataset(data, "test", SENSORS)
+    scenes = open_dataset(data, "test", BUILT_IN)
     with stage("convert", "one raw recording of each sensor becomes a sensor-tensor file"):
         conversions = convert_one_of_each(scenes, output / "converted")
     with stage("train", f"one model for {len(scenes.modalities)} sensors, {steps} steps"):

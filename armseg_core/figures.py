@@ -29,13 +29,12 @@ from armseg_core.files.pictures import read_label, read_rgb
 from armseg_core.files.tensor_file import TensorFile, TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.run_folder import RunFolder
+from armseg_core.sensors.drawing import frame_note, render_frame, sample_figure
 from armseg_core.sensors.event.windows import count_windows, window_ending_at
+from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
-from armseg_core.sensors.options import OPTIONS
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation, model_tensor
-from armseg_core.visualization.frames import frame_note
-from armseg_core.visualization.panels import view_names
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -196,12 +195,12 @@ def _title(info: TensorInfo) -> str:
 
 
 def _frame_figure(frame: np.ndarray, info: TensorInfo, t_us: int, index: int, count: int) -> np.ndarray:
-    pages = [vis.render_frame(frame, info, t_us, frame_note(index, count))]
+    pages = [render_frame(frame, info, t_us, frame_note(index, count))]
     row = MODALITIES["light_field"]
     if info.modality == row.name and len(view_names(info.channels) or ()) > 1:
         derived = model_tensor(row.name, frame, info.channels)
         made = TensorInfo(row.name, "model input", row.channels, ("px/view", "", ""), row.value_range)
-        pages += [] if derived is None else [vis.render_frame(derived, made)]
+        pages += [] if derived is None else [render_frame(derived, made)]
     return vis.stack(pages)
 
 
@@ -224,7 +223,7 @@ def _tensor_figure(path: Path, frame: int | None) -> Figure:
 
 def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figure:
     reader = sniff(path, sensor)
-    options: Any = OPTIONS[reader.modality]()
+    options: Any = MODALITIES[reader.modality].options()
     if reader.modality == "event":  # not normalized: red is then brighter and blue darker in any scene
         options = options.model_copy(update={"norm": "none"})
     row = get_representation(reader.modality)
@@ -330,7 +329,7 @@ def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
     note = dataset.caption(index) or f"split {dataset.split}, {dataset.name}"
     palette = np.array([info.color for info in dataset.classes], np.uint8)
     names = [info.name for info in dataset.classes]
-    picture = vis.sample_figure(loaded, names, palette, alpha=alpha, note=note)
+    picture = sample_figure(loaded, names, palette, alpha=alpha, note=note)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{dataset.name}_{loaded.id}")
     return Figure(
         picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view", f"armseg train {path}"

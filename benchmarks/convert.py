@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from armseg_core.arrays import PIECE_EVENTS, Events
 from armseg_core.conversion.convert import convert_file
 from armseg_core.sensors.event.kernels import Grid, VoxelGrid, land
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.evt import decode_dat
 from armseg_core.sensors.event.readers.prophesee import evt_decoder, raw_blocks, read_header
 from armseg_core.sensors.event.windows import cut
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representations import get_representation
 
 H, W, B = 480, 640, 5

@@ -16,10 +16,11 @@ CORE = REPOSITORY / "armseg_core"
 LAYERS = (
     ("",),  # armseg_core itself: __version__; its other names are loaded on use
     ("errors",),
-    ("arrays", "config.base"),
+    ("arrays", "config", "plugins"),
     ("files",),
+    ("visualization",),
     ("sensors",),
-    ("config", "visualization", "simulate"),
+    ("simulate",),
     ("conversion", "model"),
     ("data",),
     ("learning",),
@@ -27,7 +28,7 @@ LAYERS = (
 )
 TIERS = {f"armseg_core.{name}".rstrip("."): tier for tier, names in enumerate(LAYERS) for name in names}
 # rooms in which no module may import torch, at any place
-NUMPY_ROOMS = ("armseg_core.files", "armseg_core.sensors")
+NUMPY_ROOMS = ("armseg_core.files", "armseg_core.visualization", "armseg_core.sensors")
 HEAVY = {"torch", "torchvision", "open_clip", "peft", "transformers", "timm", "cv2", "h5py", "hdf5plugin"}
 
 
@@ -84,6 +85,29 @@ def test_core_imports_point_down(path: Path) -> None:
         assert allowed, f"{module} (tier {TIERS[room]}) imports {target} (tier {TIERS[other]})"
 
 
+SENSOR_FOLDERS = sorted(path.parent for path in (CORE / "sensors").glob("*/row.py"))
+
+
+@pytest.mark.parametrize("folder", SENSOR_FOLDERS, ids=lambda folder: folder.name)
+def test_sensors_do_not_know_each_other(folder: Path) -> None:
+    others = {f"armseg_core.sensors.{other.name}" for other in SENSOR_FOLDERS if other != folder}
+    for path in modules(folder):
+        used = imports(ast.parse(path.read_text()), name_of(path))
+        assert not {name for name in used if any(f"{name}.".startswith(f"{other}.") for other in others)}
+
+
+def test_no_module_outside_imports_the_folder_of_a_sensor_for_what_its_row_says() -> None:
+    """What lies above takes rows from SENSORS; only what works on the arrays of one may name it."""
+    parts = {
+        f"armseg_core.sensors.{folder.name}.{part}"
+        for folder in SENSOR_FOLDERS
+        for part in ("row", "options", "readers", "representations")
+    }
+    for path in modules(CORE):
+        if not any(folder in path.parents for folder in SENSOR_FOLDERS):
+            assert not parts & imports(ast.parse(path.read_text()), name_of(path)), path
+
+
 @pytest.mark.parametrize(
     "path", [p for room in NUMPY_ROOMS for p in modules(REPOSITORY / room.replace(".", "/"))], ids=name_of
 )
@@ -91,6 +115,13 @@ def test_numpy_rooms_do_without_torch(path: Path) -> None:
     module = name_of(path)
     used = imports(ast.parse(path.read_text()), module)
     assert "torch" not in {name.partition(".")[0] for name in used}
+
+
+def test_pictures_are_drawn_from_arrays_alone() -> None:
+    """Only what writes a picture touches the disk."""
+    drawing = [path for path in modules(CORE / "visualization") if path.name != "masks.py"]
+    used = {name for path in drawing for name in imports(ast.parse(path.read_text()), name_of(path))}
+    assert not {name for name in used if name.startswith("armseg_core.files")}
 
 
 @pytest.mark.parametrize("path", modules(REPOSITORY / "armseg_cli"), ids=name_of)

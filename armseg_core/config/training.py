@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from armseg_core.config.base import Options
-from armseg_core.sensors.modalities import SENSORS, get_modality
 
 TINY = "armseg-tiny"  # the bundled demonstration CLIP
+ALL = "all"  # in place of the names of sensors
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -75,7 +75,10 @@ class TrainConfig(Options):
     """One training run. `config.json` in the run folder holds the resolved values."""
 
     data: tuple[AbsolutePath, ...] = Field((), description="data set folders; none = the sample data")
-    modalities: tuple[str, ...] = Field(SENSORS, description="extra sensors to train with; empty = RGB only")
+    # names are resolved, and checked, where the data is opened: which sensors there are is not known here
+    modalities: tuple[str, ...] = Field(
+        (ALL,), description="extra sensors to train with; empty = RGB only, all = every sensor there is"
+    )
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     out: Path = Field(Path("runs"), description="folder that receives the run folder")
@@ -114,11 +117,6 @@ class TrainConfig(Options):
     precision: Precision = Field("auto", description="auto is bf16 autocast on CUDA, fp32 on CPU")
     threads: int = Field(0, ge=0, description="CPU threads of torch; 0 leaves torch's choice")
     seed: int = Field(0, ge=0, description="seed of weights, sampling and augmentation")
-
-    @field_validator("modalities")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(get_modality(name).name for name in names))
 
     @field_validator("name")
     @classmethod

@@ -83,7 +83,7 @@ def convert_file(
         output: file; or folder (existing, or a name without suffix or with "/" at its end), which then gets
             `<stem>.<representation>.h5`. Default: that name beside the recording.
         modality: sensor, when content and name leave it open.
-        representation: row of REPRESENTATIONS (default: the sensor's).
+        representation: one of the sensor's (default: its own).
         options: fields of the sensor's group in `sensors/options.py`, such as {"window": "50ms"}.
         dtype: float16, float32, uint8 or uint16 (default: float16 for windows of events; for the others what
             keeps the precision of the data: float32, or the integer type of stored views).

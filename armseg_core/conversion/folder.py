@@ -23,7 +23,7 @@ from armseg_core.conversion.jobs import Result, run_local, run_ray
 from armseg_core.conversion.manifest import Manifest
 from armseg_core.conversion.plan import default_name, parse_options
 from armseg_core.errors import ArmsegError, InputError, UsageError
-from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors.modalities import SENSORS
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES
@@ -171,7 +171,7 @@ def _options_by_sensor(sensors: list[str], options: dict[str, Any]) -> dict[str,
     """Each option goes to the sensors it applies to; one that applies to none of them raises UsageError."""
     usable: dict[str, dict[str, Any]] = {sensor: {} for sensor in sensors}
     for name, value in options.items():
-        owners = [sensor for sensor in sensors if name in OPTIONS[sensor].model_fields]
+        owners = [sensor for sensor in sensors if name in SENSORS[sensor].options.model_fields]
         for sensor in owners or sensors[:1]:  # parsing raises where there is no owner
             usable[sensor][name] = value
     for sensor, values in usable.items():

@@ -11,8 +11,7 @@ from armseg_core.config.base import Options
 from armseg_core.errors import InputError, OutputError, UsageError
 from armseg_core.files.provenance import source_hash
 from armseg_core.files.tensor_file import DTYPES, is_tensor_file
-from armseg_core.sensors.modalities import MODALITIES, get_modality
-from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors.modalities import SENSORS, get_modality
 from armseg_core.sensors.recognition import Reader, sniff
 from armseg_core.sensors.representations import Representation, get_representation
 
@@ -88,14 +87,14 @@ def parse_options(modality: str, values: dict[str, Any]) -> Options:
     Raises:
         UsageError: unknown option, one that belongs to other sensors, or a bad value.
     """
-    group = OPTIONS[modality]
+    group = SENSORS[modality].options
     given = {name: value for name, value in values.items() if value is not None}
     for name in given:
-        owners = [sensor for sensor, other in OPTIONS.items() if name in other.model_fields]
+        owners = [sensor for sensor, row in SENSORS.items() if name in row.options.model_fields]
         if owners and modality not in owners:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
-                f"does not apply to a recording of the {MODALITIES[modality].title}",
+                f"does not apply to a recording of the {SENSORS[modality].title}",
                 where=flag,
                 expected="a recording of " + " or ".join(owners),
                 hint=f"leave {flag} out",
@@ -109,11 +108,11 @@ def parse_options(modality: str, values: dict[str, Any]) -> Options:
 
 def _check_sensor(modality: str) -> None:
     name = get_modality(modality).name
-    if name not in OPTIONS:
+    if name not in SENSORS:
         raise UsageError(
             f"'{name}' is not a sensor that is converted",
             where="--modality",
-            expected="one of " + ", ".join(OPTIONS),
+            expected="one of " + ", ".join(SENSORS),
         )
 
 

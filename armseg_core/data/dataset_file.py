@@ -175,23 +175,19 @@ class DataSetFile(Options):
 
 
 def _parse_options(modality: str, options: dict[str, Any]) -> Options | None:
-    from armseg_core.sensors.options import OPTIONS
-
-    group = OPTIONS.get(modality)
-    if group is None:
+    sensor = SENSORS.get(modality)
+    if sensor is None:
         return None
     try:
-        return group.parse(options)
+        return sensor.options.parse(options)
     except UsageError as error:
         raise ValueError(f"valid modalities.{modality}.options ({error})") from error
 
 
 def path_options(modality: str) -> set[str]:
     """Names of the options of a sensor that are files (resolved against the data set's folder)."""
-    from armseg_core.sensors.options import OPTIONS
-
-    group = OPTIONS.get(modality)
-    fields = group.model_fields.items() if group else ()
+    sensor = SENSORS.get(modality)
+    fields = sensor.options.model_fields.items() if sensor else ()
     return {
         name for name, info in fields if info.annotation is Path or Path in typing.get_args(info.annotation)
     }

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from armseg_core.config.training import TrainConfig
+from armseg_core.config.training import ALL, TrainConfig
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import path_options
@@ -26,6 +26,7 @@ from armseg_core.errors import DataSetError, UsageError
 from armseg_core.learning.augment import Augment
 from armseg_core.learning.losses import IGNORE
 from armseg_core.learning.sampler import Draw, JointSampler
+from armseg_core.sensors import RGB, SENSORS, get_modality
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ class Batch:
     rgb: Tensor
     label: Tensor
     sensor: Tensor | None
+
+
+def with_known_sensors(config: TrainConfig) -> TrainConfig:
+    """The configuration with the names of its sensors as SENSORS has them, each once; "all" is every sensor.
+
+    Raises:
+        UsageError: an unknown sensor, or the RGB camera, which is always there.
+    """
+    names = SENSORS if config.modalities == (ALL,) else config.modalities
+    found = tuple(dict.fromkeys(get_modality(name).name for name in names))
+    if RGB.name in found:
+        raise UsageError("modalities lists extra sensors only; leave rgb out (it is always there)")
+    return config.model_copy(update={"modalities": found})
 
 
 def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:

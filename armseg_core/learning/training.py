@@ -24,7 +24,14 @@ from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data.dataset import DataSet
 from armseg_core.errors import TrainingError
 from armseg_core.learning import losses
-from armseg_core.learning.batches import Batch, batches, open_data, recorded_options, statistics
+from armseg_core.learning.batches import (
+    Batch,
+    batches,
+    open_data,
+    recorded_options,
+    statistics,
+    with_known_sensors,
+)
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
@@ -70,6 +77,7 @@ def train(config: TrainConfig | None = None, *, resume: Path | None = None, prog
         once the state is saved.
     """
     run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
+    config = with_known_sensors(config)
     session = _prepare(config)
     if run is None:
         run = RunFolder.create(config)
@@ -95,6 +103,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     Returns:
         Shapes, parameter counts, loss and memory, as plain values.
     """
+    config = with_known_sensors(config)
     session = _prepare(config)
     model, device = session.model, session.device
     batch = next(batches(config.model_copy(update={"workers": 0}), session.training))

@@ -1,144 +1,128 @@
-"""One row per sensor: everything that differs between sensors, in one table.
+"""The tables of sensors: SENSORS holds one row per sensor, MODALITIES the RGB camera and the sensors.
 
-Adding a sensor = one row here + one reader in `sensors/` (+ a representation where needed). Help texts, class
-prompts, augmentation rules, model stems and color maps are derived from the row.
-
-Shape letters used everywhere: N frames, B batch, C channels, H rows, W columns.
+Adding a sensor = one folder with a `row.py` and its name in `BUILT_IN`; or, without touching this package, a
+package with an entry point of the group `armseg.sensors` that loads a `Modality` (or a tuple of them). Both
+tables are read on first use, plug-ins after the built-in sensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from armseg_core.errors import UsageError
+from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.plugins import Plugin, load_plugins
+from armseg_core.sensors.modality import Modality, row_problems
+from armseg_core.sensors.rgb import RGB
 
+__all__ = [
+    "BUILT_IN",
+    "MODALITIES",
+    "PLUGINS",
+    "RGB",
+    "SENSORS",
+    "Modality",
+    "get_modality",
+    "parse_modalities",
+    "sensor_plugins",
+]
 
-@dataclass(frozen=True)
-class Modality:
-    """A sensor, as the model and the commands see it.
-
-    The *model tensor* of a modality is float32 (C, H, W) with the channels named here, in the order named
-    here.
-    """
-
-    name: str
-    title: str  # human name, for tables and legends
-    prompt: str  # noun phrase for CLIP prompts: "a {prompt} of a street with a car"
-    channels: tuple[str, ...]
-    value_range: tuple[float, float]  # the usual range of the model tensor (not a hard bound for events)
-    representation: str  # default row of REPRESENTATIONS
-    # channels that change sign under a horizontal / vertical flip (AoLP is an angle: sin 2A -> -sin 2A for
-    # both)
-    flip_negates: tuple[str, ...] = ()
-    nearest: tuple[
-        str, ...
-    ] = ()  # channels that must be resized by nearest neighbor (validity masks, meters)
-    # linear map model tensor -> pseudo-RGB in about [0, 1], used to show the sensor to CLIP: one row (r, g,
-    # b) of
-    # weights per channel, plus a bias. It is also where the learned channel projection starts from.
-    pseudo_rgb: tuple[tuple[float, float, float], ...] = ()
-    pseudo_rgb_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    aliases: tuple[str, ...] = field(default=())
-
-    @property
-    def num_channels(self) -> int:
-        return len(self.channels)
+BUILT_IN = (
+    "event",
+    "thermal",
+    "depth",
+    "lidar",
+    "polarization",
+    "light_field",
+)  # folders; their order is kept
+PLUGINS = "armseg.sensors"  # group of entry points
 
 
-_GRAY = (1.0, 1.0, 1.0)
+class _Sensors(Mapping[str, Modality]):
+    """name -> row of every sensor, in the order of `BUILT_IN`, then plug-ins. Loaded on first use."""
 
-MODALITIES: dict[str, Modality] = {
-    m.name: m
-    for m in (
-        Modality(
-            name="rgb",
-            title="RGB camera",
-            prompt="photo",
-            channels=("red", "green", "blue"),
-            value_range=(0.0, 1.0),
-            representation="image",
-            pseudo_rgb=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-            aliases=("image", "color", "colour"),
-        ),
-        Modality(
-            name="event",
-            title="event camera",
-            prompt="event camera image",
-            channels=("bin0", "bin1", "bin2", "bin3", "bin4"),
-            value_range=(-3.0, 3.0),
-            representation="voxel_grid",
-            # early bins red, late bins blue, around mid-gray: direction of motion stays visible
-            pseudo_rgb=(
-                (0.16, 0.04, 0.0),
-                (0.12, 0.08, 0.0),
-                (0.04, 0.16, 0.04),
-                (0.0, 0.08, 0.12),
-                (0.0, 0.04, 0.16),
-            ),
-            pseudo_rgb_bias=(0.5, 0.5, 0.5),
-            aliases=("events", "dvs"),
-        ),
-        Modality(
-            name="thermal",
-            title="thermal camera",
-            prompt="thermal infrared image",
-            channels=("temperature",),
-            value_range=(0.0, 1.0),
-            representation="percentile",
-            pseudo_rgb=(_GRAY,),
-            aliases=("infrared", "ir", "lwir"),
-        ),
-        Modality(
-            name="depth",
-            title="depth camera",
-            prompt="depth map",
-            channels=("depth", "valid", "inverse_depth"),
-            value_range=(0.0, 80.0),
-            representation="metric",
-            nearest=("depth", "valid", "inverse_depth"),
-            # inverse depth (1/m) is what looks like an image: near is bright
-            pseudo_rgb=((0.0, 0.0, 0.01), (0.0, 0.2, 0.0), (2.0, 2.0, 2.0)),
-        ),
-        Modality(
-            name="lidar",
-            title="LiDAR",
-            prompt="LiDAR range image",
-            channels=("depth", "intensity", "valid"),
-            value_range=(0.0, 120.0),
-            representation="projected",
-            nearest=("depth", "intensity", "valid"),
-            pseudo_rgb=((0.012, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-            aliases=("pointcloud",),
-        ),
-        Modality(
-            name="polarization",
-            title="polarization camera",
-            prompt="polarization image",
-            channels=("s0", "dolp", "sin2aolp", "cos2aolp"),
-            value_range=(-1.0, 1.0),
-            representation="stokes",
-            flip_negates=("sin2aolp",),
-            pseudo_rgb=((0.8, 0.0, 0.0), (0.2, 1.0, 0.0), (0.0, 0.0, 0.25), (0.0, 0.0, 0.25)),
-            pseudo_rgb_bias=(0.0, 0.0, 0.5),
-            aliases=("polarisation", "polar"),
-        ),
-        Modality(
-            name="light_field",
-            title="light-field camera",
-            prompt="light field disparity image",
-            channels=("disparity", "confidence", "view_std"),
-            value_range=(-4.0, 4.0),
-            representation="views",
-            pseudo_rgb=((0.25, 0.25, 0.25), (0.0, 0.4, 0.0), (0.0, 0.0, 2.0)),
-            pseudo_rgb_bias=(0.3, 0.2, 0.2),
-            aliases=("lightfield", "lf", "plenoptic"),
-        ),
-    )
-}
+    def __init__(self) -> None:
+        self._loaded: tuple[dict[str, Modality], tuple[Plugin, ...]] | None = None
 
-SENSORS: tuple[str, ...] = tuple(
-    name for name in MODALITIES if name != "rgb"
-)  # everything that can go with RGB
+    def load(self) -> tuple[dict[str, Modality], tuple[Plugin, ...]]:
+        """The rows, and every plug-in with what became of it; one warning for each that cannot be used."""
+        if self._loaded is None:
+            self._loaded = _load()
+            for plugin in self._loaded[1]:
+                if plugin.problem:
+                    name = f"the sensor plug-in '{plugin.name}' of {plugin.origin}"
+                    warnings.warn(f"{name} is left out: {plugin.problem}", ArmsegWarning, stacklevel=2)
+        return self._loaded
+
+    def __getitem__(self, name: str) -> Modality:
+        return self.load()[0][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.load()[0])
+
+    def __len__(self) -> int:
+        return len(self.load()[0])
+
+
+class _Modalities(Mapping[str, Modality]):
+    """RGB, then SENSORS."""
+
+    def __getitem__(self, name: str) -> Modality:
+        return RGB if name == RGB.name else SENSORS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((RGB.name, *SENSORS))
+
+    def __len__(self) -> int:
+        return 1 + len(SENSORS)
+
+
+SENSORS: Mapping[str, Modality] = _Sensors()
+MODALITIES: Mapping[str, Modality] = _Modalities()
+
+
+def _load() -> tuple[dict[str, Modality], tuple[Plugin, ...]]:
+    rows: dict[str, Modality] = {}
+    for folder in BUILT_IN:
+        row = importlib.import_module(f"armseg_core.sensors.{folder}.row").SENSOR
+        rows[row.name] = row
+    plugins = []
+    for plugin in load_plugins(PLUGINS):
+        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+        try:
+            problem = plugin.problem or _problem(given, rows)
+        except Exception as error:  # a row of another package may hold anything
+            problem = f"its row cannot be read ({type(error).__name__}: {error})"
+        plugins.append(replace(plugin, problem=problem))
+        if not problem:
+            rows |= {row.name: row for row in given}
+    return rows, tuple(plugins)
+
+
+def _problem(given: tuple[object, ...], rows: Mapping[str, Modality]) -> str:
+    """Why the rows of a plug-in cannot join the others, "" when they can."""
+    taken = {RGB.name: RGB, **rows}
+    for row in given:
+        if not isinstance(row, Modality):
+            return f"it loads {type(row).__name__}, not a Modality row or a tuple of them"
+        if problems := row_problems(row):
+            return f"sensor {row.name}: " + "; ".join(problems)
+        for other in taken.values():
+            names = {row.name, *row.aliases} & {other.name, *other.aliases}
+            formats = {r.name for r in row.readers} & {r.name for r in other.readers}
+            if names or formats:
+                what = "the name" if names else "the format"
+                return f"sensor {row.name}: {what} '{min(names or formats)}' belongs to the {other.title}"
+        taken[row.name] = row
+    return ""
+
+
+def sensor_plugins() -> tuple[Plugin, ...]:
+    """Every installed sensor plug-in, with the `problem` of each that is left out."""
+    assert isinstance(SENSORS, _Sensors)
+    return SENSORS.load()[1]
 
 
 def get_modality(name: str) -> Modality:
@@ -163,6 +147,6 @@ def parse_modalities(text: str) -> tuple[str, ...]:
         UsageError: for an unknown name.
     """
     if text.strip().lower() == "all":
-        return SENSORS
+        return tuple(SENSORS)
     names = [get_modality(part).name for part in text.split(",") if part.strip()]
-    return tuple(dict.fromkeys(name for name in names if name != "rgb"))
+    return tuple(dict.fromkeys(name for name in names if name != RGB.name))

@@ -20,7 +20,7 @@ class Reader:
     """One raw format of one sensor.
 
     name: short unique name, such as "dsec" or "png16-depth".
-    modality: row of MODALITIES the data belongs to.
+    modality: name of the sensor the data belongs to.
     title: human name, such as "DSEC events.h5".
     patterns: usual file names or suffixes, for help and the README table.
     matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a

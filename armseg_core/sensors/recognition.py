@@ -1,7 +1,7 @@
-"""Raw formats: READERS is the one table of what armseg can read, and `sniff` finds the row of a file.
+"""Raw formats: `readers_for` lists what armseg can read, and `sniff` finds the row of a file.
 
-Adding a format = one function and one row in the module of its sensor; help texts, the README table,
-`convert`, `inspect` and `visualize` take it from here.
+Adding a format = one function and one row in the readers of its sensor; help texts, the README table,
+`convert`, `inspect` and `visualize` take it from there.
 """
 
 from __future__ import annotations
@@ -13,44 +13,29 @@ from pathlib import Path
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.depth.readers import DEPTH_READERS
-from armseg_core.sensors.event.readers import EVENT_READERS
-from armseg_core.sensors.lidar.readers import LIDAR_READERS
-from armseg_core.sensors.light_field.readers import LIGHT_FIELD_READERS
-from armseg_core.sensors.modalities import MODALITIES, get_modality
-from armseg_core.sensors.polarization.readers import POLARIZATION_READERS
+from armseg_core.sensors.modalities import BUILT_IN, SENSORS, get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES, judge_by_name, must_be_readable
-from armseg_core.sensors.thermal.readers import THERMAL_READERS
 
-__all__ = ["READERS", "Reader", "format_table", "readers_for", "recording_files", "sniff"]
-
-
-READERS: tuple[Reader, ...] = (
-    *EVENT_READERS,
-    *THERMAL_READERS,
-    *DEPTH_READERS,
-    *LIDAR_READERS,
-    *POLARIZATION_READERS,
-    *LIGHT_FIELD_READERS,
-)
+__all__ = ["Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
 
-def readers_for(modality: str) -> tuple[Reader, ...]:
-    """The rows of one sensor, in the order they are tried.
+def readers_for(modality: str | None = None) -> tuple[Reader, ...]:
+    """The rows of one sensor, or of every sensor, in the order they are tried.
 
     Raises:
         UsageError: unknown modality.
     """
-    name = get_modality(modality).name
-    return tuple(reader for reader in READERS if reader.modality == name)
+    if modality is not None:
+        return get_modality(modality).readers
+    return tuple(reader for sensor in SENSORS.values() for reader in sensor.readers)
 
 
 def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
     """The reader of a recording (file or folder), from its content and, where that fits two sensors, its
     name.
 
-    Within one sensor the first matching row of READERS wins.
+    Within one sensor the first matching row wins.
 
     Args:
         path: the recording.
@@ -70,7 +55,7 @@ def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
 def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
     """Like `sniff`, but a row that refuses the file is returned too (for `inspect`)."""
     path = Path(path)
-    rows = READERS if modality is None else readers_for(modality)
+    rows = readers_for(modality)
     must_be_readable(path)
     found = matching(path, modality)
     if not found:
@@ -91,7 +76,7 @@ def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Read
 def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
     """For every sensor (or the one asked for) the first row whose content test says yes."""
     found: dict[str, Reader] = {}
-    for reader in READERS if modality is None else readers_for(modality):
+    for reader in readers_for(modality):
         if reader.modality not in found and reader.matches(path):
             found[reader.modality] = reader
     return found
@@ -122,7 +107,7 @@ def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, 
 def fits_pattern(path: Path, modality: str | None = None) -> bool:
     """True when the name is a usual one of a format (of the sensor, when given)."""
     name = path.name.lower()
-    rows = READERS if modality is None else readers_for(modality)
+    rows = readers_for(modality)
     return any(fnmatch.fnmatch(name, pattern.lower()) for row in rows for pattern in row.patterns)
 
 
@@ -144,10 +129,10 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
 
 
 def format_table() -> str:
-    """The table of raw formats as Markdown: one line per row of READERS, in the order of MODALITIES."""
+    """The table of raw formats as Markdown: one line per built-in reader, in the order of SENSORS."""
     lines = ["| sensor | format | files | read | notes | extra |", "|---|---|---|---|---|---|"]
-    for modality in MODALITIES.values():
-        for row in readers_for(modality.name):
+    for modality in map(get_modality, BUILT_IN):
+        for row in modality.readers:
             files = ", ".join(f"`{pattern}`" for pattern in row.patterns)
             notes = row.refuse or row.notes
             extra = f"`armseg[{row.extra}]`" if row.extra else ""

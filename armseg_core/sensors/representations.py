@@ -1,6 +1,6 @@
-"""From a sensor's array to a frame (C, H, W): REPRESENTATIONS is the one table.
+"""From a sensor's array to a frame (C, H, W): the row of its sensor lists how.
 
-Adding a representation = one pure function and one row in the module of its sensor.
+Adding a representation = one pure function and one row in the representations of its sensor.
 """
 
 from __future__ import annotations
@@ -10,37 +10,10 @@ import difflib
 import numpy as np
 
 from armseg_core.errors import UsageError
-from armseg_core.sensors.depth.representations import DEPTH_REPRESENTATIONS
-from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS
-from armseg_core.sensors.lidar.representations import LIDAR_REPRESENTATIONS
-from armseg_core.sensors.light_field import representations as light_field
-from armseg_core.sensors.light_field.representations import LIGHT_FIELD_REPRESENTATIONS
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.polarization.representations import POLARIZATION_REPRESENTATIONS
 from armseg_core.sensors.representation import Representation
-from armseg_core.sensors.thermal.representations import THERMAL_REPRESENTATIONS
 
-__all__ = ["REPRESENTATIONS", "Representation", "get_representation", "model_tensor", "representations_for"]
-
-
-REPRESENTATIONS: tuple[Representation, ...] = (
-    *EVENT_REPRESENTATIONS,
-    *THERMAL_REPRESENTATIONS,
-    *DEPTH_REPRESENTATIONS,
-    *LIDAR_REPRESENTATIONS,
-    *POLARIZATION_REPRESENTATIONS,
-    *LIGHT_FIELD_REPRESENTATIONS,
-)
-
-
-def representations_for(modality: str) -> tuple[Representation, ...]:
-    """The rows of one sensor.
-
-    Raises:
-        UsageError: unknown modality.
-    """
-    name = get_modality(modality).name
-    return tuple(row for row in REPRESENTATIONS if row.modality == name)
+__all__ = ["Representation", "get_representation", "model_tensor"]
 
 
 def get_representation(modality: str, name: str | None = None) -> Representation:
@@ -50,7 +23,7 @@ def get_representation(modality: str, name: str | None = None) -> Representation
         UsageError: unknown modality or name, with the nearest known name.
     """
     sensor = get_modality(modality)
-    rows = {row.name: row for row in representations_for(sensor.name)}
+    rows = {row.name: row for row in sensor.representations}
     key = (name or sensor.representation).strip().lower().replace("-", "_")
     if key in rows:
         return rows[key]
@@ -72,6 +45,4 @@ def model_tensor(modality: str, frame: np.ndarray, channels: tuple[str, ...]) ->
     sensor = get_modality(modality)
     if tuple(channels) == sensor.channels:
         return frame.astype(np.float32, copy=False)
-    if sensor.name == "light_field":
-        return light_field.model_tensor(frame, channels)
-    return None
+    return sensor.model_tensor(frame, channels) if sensor.model_tensor else None

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from armseg_core.sensors.modalities import Modality
-
-POLARIZATION = ("s0", "dolp", "sin2aolp", "cos2aolp")
+from armseg_core.sensors.modality import Modality
 
 
 def resize_image(planes: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -39,31 +37,15 @@ def resize_model_tensor(tensor: np.ndarray, modality: Modality, size: tuple[int,
     """A model tensor (C, H, W) float32 -> (C, *size); the same array when nothing changes.
 
     Channels in `modality.nearest` take the nearest pixel, so that no invalid depth is mixed with a valid one;
-    the others are resized as images. Polarization is resized as Stokes parameters: a degree or an angle of
-    polarization has no meaningful average.
+    the others are resized as images. A modality with a rule of its own is resized by `Modality.resize`.
     """
     if size is None or tensor.shape[1:] == tuple(size):
         return tensor
-    if modality.channels == POLARIZATION:
-        return stokes_to_model(resize_image(model_to_stokes(tensor), size))
+    if modality.resize is not None:
+        return modality.resize(tensor, size)
     nearest = np.array([name in modality.nearest for name in modality.channels])
     out = np.empty((len(tensor), *size), np.float32)
     out[nearest] = resize_nearest(tensor[nearest], size)
     if not nearest.all():
         out[~nearest] = resize_image(tensor[~nearest], size)
     return out
-
-
-def model_to_stokes(tensor: np.ndarray) -> np.ndarray:
-    """(s0, dolp, sin 2A, cos 2A) -> (S0, S1, S2): S1 = S0 DoLP cos 2A, S2 = S0 DoLP sin 2A."""
-    s0, dolp, sine, cosine = tensor
-    return np.stack([s0, s0 * dolp * cosine, s0 * dolp * sine])
-
-
-def stokes_to_model(stokes: np.ndarray) -> np.ndarray:
-    """(S0, S1, S2) -> (s0, dolp, sin 2A, cos 2A); where there is no polarization the angle is (0, 0)."""
-    s0, s1, s2 = stokes
-    linear = np.hypot(s1, s2)
-    safe = np.where(linear > 0, linear, 1)
-    dolp = np.clip(np.divide(linear, s0, out=np.zeros_like(linear), where=s0 > 0), 0, 1)
-    return np.stack([s0, dolp, s2 / safe, s1 / safe]).astype(np.float32, copy=False)

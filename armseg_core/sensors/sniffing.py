@@ -15,20 +15,6 @@ from armseg_core.sensors.modalities import MODALITIES
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
-# What file and folder names say about the sensor, beside the name and aliases of its row in MODALITIES.
-WORDS: dict[str, tuple[str, ...]] = {
-    "event": ("prophesee", "davis"),
-    "thermal": ("fir", "flir", "temperature"),
-    "depth": ("disparity", "disp", "hha"),
-    "lidar": ("velodyne", "point", "cloud"),
-    "polarization": ("polarized", "polarized", "mosaic", "dofp", "stokes", "dolp", "aolp", "poll"),
-    "light_field": ("view", "sai", "lenslet", "eslf"),
-    "rgb": ("photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
-}
-# Any color picture fits a format of these sensors (a lenslet picture), so it shows that a picture has
-# colors.
-FITS_ANY_COLOR = ("light_field",)
-
 
 def named_modalities(text: str) -> set[str]:
     """The modalities whose name, alias or usual words stand in a file or folder name, as whole words.
@@ -38,7 +24,7 @@ def named_modalities(text: str) -> set[str]:
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text).lower().replace("-", "_").replace(" ", "_")
     found = set()
     for row in MODALITIES.values():
-        words = (row.name, row.name.replace("_", ""), *row.aliases, *WORDS.get(row.name, ()))
+        words = (row.name, row.name.replace("_", ""), *row.aliases, *row.words)
         if any(re.search(rf"(?<![a-z]){re.escape(word)}s?(?![a-z])", text) for word in words):
             found.add(row.name)
     return found
@@ -81,7 +67,7 @@ def judge_by_name(path: Path, candidates: Sequence[str], root: Path | None = Non
             sensors = " or ".join(sorted(named))
             what = "an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}"
             return Verdict(other=f"its name says {what}")
-    if is_picture and any(name in candidates for name in FITS_ANY_COLOR):
+    if is_picture and any(MODALITIES[name].fits_any_color for name in candidates):
         return Verdict(other="a color picture whose name speaks of no sensor", certain=False)
     return Verdict(candidates[0] if len(candidates) == 1 else "")
 

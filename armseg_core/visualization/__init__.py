@@ -1,5 +1,5 @@
-"""Arrays -> pictures: uint8 RGB (H, W, 3), drawn with OpenCV, numpy and Pillow's own font. No file is read
-here except sensor-tensor files; no array that is passed in is written to."""
+"""Arrays -> pictures: uint8 RGB (H, W, 3), drawn with OpenCV, numpy and Pillow's own font. No
+sensor is known here and no file is read; no array that is passed in is written to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from armseg_core.visualization.colors import (
     distinct_palette,
     robust_range,
 )
-from armseg_core.visualization.frames import render_frame, render_tensor_file
 from armseg_core.visualization.masks import (
     label_to_color,
     legend,
@@ -22,8 +21,6 @@ from armseg_core.visualization.masks import (
     with_legend,
 )
 from armseg_core.visualization.panels import contact_sheet
-from armseg_core.visualization.samples import sample_figure
-from armseg_core.visualization.sensors import hue_wheel, render_aolp, render_model_tensor
 
 __all__ = [
     "IGNORE",
@@ -36,17 +33,11 @@ __all__ = [
     "distinct_palette",
     "figure",
     "fit_width",
-    "hue_wheel",
     "label_to_color",
     "legend",
     "line_chart",
     "overlay",
-    "render_aolp",
-    "render_frame",
-    "render_model_tensor",
-    "render_tensor_file",
     "robust_range",
-    "sample_figure",
     "save_indexed_png",
     "save_png",
     "stack",

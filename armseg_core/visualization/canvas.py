@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -107,6 +106,8 @@ def fit_width(picture: np.ndarray, at_least: int = 480, at_most: int = 1280) -> 
         factor = max(1, min(math.ceil(at_least / w), 2000 // h))
         return picture.repeat(factor, 0).repeat(factor, 1)
     if w > at_most:
+        import cv2
+
         return cv2.resize(picture, (at_most, max(1, round(h * at_most / w))), interpolation=cv2.INTER_AREA)
     return picture
 
@@ -194,7 +195,9 @@ class Panel:
 def _draw_panel(panel: Panel) -> np.ndarray:
     picture, size = panel.picture, 14
     if not panel.fixed:
-        picture = cv2.copyMakeBorder(picture, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=FRAME)
+        framed = blank(picture.shape[0] + 2, picture.shape[1] + 2, FRAME)
+        paste(framed, picture, 1, 1)
+        picture = framed
     parts = [picture]
     if panel.bar:
         name, low, high, unit, log = panel.bar

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from armseg_core.errors import FormatError
@@ -187,6 +186,8 @@ def _draw_line(
     thickness: int,
     box: tuple[int, int, int, int],
 ) -> None:
+    import cv2
+
     y = np.clip(y, box[1], box[3])
     points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
     cv2.polylines(canvas, [points], False, color, thickness, cv2.LINE_AA, shift=4)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 
-import cv2
 import numpy as np
 
 INVALID = (64, 64, 64)  # a pixel that holds no measurement
@@ -15,12 +14,7 @@ IGNORE = (224, 224, 192)  # a pixel that holds no label (the cream of PASCAL VOC
 POSITIVE, NEGATIVE = (214, 24, 31), (26, 78, 196)  # events: brighter, darker
 INK, FAINT, FRAME, PAPER = (28, 28, 32), (120, 120, 128), (200, 200, 206), (255, 255, 255)
 
-_CV2_MAPS = {
-    "viridis": cv2.COLORMAP_VIRIDIS,
-    "inferno": cv2.COLORMAP_INFERNO,
-    "magma": cv2.COLORMAP_MAGMA,
-    "cividis": cv2.COLORMAP_CIVIDIS,
-}
+_CV2_MAPS = ("viridis", "inferno", "magma", "cividis")
 _STOPS = {
     "gray": ((0, 0, 0), (255, 255, 255)),
     "blues": ((255, 255, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107)),
@@ -35,7 +29,10 @@ def color_table(name: str) -> np.ndarray:
     if name.endswith("_r"):
         table = color_table(name[:-2])[::-1].copy()
     elif name in _CV2_MAPS:
-        table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], _CV2_MAPS[name])[:, 0, ::-1].copy()
+        import cv2
+
+        number = getattr(cv2, f"COLORMAP_{name.upper()}")
+        table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], number)[:, 0, ::-1].copy()
     else:
         stops = np.asarray(_STOPS[name], np.float64)
         at = np.linspace(0, len(stops) - 1, 256)
@@ -94,6 +91,8 @@ def apply_color_map(
 
 def hsv_to_rgb(hue_deg: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
     """(H, W) hue in degrees (any), saturation and value in [0, 1] -> (H, W, 3) uint8 RGB."""
+    import cv2
+
     hsv = np.stack(np.broadcast_arrays(np.mod(hue_deg, 360.0), saturation, value), -1).astype(np.float32)
     return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 

@@ -14,16 +14,16 @@ import raw_files
 
 from armseg_cli import convert as module
 from armseg_core.files.tensor_file import TensorFile
+from armseg_core.sensors import SENSORS
 from armseg_core.sensors.modalities import MODALITIES
-from armseg_core.sensors.options import OPTIONS
-from armseg_core.sensors.recognition import READERS, format_table, sniff
+from armseg_core.sensors.recognition import format_table, readers_for, sniff
 from armseg_core.sensors.sniffing import diagnose, named_modalities
 
 # --- the flags are the options ---------------------------------------------------------------------------
 
 
 def test_flags_and_options_are_the_same(armseg) -> None:
-    fields = {name for group in OPTIONS.values() for name in group.model_fields}
+    fields = {name for row in SENSORS.values() for name in row.options.model_fields}
     flags = {p.name for p in module.sensor_flags()}
     assert flags == fields
     fixed = {name for name, p in inspect.signature(module.command).parameters.items()} - flags
@@ -73,8 +73,8 @@ def test_defaults_are_those_of_the_groups(tmp_path: Path, armseg) -> None:
     raw = raw_files.depth(tmp_path / "depth.png")
     assert armseg("convert", raw).exit_code == 0
     with TensorFile(tmp_path / "depth.metric.h5") as file:
-        stored = {name: file.info.parameters[name] for name in OPTIONS["depth"].model_fields}
-    assert stored == OPTIONS["depth"]().model_dump(mode="json")
+        stored = {name: file.info.parameters[name] for name in SENSORS["depth"].options.model_fields}
+    assert stored == SENSORS["depth"].options().model_dump(mode="json")
 
 
 # --- what it prints --------------------------------------------------------------------------------------
@@ -367,8 +367,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, armseg, monkeypatch) -> Non
 
 def test_the_format_table_has_every_reader() -> None:
     lines = format_table().splitlines()
-    assert len(lines) == 2 + len(READERS)
-    for reader in READERS:
+    assert len(lines) == 2 + len(readers_for())
+    for reader in readers_for():
         line = next(line for line in lines if f"| {reader.title} |" in line)
         assert (" no " in line) == bool(reader.refuse)
         if reader.extra:
@@ -376,12 +376,12 @@ def test_the_format_table_has_every_reader() -> None:
 
 
 def test_readers_are_named_once_and_their_tests_never_raise(tmp_path: Path) -> None:
-    assert len({reader.name for reader in READERS}) == len(READERS)
-    assert {reader.modality for reader in READERS} <= set(MODALITIES)
+    assert len({reader.name for reader in readers_for()}) == len(readers_for())
+    assert {reader.modality for reader in readers_for()} <= set(MODALITIES)
     odd = [tmp_path / "none", tmp_path, tmp_path / "empty", tmp_path / "bytes.h5"]
     odd[2].touch()
     odd[3].write_bytes(os.urandom(100))
-    for reader in READERS:
+    for reader in readers_for():
         for path in odd:
             assert reader.matches(path) in (True, False)
 

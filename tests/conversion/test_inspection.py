@@ -13,7 +13,7 @@ import raw_files
 
 from armseg_core.conversion.convert import convert_file
 from armseg_core.conversion.inspection import inspect_file
-from armseg_core.sensors.recognition import READERS
+from armseg_core.sensors.recognition import readers_for
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_refused_formats_come_with_advice(tmp_path: Path, armseg) -> None:
     path = tmp_path / "shot.lfp"
     path.write_bytes(b"\x89LFP\r\n\x1a\n" + bytes(100))
     report = inspect_file(path)
-    row = next(reader for reader in READERS if reader.name == "lfp")
+    row = next(reader for reader in readers_for() if reader.name == "lfp")
     assert report["kind"] == "refused"
     assert report["advice"] == row.refuse
     shown = armseg("inspect", path)

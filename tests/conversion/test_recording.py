@@ -13,6 +13,7 @@ import pytest
 import raw_files
 from small_models import small_model
 from toy_scenes import write_scenes
+from toy_sensor import change_readers
 
 from armseg_core.conversion.convert import convert_file, to_tensor
 from armseg_core.conversion.recording import Recording
@@ -20,7 +21,6 @@ from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError
 from armseg_core.learning.model_folder import KnownDataSet
 from armseg_core.learning.prediction import Predictor
-from armseg_core.sensors import recognition as sensors
 
 # the assumed unit of depth
 pytestmark = pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
@@ -38,7 +38,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return replace(row, read=read)
 
-    monkeypatch.setattr(sensors, "READERS", tuple(map(counting, sensors.READERS)))
+    change_readers(monkeypatch, counting)
     return counts
 
 

@@ -15,12 +15,11 @@ from picture_writer import pfm, png, tiff
 
 from armseg_core.errors import ArmsegError, InputError
 from armseg_core.files.images import image_header, read_image, read_npy
+from armseg_core.sensors import SENSORS
 from armseg_core.sensors.modalities import MODALITIES
-from armseg_core.sensors.options import OPTIONS
-from armseg_core.sensors.recognition import READERS
-from armseg_core.sensors.representations import REPRESENTATIONS
+from armseg_core.sensors.recognition import readers_for
 
-ROWS = [row for row in READERS if row.modality != "event"]
+ROWS = [row for row in readers_for() if row.modality != "event"]
 MAGICS = (
     b"",
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -69,12 +68,12 @@ def test_names_are_unique_and_rows_are_complete():
         assert row.title
         assert row.patterns
         assert row.notes or row.refuse
-    for modality in OPTIONS:
-        names = [row.name for row in REPRESENTATIONS if row.modality == modality]
+    for modality in SENSORS:
+        names = [row.name for row in SENSORS[modality].representations]
         assert len(set(names)) == len(names)
         if modality != "event":
             assert MODALITIES[modality].representation == names[0]
-            assert "size" in OPTIONS[modality].model_fields
+            assert "size" in SENSORS[modality].options.model_fields
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,7 +132,7 @@ def read_with_every_row(path: Path, forced: bool) -> int:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    row.read(path, OPTIONS[row.modality]())
+                    row.read(path, SENSORS[row.modality].options())
                     count += 1
                 except ArmsegError as error:
                     messages.append(str(error))
@@ -168,7 +167,7 @@ def test_missing_and_empty_files(row, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     for path in (tmp_path / "missing", tmp_path / "empty"):
         with pytest.raises(ArmsegError):
-            row.read(path, OPTIONS[row.modality]())
+            row.read(path, SENSORS[row.modality].options())
 
 
 def test_unreadable_file_is_an_input_error(tmp_path):

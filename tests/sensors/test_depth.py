@@ -19,7 +19,7 @@ from armseg_core.arrays import Depth, HhaImage
 from armseg_core.errors import ArmsegWarning, FormatError, MissingExtraError, UsageError
 from armseg_core.sensors.depth import readers as sensor
 from armseg_core.sensors.depth import representations as rep
-from armseg_core.sensors.options import DepthOptions
+from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.recognition import sniff
 
 K = np.array([[100.0, 0, 31.5], [0, 100.0, 23.5], [0, 0, 1]])

@@ -23,8 +23,8 @@ from armseg_core.files.tensor_file import TensorFile
 from armseg_core.learning.batches import recorded_options
 from armseg_core.learning.model_folder import KnownDataSet, save
 from armseg_core.learning.prediction import Predictor
+from armseg_core.sensors import SENSORS
 from armseg_core.sensors.recognition import matching, sniff
-from armseg_core.sensors.representations import representations_for
 
 H, W = 24, 32
 
@@ -236,7 +236,7 @@ def test_ordinary_pictures_and_arrays_are_no_event_files(tmp_path: Path) -> None
 
 def test_only_the_voxel_grid_can_be_made(armseg, tmp_path: Path) -> None:
     for path in (deliver(tmp_path / "a"), ddd17(tmp_path / "b")):
-        for row in representations_for("event"):
+        for row in SENSORS["event"].representations:
             if row.name != "voxel_grid":
                 with pytest.raises(UsageError, match=f"{row.name}: needs single events.*voxel_grid"):
                     convert_file(path, tmp_path / "c.h5", representation=row.name)

@@ -15,7 +15,7 @@ from armseg_core.arrays import Calibration, PointCloud
 from armseg_core.errors import ArmsegWarning, FormatError, MissingExtraError, UsageError
 from armseg_core.sensors.lidar import readers as sensor
 from armseg_core.sensors.lidar import representations as rep
-from armseg_core.sensors.options import LidarOptions
+from armseg_core.sensors.lidar.options import LidarOptions
 from armseg_core.sensors.recognition import sniff
 
 # --- formats ---

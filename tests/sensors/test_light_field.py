@@ -16,7 +16,7 @@ from armseg_core.errors import FormatError
 from armseg_core.sensors.light_field import readers as sensor
 from armseg_core.sensors.light_field import representations as rep
 from armseg_core.sensors.light_field.disparity import estimate_disparity
-from armseg_core.sensors.options import LightFieldOptions
+from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = LightFieldOptions()

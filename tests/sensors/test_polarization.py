@@ -14,10 +14,10 @@ from polarized_light import ANGLES, OPTIONS, QUIET, behind, light, read
 
 from armseg_core.arrays import PolarizedImages, Stokes
 from armseg_core.errors import ArmsegWarning, FormatError, UsageError
-from armseg_core.sensors.options import PolarizationOptions
 from armseg_core.sensors.polarization import demosaic
 from armseg_core.sensors.polarization import readers as polarization
 from armseg_core.sensors.polarization import representations as rep
+from armseg_core.sensors.polarization.options import PolarizationOptions
 
 
 def mosaic_of(pictures: dict[int, np.ndarray], pattern=(90, 45, 135, 0)) -> np.ndarray:

@@ -9,9 +9,9 @@ from polarized_light import ANGLES, OPTIONS, behind, light, read
 
 from armseg_core.arrays import Stokes
 from armseg_core.errors import ArmsegWarning, FormatError, UsageError
-from armseg_core.sensors.options import PolarizationOptions
 from armseg_core.sensors.polarization import readers as polarization
 from armseg_core.sensors.polarization import representations as rep
+from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.recognition import sniff
 
 

@@ -24,9 +24,9 @@ from armseg_core.conversion.convert import convert_recording, to_tensor
 from armseg_core.conversion.plan import plan_conversion
 from armseg_core.data import open_dataset
 from armseg_core.data.cache import cache_key
-from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors import SENSORS
 from armseg_core.sensors.reader import nothing_beside
-from armseg_core.sensors.recognition import READERS, recording_files, sniff
+from armseg_core.sensors.recognition import readers_for, recording_files, sniff
 
 Case = tuple[Path, str, dict[str, Any], tuple[str, ...]]  # recording, modality, options, all its files
 
@@ -255,7 +255,7 @@ def test_a_reader_opens_nothing_it_does_not_name(
     tmp_path: Path, opened: set[str], write: Callable[[Path], Case]
 ) -> None:
     source, modality, values, expected = write(tmp_path)
-    options = OPTIONS[modality].parse(values)
+    options = SENSORS[modality].options.parse(values)
     reader = sniff(source, modality)
     files = reader.files(source, options)
     assert set(files) == {tmp_path / name for name in expected}
@@ -310,12 +310,12 @@ def test_every_format_with_files_beside_it_is_in_this_contract(tmp_path: Path) -
         folder.mkdir()
         source, modality, _, _ = write(folder)
         tried.add(sniff(source, modality).beside)
-    assert {row.beside for row in READERS} - {nothing_beside} <= tried
+    assert {row.beside for row in readers_for()} - {nothing_beside} <= tried
 
 
 def test_a_file_that_appears_changes_the_answer(tmp_path: Path) -> None:
     source = mosaic(tmp_path)[0]
-    options = OPTIONS["polarization"]()
+    options = SENSORS["polarization"].options()
     assert recording_files(source, "polarization", options) == (source,)
     angle_pictures(tmp_path, "x_{}.png")
     assert len(recording_files(source, "polarization", options)) == 4
@@ -326,13 +326,13 @@ def test_a_sensor_tensor_file_consists_of_itself(tmp_path: Path, name: str) -> N
     source, _, values, _ = (dsec if name == "event" else depth)(tmp_path)
     tensor = tmp_path / "made.h5"
     to_tensor(source, modality=name, options=values).save(tensor)
-    assert recording_files(tensor, name, OPTIONS[name].parse(values)) == (tensor,)
+    assert recording_files(tensor, name, SENSORS[name].options.parse(values)) == (tensor,)
 
 
 def test_what_is_no_recording_is_stamped_with_all_that_could_be_read(tmp_path: Path) -> None:
     rectify_map(tmp_path / "rectify_map.h5")
     picture = png(tmp_path / "picture.png", np.zeros((6, 8, 3), np.uint8))
-    files = recording_files(picture, "event", OPTIONS["event"]())
+    files = recording_files(picture, "event", SENSORS["event"].options())
     assert set(files) == {picture, tmp_path / "rectify_map.h5"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from armseg_core.sensors.options import OPTIONS
+from armseg_core.sensors import SENSORS
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation, model_tensor
 from armseg_core.simulate import simulate
@@ -28,7 +28,7 @@ def tensors(tmp_path_factory) -> dict[str, np.ndarray]:
 
 def tensor_of(path: Path, values: dict) -> np.ndarray:
     reader = sniff(path)
-    options = OPTIONS[reader.modality].parse(values)
+    options = SENSORS[reader.modality].options.parse(values)
     made = get_representation(reader.modality).make(reader.read(path, options), options)
     frame, channels = made.values, made.channels
     return model_tensor(reader.modality, frame, channels)

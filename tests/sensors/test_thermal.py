@@ -16,11 +16,11 @@ from picture_writer import png, tiff
 
 from armseg_core.arrays import Thermal
 from armseg_core.errors import FormatError, MissingExtraError, UsageError
-from armseg_core.sensors.options import ThermalOptions
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.thermal import readers as sensor
 from armseg_core.sensors.thermal import representations as rep
+from armseg_core.sensors.thermal.options import ThermalOptions
 
 OPTIONS = ThermalOptions()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.arrays import PointCloud
-from armseg_core.sensors.options import LidarOptions
+from armseg_core.sensors.lidar.options import LidarOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = LidarOptions()

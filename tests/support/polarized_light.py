@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from armseg_core.sensors.options import PolarizationOptions
+from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = PolarizationOptions()

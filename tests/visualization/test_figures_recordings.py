@@ -13,10 +13,10 @@ from armseg_core.data import open_dataset
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.figures import make_figure
 from armseg_core.files.tensor_file import TensorFile
-from armseg_core.sensors.representations import REPRESENTATIONS, Representation
+from armseg_core.sensors import SENSORS
+from armseg_core.sensors.drawing import frame_note, render_frame, render_model_tensor
+from armseg_core.sensors.representation import Representation
 from armseg_core.simulate import simulate
-from armseg_core.visualization import render_frame, render_model_tensor
-from armseg_core.visualization.frames import frame_note
 
 RAW = {
     "event": "events.h5",
@@ -51,7 +51,11 @@ def test_raw_recordings_render(scene: Path, sensor: str) -> None:
     assert make_figure(scene / RAW[sensor], modality=sensor).what == made.what
 
 
-@pytest.mark.parametrize("row", REPRESENTATIONS, ids=lambda row: f"{row.modality}-{row.name}")
+@pytest.mark.parametrize(
+    "row",
+    [row for sensor in SENSORS.values() for row in sensor.representations],
+    ids=lambda row: f"{row.modality}-{row.name}",
+)
 def test_every_representation_renders(scene: Path, tmp_path: Path, row: Representation) -> None:
     converted = tmp_path / "x.h5"
     convert_file(

@@ -10,20 +10,19 @@ import pytest
 
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
+from armseg_core.sensors.drawing import render_frame, render_model_tensor, render_tensor_file
+from armseg_core.sensors.event.panels import render_polarities
+from armseg_core.sensors.light_field.panels import epi, view_names
 from armseg_core.sensors.modalities import MODALITIES, SENSORS
+from armseg_core.sensors.polarization.panels import render_aolp
 from armseg_core.visualization import (
     INVALID,
     apply_color_map,
-    render_aolp,
-    render_frame,
-    render_model_tensor,
-    render_tensor_file,
     robust_range,
 )
 from armseg_core.visualization.canvas import fit_width, format_number, log_ticks, nice_ticks
 from armseg_core.visualization.colors import COLOR_MAPS, color_table
-from armseg_core.visualization.panels import contact_sheet, epi, picture_names, view_names
-from armseg_core.visualization.sensors import render_polarities
+from armseg_core.visualization.panels import contact_sheet, picture_names
 
 SIZE = (24, 31)
 

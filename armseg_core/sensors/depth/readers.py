@@ -30,7 +30,7 @@ from armseg_core.files.images import (
     read_npy,
     single_channel,
 )
-from armseg_core.sensors.options import DepthOptions
+from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.reader import Reader
 
 _SCALES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "kitti256": 1 / 256, "tum5000": 1 / 5000}

@@ -11,7 +11,7 @@ import numpy as np
 
 from armseg_core.arrays import Depth, Frame, HhaImage
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.options import DepthOptions
+from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.representation import Representation
 
 NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M

@@ -13,8 +13,8 @@ import numpy as np
 from armseg_core.arrays import Events, Frame
 from armseg_core.sensors.event.input import EventInput
 from armseg_core.sensors.event.kernels import Landed, cell_of
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.windows import EventWindow
-from armseg_core.sensors.options import EventOptions
 
 
 class _Channel(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError, UsageError
-from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.event.options import EventOptions
 
 MAX_SIDE = 65535  # coordinates are kept as uint16
 

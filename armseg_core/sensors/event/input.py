@@ -13,8 +13,8 @@ import numpy as np
 from armseg_core.arrays import PIECE_EVENTS, Events
 from armseg_core.errors import ArmsegWarning
 from armseg_core.sensors.event.kernels import Grid, Landed, land, nearest
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.windows import EventWindow, cut
-from armseg_core.sensors.options import EventOptions
 
 
 class EventInput:

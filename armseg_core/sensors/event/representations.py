@@ -19,9 +19,9 @@ from armseg_core.errors import UsageError
 from armseg_core.sensors.event.ergo import ergo12
 from armseg_core.sensors.event.input import EventInput
 from armseg_core.sensors.event.kernels import Landed, VoxelGrid, cell_of, corners, normalized
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.stills import still_voxels
 from armseg_core.sensors.event.windows import Window
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representation import Representation
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from armseg_core.arrays import PIECE_EVENTS, Events, EventSource
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
-from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.event.options import EventOptions
 
 LOADED_EVENTS = 1 << 22  # a window of up to this many events may be read at once
 

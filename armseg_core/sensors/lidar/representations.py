@@ -11,7 +11,7 @@ import numpy as np
 
 from armseg_core.arrays import Calibration, Frame, PointCloud
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.options import LidarOptions
+from armseg_core.sensors.lidar.options import LidarOptions
 from armseg_core.sensors.representation import Representation
 
 

@@ -24,7 +24,7 @@ from armseg_core.files.images import (
     read_image,
     read_npy,
 )
-from armseg_core.sensors.options import LightFieldOptions
+from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.reader import Reader
 
 _PICTURE = r"\.(?:png|tiff?|jpe?g|bmp)"

@@ -12,7 +12,7 @@ import numpy as np
 from armseg_core.arrays import Frame, LightField
 from armseg_core.errors import FormatError
 from armseg_core.sensors.light_field.disparity import estimate_disparity
-from armseg_core.sensors.options import LightFieldOptions
+from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.representation import Representation
 
 MODEL_CHANNELS = ("disparity", "confidence", "view_std")

@@ -22,9 +22,9 @@ from armseg_core.files.images import (
     read_npy,
     single_channel,
 )
-from armseg_core.sensors.options import PolarizationOptions
 from armseg_core.sensors.polarization.angle_sets import PICTURES, find_aolp, find_set
 from armseg_core.sensors.polarization.demosaic import ANGLES, demosaic_bayer, demosaic_polarizers
+from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.reader import Reader
 
 _SENSOR_BITS = 12  # of the polarization sensors in use (IMX250MZR / MYR, IMX264MZR)

@@ -15,7 +15,7 @@ import numpy as np
 
 from armseg_core.arrays import Frame, PolarizedImages, Stokes
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.options import PolarizationOptions
+from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.representation import Representation
 
 _FOUR = (0.0, 45.0, 90.0, 135.0)

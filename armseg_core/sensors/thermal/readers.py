@@ -19,8 +19,8 @@ from armseg_core.files.images import (
     read_npy,
     single_channel,
 )
-from armseg_core.sensors.options import ThermalOptions
 from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.thermal.options import ThermalOptions
 
 _JPEG_TOLERANCE = 8  # gray JPEGs saved in color come back with channels a few counts apart
 _DJI = (

@@ -9,8 +9,8 @@ import numpy as np
 
 from armseg_core.arrays import Frame, Thermal
 from armseg_core.errors import UsageError
-from armseg_core.sensors.options import ThermalOptions
 from armseg_core.sensors.representation import Representation
+from armseg_core.sensors.thermal.options import ThermalOptions
 
 # degrees Celsius = values * scale + offset, by `thermal_unit`
 _CELSIUS: dict[str, tuple[float, float]] = {

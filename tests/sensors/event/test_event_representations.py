@@ -16,11 +16,11 @@ from armseg_core.arrays import Events
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.sensors.event.geometry import Geometry
 from armseg_core.sensors.event.kernels import Grid, VoxelGrid, land, normalized
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.arrays import ArrayStream
 from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS, TORE_MAX_US
 from armseg_core.sensors.event.windows import EventWindow, cut
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representations import get_representation
 
 SIZE = (12, 16)

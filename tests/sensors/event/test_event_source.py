@@ -12,10 +12,10 @@ from armseg_core.arrays import Events, EventSource
 from armseg_core.errors import ArmsegWarning, FormatError
 from armseg_core.sensors.event.columns import Columns
 from armseg_core.sensors.event.geometry import Geometry
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.arrays import ArrayStream
 from armseg_core.sensors.event.streams import DecodedStream, MemoryStream
 from armseg_core.sensors.event.windows import count_windows, iterate_windows, window_ending_at
-from armseg_core.sensors.options import EventOptions
 
 SIZE = (48, 64)
 EVENTS = random_events(500, SIZE)

@@ -14,6 +14,7 @@ from event_files import as_list, random_events, voxel_loop, write_dsec
 
 from armseg_core.arrays import Events, EventSource, OutOfOrder
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.hdf5 import read_hdf5
 from armseg_core.sensors.event.representations import EVENT_REPRESENTATIONS
 from armseg_core.sensors.event.windows import (
@@ -23,7 +24,6 @@ from armseg_core.sensors.event.windows import (
     read_end_times,
     window_ending_at,
 )
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.representations import get_representation
 
 OFFSET = 49_599_000_000

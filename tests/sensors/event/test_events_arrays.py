@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, UsageError
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers import arrays as events_arrays
 from armseg_core.sensors.event.readers import text as events_text
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
 
 SIZE = EventOptions(sensor_size=(48, 64))

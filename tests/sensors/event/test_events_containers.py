@@ -13,8 +13,8 @@ from event_files import as_list, random_events
 from ros_bags import event_array, event_packet, write_bag
 
 from armseg_core.errors import ArmsegWarning, FormatError, MissingExtraError, UsageError
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.aedat import read_aedat4
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = EventOptions()

@@ -12,8 +12,8 @@ from event_files import as_list, random_events, write_dsec
 
 from armseg_core.arrays import EventSource
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.hdf5 import read_hdf5
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = EventOptions()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError
 from armseg_core.sensors.event.columns import join
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers import prophesee as events_prophesee
 from armseg_core.sensors.event.readers.evt import Evt2State, Evt3State, decode_dat, decode_evt2, decode_evt3
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = EventOptions()

@@ -10,9 +10,9 @@ from typing import Any
 from armseg_core.errors import FormatError, UsageError, require_extra
 from armseg_core.sensors.event.columns import Columns, join, to_us
 from armseg_core.sensors.event.geometry import find_geometry
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 _ERRORS = (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyError)

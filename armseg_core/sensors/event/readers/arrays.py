@@ -17,9 +17,9 @@ import numpy as np
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.sensors.event.columns import NAMES, Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import Geometry, find_geometry, needs_polarity
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, EventStream
 from armseg_core.sensors.event.streams import MemoryStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 DDD17_SIZE = (260, 346)

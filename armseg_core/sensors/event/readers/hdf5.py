@@ -17,8 +17,8 @@ import numpy as np
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity, rectify_map_beside
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 ECF_FILTER = 0x8ECF  # Prophesee's own compression

@@ -14,6 +14,7 @@ import numpy as np
 from armseg_core.errors import FormatError, InputError
 from armseg_core.sensors.event.columns import Columns
 from armseg_core.sensors.event.geometry import find_geometry
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.evt import (
     EVT2_TYPES,
     EVT3_TYPES,
@@ -25,7 +26,6 @@ from armseg_core.sensors.event.readers.evt import (
 )
 from armseg_core.sensors.event.source import KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 MAX_HEADER = 1 << 16

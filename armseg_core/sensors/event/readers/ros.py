@@ -17,10 +17,10 @@ import numpy as np
 from armseg_core.errors import FormatError, UsageError, require_extra
 from armseg_core.sensors.event.columns import Columns, join
 from armseg_core.sensors.event.geometry import find_geometry
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.evt import Evt3State, decode_evt3
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")

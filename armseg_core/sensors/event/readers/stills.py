@@ -17,7 +17,7 @@ import numpy as np
 from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.errors import ArmsegWarning, FormatError
 from armseg_core.files.images import image_header, npy_header, quiet, read_image, read_npy
-from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 _FOLDERS = ("event", "events")

@@ -16,9 +16,9 @@ import numpy as np
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
-from armseg_core.sensors.options import EventOptions
 from armseg_core.sensors.reader import Reader
 
 BLOCK_BYTES = 1 << 22  # of text, about 200,000 events: starting numpy's parser is then no part of the time

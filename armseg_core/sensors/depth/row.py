@@ -1,0 +1,27 @@
+"""The row of the depth camera."""
+
+from __future__ import annotations
+
+from armseg_core.sensors.depth.options import DepthOptions
+from armseg_core.sensors.depth.panels import panels, picture
+from armseg_core.sensors.depth.readers import DEPTH_READERS
+from armseg_core.sensors.depth.representations import DEPTH_REPRESENTATIONS
+from armseg_core.sensors.modality import Modality
+
+SENSOR = Modality(
+    name="depth",
+    title="depth camera",
+    prompt="depth map",
+    channels=("depth", "valid", "inverse_depth"),
+    value_range=(0.0, 80.0),
+    representation="metric",
+    nearest=("depth", "valid", "inverse_depth"),
+    # inverse depth (1/m) is what looks like an image: near is bright
+    pseudo_rgb=((0.0, 0.0, 0.01), (0.0, 0.2, 0.0), (2.0, 2.0, 2.0)),
+    words=("disparity", "disp", "hha"),
+    options=DepthOptions,
+    readers=DEPTH_READERS,
+    representations=DEPTH_REPRESENTATIONS,
+    picture=picture,
+    panels=panels,
+)

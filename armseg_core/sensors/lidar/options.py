@@ -1,0 +1,25 @@
+"""Options of point clouds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from armseg_core.sensors.options import Size, SizedOptions, positive_size
+
+
+class LidarOptions(SizedOptions):
+    """How a point cloud is projected into the camera."""
+
+    calibration: Path | None = Field(
+        None, description="calib.json or a KITTI calibration file (default: found beside the point cloud)."
+    )
+    image_size: Size | None = Field(
+        None, description="Size of the camera image, where the calibration does not say it."
+    )
+
+    @field_validator("image_size")
+    @classmethod
+    def _image_size(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        return None if value is None else positive_size(value)
