@@ -82,7 +82,7 @@ class Modality:
 def row_problems(row: Modality) -> list[str]:
     """What does not fit together in the row of a sensor; empty for a good one."""
     readers, made = [part.name for part in row.readers], [part.name for part in row.representations]
-    owners = {part.modality for part in (*row.readers, *row.representations)}
+    owners = {part.modality for part in row.readers} | {part.modality for part in row.representations}
     is_group = isinstance(row.options, type) and issubclass(row.options, Options)
     rules = (
         (bool(re.fullmatch(r"[a-z][a-z0-9_]*", row.name)), "its name is not of small letters, digits and _"),

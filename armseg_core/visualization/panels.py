@@ -94,7 +94,9 @@ def pictures(frame: np.ndarray, names: Sequence[str], value_range: tuple[float, 
         frame: (3N, H, W) of any dtype. names: of its channels, `picture_names` or red, green, blue.
     """
     titles = [""] if tuple(names) == ("red", "green", "blue") else picture_names(names)
-    return titles and [
+    if titles is None:
+        return None
+    return [
         Panel(to_uint8(frame[3 * i : 3 * i + 3], value_range), title)
         for i, title in enumerate(titles[:MAX_CHANNELS])
     ]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from armseg_core.errors import FormatError, OutputError, UsageError
+from armseg_core.sensors.drawing import sample_figure
 from armseg_core.visualization import (
     IGNORE,
     color_bar,
@@ -19,7 +20,6 @@ from armseg_core.visualization import (
     label_to_color,
     legend,
     overlay,
-    sample_figure,
     save_indexed_png,
     save_png,
     stack,
