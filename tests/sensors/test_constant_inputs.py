@@ -26,8 +26,8 @@ from armseg_core.arrays import (
     Thermal,
 )
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.sensors.options import OPTIONS
-from armseg_core.sensors.representations import REPRESENTATIONS, Representation
+from armseg_core.sensors import SENSORS
+from armseg_core.sensors.representation import Representation
 
 H, W = 24, 40
 K = np.array([[30.0, 0, W / 2], [0, 30, H / 2], [0, 0, 1]])
@@ -119,11 +119,16 @@ OPTION_SETS = {
 
 
 def cases() -> Iterator[tuple[Representation, str]]:
-    return ((row, what) for row in REPRESENTATIONS for what in INPUTS[row.modality])
+    return (
+        (row, what)
+        for name, sensor in SENSORS.items()
+        for row in sensor.representations
+        for what in INPUTS[name]
+    )
 
 
 def test_every_sensor_has_inputs() -> None:
-    assert set(INPUTS) == set(OPTIONS)
+    assert set(INPUTS) == set(SENSORS)
 
 
 @pytest.mark.parametrize(("row", "what"), cases(), ids=lambda x: x if isinstance(x, str) else x.name)
@@ -131,7 +136,7 @@ def test_data_without_structure_gives_a_valid_frame(row: Representation, what: s
     data = INPUTS[row.modality][what]
     window = (0, 50_000) if isinstance(data, Events) else ()
     for values in OPTION_SETS.get(row.modality, ({}, {"size": "20x12"})):
-        options = OPTIONS[row.modality].parse(values)
+        options = SENSORS[row.modality].options.parse(values)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ArmsegWarning)  # "no point falls into the picture", ...
             try:

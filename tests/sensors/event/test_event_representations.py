@@ -182,7 +182,7 @@ def test_pieces_do_not_show(row):
         source = ArrayStream(Path("a.npy"), Geometry(SIZE), columns, "us", block_events=size)
         window = EventWindow(source, 0, 100_001, 0, len(events))
         assert max(map(len, window.pieces())) == size
-        np.testing.assert_allclose(row.make(window, PLAIN, 0, 100_001)[0], expected, atol=2e-5)
+        np.testing.assert_allclose(row.make(window, PLAIN, 0, 100_001).values, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("row", EVENT_REPRESENTATIONS, ids=lambda row: row.name)
