@@ -25,6 +25,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.errors import TrainingError
 from armseg_core.learning import losses
 from armseg_core.learning.batches import Batch, batches, open_data, recorded_options, statistics
+from armseg_core.learning.clip_loading import TINY_NOTICE
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
@@ -33,7 +34,6 @@ from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import RunFolder
-from armseg_core.model.clip_loading import TINY_NOTICE
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
 from armseg_core.visualization import confusion_figure, save_png, training_curves
