@@ -35,7 +35,7 @@ def train_config(
     if config.model.clip == TINY:
         import sys
 
-        from armseg_core.model.clip_loading import TINY_NOTICE
+        from armseg_core.learning.clip_loading import TINY_NOTICE
 
         print(f"note: {TINY_NOTICE}", file=sys.stderr)
     return config

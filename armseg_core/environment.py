@@ -230,7 +230,7 @@ def _extras() -> Iterator[Check]:
 def _tiny_clip() -> Iterator[Check]:
     from armseg_core.config.training import TINY, ModelConfig
     from armseg_core.errors import ArmsegError
-    from armseg_core.model.clip_loading import TINY_FOLDER, load_clip
+    from armseg_core.learning.clip_loading import TINY_FOLDER, load_clip
 
     try:
         load_clip(ModelConfig(clip=TINY))

@@ -35,8 +35,7 @@ FOREIGN = {
 OWNERS = (
     (r"armseg_core/(sensors|conversion)/", "convert"),
     (r"armseg_core/files/tensor_file\.py", "convert"),
-    (r"armseg_core/learning/(training|batches|run_folder)\.py", "train"),
-    (r"armseg_core/model/clip_loading\.py", "train"),
+    (r"armseg_core/learning/(training|batches|run_folder|resume_state|clip_loading)\.py", "train"),
     (r"armseg_core/simulate/", "simulate"),
     (r"armseg_core/learning/evaluation\.py", "eval"),
     (r"armseg_core/learning/prediction\.py", "predict"),

@@ -29,6 +29,10 @@ LAYERS = (
 TIERS = {f"armseg_core.{name}".rstrip("."): tier for tier, names in enumerate(LAYERS) for name in names}
 # rooms in which no module may import torch, at any place
 NUMPY_ROOMS = ("armseg_core.files", "armseg_core.visualization", "armseg_core.sensors")
+# the network: what its parts share, and the one module that puts them together
+MODEL = "armseg_core.model"
+SHARED, COMPOSER = f"{MODEL}.layers", f"{MODEL}.segmenter"
+DISK = {"pathlib", "os", "io", "json", "tempfile", "safetensors", "open_clip"}
 HEAVY = {"torch", "torchvision", "open_clip", "peft", "transformers", "timm", "cv2", "h5py", "hdf5plugin"}
 
 
@@ -122,6 +126,16 @@ def test_pictures_are_drawn_from_arrays_alone() -> None:
     drawing = [path for path in modules(CORE / "visualization") if path.name != "masks.py"]
     used = {name for path in drawing for name in imports(ast.parse(path.read_text()), name_of(path))}
     assert not {name for name in used if name.startswith("armseg_core.files")}
+
+
+@pytest.mark.parametrize("path", modules(CORE / "model"), ids=name_of)
+def test_parts_of_the_model_know_no_sibling_and_no_file(path: Path) -> None:
+    module = name_of(path)
+    used = imports(ast.parse(path.read_text()), module)
+    siblings = {name for name in used if name.startswith(f"{MODEL}.")} - {SHARED}
+    assert module == COMPOSER or not siblings
+    assert not DISK & {name.partition(".")[0] for name in used}
+    assert not any(name.startswith("armseg_core.files") for name in used)
 
 
 @pytest.mark.parametrize("path", modules(REPOSITORY / "armseg_cli"), ids=name_of)

@@ -105,10 +105,16 @@ def _check(config: TrainConfig, training: list[DataSet], validation: list[DataSe
             )
 
 
+# pixels: the usual crop of the field; in steps that towers of stride 8, 16 and 32 need not pad
+CROP, CROP_STEP = 512, 32
+STATISTICS_SAMPLES = 64  # of a data set, evenly chosen: plenty for a mean and a deviation per channel
+STATISTICS_PIXELS = 7  # every 7th pixel of them: neighbors say nearly the same
+
+
 def crop_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Default training crop for images of `size`: 512 at most, a multiple of 32, no larger than the image
-    (but at least 32)."""
-    h, w = (max(32, min(512, side) // 32 * 32) for side in size)
+    """Default training crop for images of `size`: CROP at most, a multiple of CROP_STEP, no larger than the
+    image (but at least CROP_STEP)."""
+    h, w = (max(CROP_STEP, min(CROP, side) // CROP_STEP * CROP_STEP) for side in size)
     return h, w
 
 
@@ -195,7 +201,9 @@ def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
     }
 
 
-def statistics(datasets: list[DataSet], modality: str, samples: int = 64) -> tuple[Tensor, Tensor]:
+def statistics(
+    datasets: list[DataSet], modality: str, samples: int = STATISTICS_SAMPLES
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C,) of a sensor's channels over evenly chosen training samples."""
     values = []
     for dataset in datasets:
@@ -203,6 +211,6 @@ def statistics(datasets: list[DataSet], modality: str, samples: int = 64) -> tup
             indices = dataset.indices_with(modality)
             for i in indices[:: max(1, len(indices) // samples)][:samples]:
                 frame = dataset.load(i, (modality,)).sensors[modality]
-                values.append(frame.reshape(len(frame), -1)[:, ::7])  # every 7th pixel is plenty
+                values.append(frame.reshape(len(frame), -1)[:, ::STATISTICS_PIXELS])
     flat = np.concatenate(values, axis=1)
     return torch.from_numpy(flat.mean(1)), torch.from_numpy(flat.std(1))

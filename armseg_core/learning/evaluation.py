@@ -118,7 +118,7 @@ def confusion(
     """Confusion matrix of one choice of inputs over the labeled samples that have the sensor.
 
     With the control "other scene" every sample gets the sensor frame of another sample of the split: a gain
-    that stays cannot come from the sensor.
+    that stays cannot come from the sensor. dataset_index: which of the model's data sets this one is.
 
     Raises:
         DataSetError: no sample of the split has the sensor, or fewer than two for the control.

@@ -26,8 +26,9 @@ from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.tensor_file import atomic_folder
+from armseg_core.learning.adapter_files import load_adapters, save_adapters
+from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
-from armseg_core.model.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.model.segmenter import Segmenter
@@ -129,7 +130,7 @@ def save(model: Model, folder: Path) -> None:
 def _write(model: Model, folder: Path) -> None:
     segmenter = model.segmenter
     if segmenter.ma_clip.adapters is not None:
-        segmenter.ma_clip.adapters.save(folder / "adapters")
+        save_adapters(segmenter.ma_clip.adapters, folder / "adapters")
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
     # "domain": the name in files of 0.1.0, kept since only this module sees it
@@ -218,7 +219,7 @@ def load(
         raise _damaged(path / "segmenter.safetensors", "other layers than armseg.json describes")
     segmenter.load_state_dict(own, strict=False)
     if segmenter.ma_clip.adapters is not None:
-        segmenter.ma_clip.adapters.load(path / "adapters")
+        load_adapters(segmenter.ma_clip.adapters, path / "adapters")
     segmenter.to(device).eval()
     return Model(
         segmenter,

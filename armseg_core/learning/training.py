@@ -32,6 +32,7 @@ from armseg_core.learning.batches import (
     statistics,
     with_known_sensors,
 )
+from armseg_core.learning.clip_loading import TINY_NOTICE
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
@@ -40,12 +41,16 @@ from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import RunFolder
-from armseg_core.model.clip_loading import TINY_NOTICE
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
 from armseg_core.visualization import confusion_figure, save_png, training_curves
 
+# steps: the mean of fewer jumps with the data set and sensor of each; a short run still gets a curve
 LOG_EVERY = 10
+# in a run, unless eval_every says otherwise: enough to choose a best model, few enough to be cheap
+VALIDATIONS = 5
+# of the peak: small enough to settle, above zero so that the last steps still count
+FINAL_RATE = 0.01
 
 
 @dataclass
@@ -53,7 +58,6 @@ class _Session:
     """A training under way. step: optimizer steps done. best: highest validation mIoU, miou: the last one."""
 
     config: TrainConfig
-    device: torch.device
     training: list[DataSet]
     validation: list[DataSet]
     model: Model
@@ -87,7 +91,7 @@ def train(config: TrainConfig | None = None, *, resume: Path | None = None, prog
         session.step, session.best = restore_state(run, session.model.segmenter, session.optimizer)
     trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
     run.log(
-        f"start at step {session.step} of {config.steps} on {session.device}, "
+        f"start at step {session.step} of {config.steps} on {session.model.device}, "
         f"{trainable / 1e6:.2f} M trainable parameters"
     )
     with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
@@ -105,13 +109,13 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     """
     config = with_known_sensors(config)
     session = _prepare(config)
-    model, device = session.model, session.device
+    model = session.model
     batch = next(batches(config.model_copy(update={"workers": 0}), session.training))
-    loss, terms = training_step(config, model, session.optimizer, batch, 0, device)
+    loss, terms = training_step(config, model, session.optimizer, batch, 0)
     parameters = model.segmenter.trainable()
     trainable = sum(p.numel() for p in parameters.values())
     return {
-        "device": str(device),
+        "device": str(model.device),
         "clip": config.model.clip,
         "modalities": list(config.modalities),
         "training_samples": {d.name: len(d) for d in session.training},
@@ -123,7 +127,9 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "lora_parameters": sum(p.numel() for n, p in parameters.items() if "lora_" in n),
         "loss": loss,
         "terms": terms,
-        "gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20) if device.type == "cuda" else None,
+        "gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20)
+        if model.device.type == "cuda"
+        else None,
     }
 
 
@@ -139,7 +145,7 @@ def _prepare(config: TrainConfig) -> _Session:
     assert model.clip is not None
     model.clip.model.to(device)
     optimizer = make_optimizer(config, model.segmenter.trainable())
-    return _Session(config, device, training, validation, model, optimizer)
+    return _Session(config, training, validation, model, optimizer)
 
 
 def _progress_bar(session: _Session, progress: bool) -> tqdm:
@@ -156,12 +162,12 @@ def _progress_bar(session: _Session, progress: bool) -> tqdm:
 def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> None:
     """Steps, and every N steps: log, validate, save."""
     config, s = session.config, session
-    validate_every = config.eval_every or max(1, -(-config.steps // 5))
+    validate_every = config.eval_every or max(1, -(-config.steps // VALIDATIONS))
     epoch_size = sum(map(len, s.training))
     s.model.segmenter.train()
     began, images, recent = time.monotonic(), 0, []
     for batch in batches(config, s.training, start=s.step):
-        loss, terms = training_step(config, s.model, s.optimizer, batch, s.step, s.device)
+        loss, terms = training_step(config, s.model, s.optimizer, batch, s.step)
         s.step += 1
         images += len(batch.rgb)
         recent.append(loss)
@@ -177,7 +183,7 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             began, images, recent = time.monotonic(), 0, []
         if s.step % validate_every == 0 or s.finished:
             paused = time.monotonic()
-            _validate(run, s, bar)
+            _validate(run, s, progress=not bar.disable)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
             save_state(run, s.model.segmenter, s.optimizer, s.step, s.best)
@@ -212,25 +218,22 @@ def make_optimizer(config: TrainConfig, parameters: Mapping[str, Tensor]) -> tor
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:
-    """Factor on the peak learning rate at a step (from 0): linear warm-up, then a half cosine to 1 %."""
+    """Factor on the peak learning rate at a step (from 0): linear warm-up, then a half cosine down to
+    FINAL_RATE."""
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 # -- one step
 
 
 def training_step(
-    config: TrainConfig,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: int,
-    device: torch.device,
+    config: TrainConfig, model: Model, optimizer: torch.optim.Optimizer, batch: Batch, step: int
 ) -> tuple[float, dict[str, float]]:
     """One optimizer step; returns the loss and its terms."""
+    device = model.device
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate_factor(step, config.steps, config.warmup)
     rgb, label = batch.rgb.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
@@ -259,7 +262,9 @@ def inputs_of_step(config: TrainConfig, step: int, has_sensor: bool) -> tuple[bo
     """(use RGB, use the sensor) in a step: modality dropout, decided by seed and step alone."""
     if not has_sensor:
         return True, False
-    draw = np.random.default_rng([config.seed, step, 0xD0]).random()
+    draw = np.random.default_rng(
+        [config.seed, step, 0xD0]
+    ).random()  # D0: the augmentation draws from [seed, step, k]
     if draw < config.sensor_dropout:
         return True, False
     return draw >= config.sensor_dropout + config.rgb_dropout, True
@@ -306,8 +311,11 @@ def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor,
 
 
 def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most: int = 6) -> list[str]:
-    """Names of the classes that cover at least `share` of the labeled pixels, largest first. label: (H,
-    W)."""
+    """Names of the classes that cover at least `share` of the labeled pixels, largest first.
+
+    label: (H, W). most: names at most; a prompt has room for 77 tokens, and the small things in a scene say
+    little about it. share: what covers less is lost in an embedding of the whole image.
+    """
     counts = torch.bincount(label[label != losses.IGNORE], minlength=len(names))
     order = counts.argsort(descending=True, stable=True)[:most].tolist()
     return [names[i] for i in order if counts[i] >= share * counts.sum() and counts[i] > 0]
@@ -316,40 +324,45 @@ def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most:
 # -- validation, pictures
 
 
-def _validate(run: RunFolder, session: _Session, bar: tqdm) -> None:
+def _measure(session: _Session, progress: bool) -> dict[str, dict[Inputs, ConfusionMatrix]]:
+    """Data set -> inputs -> confusion matrix, for RGB alone and with each sensor that some sample has."""
+    inference = Inference.as_trained(session.model, precision=session.config.precision)
+    table: dict[str, dict[Inputs, ConfusionMatrix]] = {}
+    for index, dataset in enumerate(session.validation):
+        inputs = (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected))
+        table[dataset.name] = {
+            row: confusion(inference, dataset, row, dataset_index=index, progress=progress)
+            for row in inputs
+            if samples_of(dataset, row)
+        }
+    return table
+
+
+def _with_sensor(rows: dict[Inputs, ConfusionMatrix]) -> list[ConfusionMatrix]:
+    """What decides which model is the best: the rows with a sensor, or RGB alone where no other is."""
+    return [matrix for inputs, matrix in rows.items() if inputs.sensors or len(rows) == 1]
+
+
+def _validate(run: RunFolder, session: _Session, progress: bool) -> None:
     """Measure every input, log it, and save `last` and, when it is the best so far, `best`."""
-    s = session
-    inference = Inference.as_trained(s.model, precision=s.config.precision)
-    table: dict[str, dict[Inputs, float]] = {}
-    first: ConfusionMatrix | None = None  # of the first data set, over its rows with a sensor
-    for index, dataset in enumerate(s.validation):
-        rows = table.setdefault(dataset.name, {})
-        for inputs in (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected)):
-            if not samples_of(dataset, inputs):
-                continue
-            matrix = confusion(inference, dataset, inputs, dataset_index=index, progress=not bar.disable)
-            rows[inputs] = matrix.miou
-            if index == 0 and (inputs.sensors or not dataset.selected):
-                if first is None:
-                    first = matrix
-                else:
-                    first.merge(matrix)
-    titled = {name: {inputs.title: miou for inputs, miou in rows.items()} for name, rows in table.items()}
-    s.model.metrics = {"step": s.step, "miou": titled}
+    s, table = session, _measure(session, progress)
+    miou = {name: {i.title: matrix.miou for i, matrix in rows.items()} for name, rows in table.items()}
+    s.model.metrics = {"step": s.step, "miou": miou}
     save(s.model, run.last)
     if not table:
         save(s.model, run.best)
         return
-    with_sensor = [v for rows in table.values() for k, v in rows.items() if k.sensors or len(rows) == 1]
-    s.miou = float(np.mean(with_sensor))
-    rgb_only = float(np.mean([rows[RGB_ONLY] for rows in table.values()]))
-    run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": titled})
+    s.miou = float(np.mean([matrix.miou for rows in table.values() for matrix in _with_sensor(rows)]))
+    rgb_only = float(np.mean([rows[RGB_ONLY].miou for rows in table.values()]))
+    run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": miou})
     run.log(f"step {s.step}: mIoU {s.miou:.4f}, RGB only {rgb_only:.4f}")
     if s.miou > s.best:
         s.best = s.miou
         save(s.model, run.best)
-        if first is not None:
-            run.save_confusion(first.to_dict(s.validation[0].class_names))
+        first, *others = _with_sensor(table[s.validation[0].name])
+        for other in others:
+            first.merge(other)
+        run.save_confusion(first.to_dict(s.validation[0].class_names))
 
 
 def _draw(run: RunFolder) -> None:

@@ -1,16 +1,14 @@
-"""LoRA on the frozen tower by peft: one named adapter per modality, in peft's own file format."""
+"""LoRA on the frozen tower by peft: one named adapter per modality."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from armseg_core.errors import CheckpointError
-from armseg_core.model.clip_tower import ClipTower
 
 # Layers inside transformer / convolution blocks: attention projections and MLPs of every supported tower
 # (native: q/k/v/out_proj, c_fc, c_proj; timm ViT: qkv, proj, fc1, fc2; EVA02: fc1_g, fc1_x; ViTamin: w0..w2).
@@ -31,33 +29,31 @@ def lora_targets(visual: nn.Module) -> list[str]:
 
 
 class LoraAdapters:
-    """The adapters of a tower. Not a module: the weights live inside the tower's layers.
+    """The adapters of a visual tower. Not a module: the weights live inside the tower's layers.
 
     Every stream activates its adapter before its forward pass. No gradient checkpointing may span a switch
     (peft#2832), and none is used.
     """
 
     def __init__(
-        self, tower: ClipTower, names: tuple[str, ...], rank: int, alpha: float, dropout: float
+        self, visual: nn.Module, names: tuple[str, ...], rank: int, alpha: float, dropout: float
     ) -> None:
         import peft
 
-        targets = lora_targets(tower.visual)
+        targets = lora_targets(visual)
         if not targets:
             raise CheckpointError(
-                f"no layer of {type(tower.visual).__name__} can take LoRA",
+                f"no layer of {type(visual).__name__} can take LoRA",
                 hint="--set model.lora_rank=0 to keep the tower frozen",
             )
         config = peft.LoraConfig(
             r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )
-        self.model: Any = peft.get_peft_model(tower.visual, config, adapter_name=names[0])
+        self.model: Any = peft.get_peft_model(cast(Any, visual), config, adapter_name=names[0])
         for name in names[1:]:
             self.model.add_adapter(name, config)
         self.names = names
-        self._layers: list[Any] = [
-            m for m in tower.visual.modules() if isinstance(m, peft.tuners.lora.LoraLayer)
-        ]
+        self._layers: list[Any] = [m for m in visual.modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
         self._active = ""
         self._merged = ""
         self._unmerged_weights: list[Tensor] = []
@@ -81,39 +77,18 @@ class LoraAdapters:
             layer._active_adapter = [name]
         self._active = name
 
-    def save(self, folder: Path) -> None:
-        """Write `<folder>/<adapter>/adapter_model.safetensors` and its config, in peft's format."""
-        self.model.save_pretrained(str(folder), selected_adapters=list(self.names))
-        for card in folder.rglob("README.md"):  # an empty template of peft
-            card.unlink()
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The weights of an adapter, by peft's names."""
+        from peft import get_peft_model_state_dict
 
-    def load(self, folder: Path) -> None:
-        """Read the adapters back.
+        state: dict[str, Tensor] = get_peft_model_state_dict(self.model, adapter_name=name)
+        return state
 
-        Raises:
-            CheckpointError: a file is missing or damaged, or its layers are not those of this tower.
-        """
-        import safetensors.torch
-        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    def load_state(self, name: str, state: dict[str, Tensor]) -> None:
+        """Set the weights of an adapter to what `state` gave."""
+        from peft import set_peft_model_state_dict
 
-        for name in self.names:
-            path = folder / name / "adapter_model.safetensors"
-            try:
-                state = safetensors.torch.load_file(path)
-            except (OSError, safetensors.SafetensorError) as error:
-                raise CheckpointError(
-                    "adapter cannot be read", where=path, hint="train again or copy the whole folder"
-                ) from error
-            own = get_peft_model_state_dict(self.model, adapter_name=name)
-            if {k: t.shape for k, t in state.items()} != {k: t.shape for k, t in own.items()}:
-                missing, unknown = len(own.keys() - state.keys()), len(state.keys() - own.keys())
-                raise CheckpointError(
-                    f"the adapter does not fit this CLIP tower ({missing} layers missing, {unknown} unknown, "
-                    "the others of another rank or size)",
-                    where=path,
-                    hint="copy the whole model folder again",
-                )
-            set_peft_model_state_dict(self.model, state, adapter_name=name)
+        set_peft_model_state_dict(self.model, state, adapter_name=name)
         self._require_grad()
 
     @torch.no_grad()

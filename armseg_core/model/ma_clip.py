@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from armseg_core.model.clip_tower import ClipTower, TowerOutput
-from armseg_core.model.lora import LoraAdapters
 from armseg_core.sensors.modalities import MODALITIES, Modality, get_modality
+
+if TYPE_CHECKING:
+    from armseg_core.model.clip_tower import ClipTower, TowerOutput
+    from armseg_core.model.lora import LoraAdapters
 
 
 def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:
@@ -19,6 +23,11 @@ def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:
     }
     layer.load_state_dict(state)
     return layer
+
+
+def pseudo_rgb_layers(modalities: tuple[str, ...]) -> nn.ModuleDict:
+    """`pseudo_rgb_layer` of every modality."""
+    return nn.ModuleDict({m: pseudo_rgb_layer(get_modality(m)) for m in modalities})
 
 
 def modality_prompt(name: str) -> str:
@@ -38,17 +47,14 @@ def scene_prompt(name: str, class_names: list[str]) -> str:
 class MAClip(nn.Module):
     """The tower with an adapter per modality, and the projection of a sensor's channels to the tower's three.
 
-    The RGB stream uses adapter 'rgb' and no projection. With rank 0 there are no adapters: the tower is CLIP
-    itself.
+    The RGB stream uses adapter 'rgb' and no projection. Without adapters the tower is CLIP itself.
     """
 
-    def __init__(
-        self, tower: ClipTower, modalities: tuple[str, ...], rank: int, alpha: float, dropout: float
-    ) -> None:
+    def __init__(self, tower: ClipTower, project: nn.ModuleDict, adapters: LoraAdapters | None) -> None:
         super().__init__()
         self.tower = tower
-        self.project = nn.ModuleDict({m: pseudo_rgb_layer(get_modality(m)) for m in modalities})
-        self.adapters = LoraAdapters(tower, ("rgb", *modalities), rank, alpha, dropout) if rank else None
+        self.project = project
+        self.adapters = adapters
 
     def forward(self, x: Tensor, modality: str) -> TowerOutput:
         """x: model tensor (B, C, H, W) of the modality, RGB in [0, 1]; H, W multiples of the tower's

@@ -18,7 +18,8 @@ from armseg_core.model.decoder import Decoder, Stem, TextClassifier
 from armseg_core.model.dsrm import DSRM
 from armseg_core.model.fusion import GatedFusion
 from armseg_core.model.layers import LayerNorm2d, resize
-from armseg_core.model.ma_clip import MAClip
+from armseg_core.model.lora import LoraAdapters
+from armseg_core.model.ma_clip import MAClip, pseudo_rgb_layers
 from armseg_core.sensors.modalities import get_modality
 
 
@@ -74,9 +75,8 @@ class Segmenter(nn.Module):
         self.config, self.modalities = config, tuple(modalities)
         width = config.width or (256 if tower.channels[-1] >= 384 else 96)
         dim = tower.embed_dim
-        self.ma_clip = MAClip(
-            tower, self.modalities, config.lora_rank, config.lora_alpha, config.lora_dropout
-        )
+        project = pseudo_rgb_layers(self.modalities)
+        self.ma_clip = MAClip(tower, project, self._adapters(tower))
         self.aligned = (
             nn.ModuleList(
                 AlignedEmbedding(c, dim, self.modalities, config.prompts, config.guidance)
@@ -104,6 +104,14 @@ class Segmenter(nn.Module):
             self.lateral_sensor = _laterals(tower.channels, width)
             self.fuse = nn.ModuleList(GatedFusion(width) for _ in range(STAGES))
             self.fuse_stem = GatedFusion(config.stem_width)
+
+    def _adapters(self, tower: ClipTower) -> LoraAdapters | None:
+        """A LoRA adapter per stream; None with rank 0."""
+        config = self.config
+        if not config.lora_rank:
+            return None
+        names = ("rgb", *self.modalities)
+        return LoraAdapters(tower.visual, names, config.lora_rank, config.lora_alpha, config.lora_dropout)
 
     @property
     def stride(self) -> int:

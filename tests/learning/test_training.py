@@ -127,7 +127,7 @@ class TestWhatAStepChanges:
         for cycle in range(2):  # what lies behind a zero-initialized layer moves in the second cycle
             for k, modality in enumerate(SENSORS):
                 batch = batch_for(modality, seed=10 * cycle + k, dataset=k % 2)
-                training_step(config, model, optimizer, batch, cycle, CPU)
+                training_step(config, model, optimizer, batch, cycle)
         moved = changed(before, everything(model))
         assert moved >= trainable, sorted(trainable - moved)
         extra = {
@@ -144,9 +144,9 @@ class TestWhatAStepChanges:
         shake(model.segmenter)
         optimizer = make_optimizer(config, model.segmenter.trainable())
         # one step of another sensor first, so that momentum could move what has no gradient now
-        training_step(config, model, optimizer, batch_for("depth", 0), 0, CPU)
+        training_step(config, model, optimizer, batch_for("depth", 0), 0)
         before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
-        training_step(config, model, optimizer, batch_for(modality, 1), 1, CPU)
+        training_step(config, model, optimizer, batch_for(modality, 1), 1)
         moved = changed(before, dict(model.segmenter.named_parameters()))
         named = {n: {m for m in (*SENSORS, "rgb") if m in n.split(".")} for n in before}
         wanted = {"rgb", modality}
@@ -162,7 +162,7 @@ class TestWhatAStepChanges:
         shake(model.segmenter)
         optimizer = make_optimizer(config, model.segmenter.trainable())
         before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
-        training_step(config, model, optimizer, batch_for("depth", 0), 0, CPU)
+        training_step(config, model, optimizer, batch_for("depth", 0), 0)
         moved = changed(before, dict(model.segmenter.named_parameters()))
         assert not {n for n in moved if ".rgb." in n or "_rgb" in n}
         assert {n for n in moved if ".depth." in n}
@@ -170,7 +170,7 @@ class TestWhatAStepChanges:
     def test_gradients_are_clipped_and_the_rate_follows_the_schedule(self, model) -> None:
         config = self.settings(clip_norm=1e-3)
         optimizer = make_optimizer(config, model.segmenter.trainable())
-        training_step(config, model, optimizer, batch_for("depth", 0), 50, CPU)
+        training_step(config, model, optimizer, batch_for("depth", 0), 50)
         norm = math.sqrt(
             sum(p.grad.square().sum().item() for p in model.segmenter.parameters() if p.grad is not None)
         )
@@ -185,7 +185,7 @@ class TestWhatAStepChanges:
         batch.rgb[0, 0, 0, 0] = math.nan
         before = everything(model)
         with pytest.raises(TrainingError, match=r"not finite at step 3.*--lr") as caught:
-            training_step(config, model, optimizer, batch, 3, CPU)
+            training_step(config, model, optimizer, batch, 3)
         assert caught.value.exit_code == 1
         assert not changed(before, everything(model))
 
@@ -201,7 +201,7 @@ class TestWhatAStepChanges:
         optimizer = make_optimizer(config, model.segmenter.trainable())
         batch = batch_for("depth", 0, size=16)
         batch.label[:, 1:] = (batch.rgb[:, 0, 1:] > 0.5).long()
-        seen = [training_step(config, model, optimizer, batch, step, CPU)[0] for step in range(60)]
+        seen = [training_step(config, model, optimizer, batch, step)[0] for step in range(60)]
         assert seen[-1] < 0.5 * seen[0], (seen[0], seen[-1])
 
 
@@ -335,10 +335,10 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, how: Any = None) ->
     """Ctrl-C (or `how()`) arrives during a step."""
     real = training.training_step
 
-    def step_with_interruption(config, model, optimizer, batch, number, device):
+    def step_with_interruption(config, model, optimizer, batch, number):
         if number == step:
             (how or (lambda: signal.raise_signal(signal.SIGINT)))()
-        return real(config, model, optimizer, batch, number, device)
+        return real(config, model, optimizer, batch, number)
 
     monkeypatch.setattr(training, "training_step", step_with_interruption)
 

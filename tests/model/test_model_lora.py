@@ -12,6 +12,7 @@ from torch import nn
 from towers import named_visual, timm_visual, visual
 
 from armseg_core.errors import CheckpointError
+from armseg_core.learning.adapter_files import load_adapters, save_adapters
 from armseg_core.learning.model_folder import Model
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.lora import LoraAdapters, lora_targets
@@ -136,7 +137,7 @@ def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: 
     embedding."""
     import peft
 
-    adapters(model).save(tmp_path)
+    save_adapters(adapters(model), tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == [
         f"{name}/adapter_{part}"
         for name in ("depth", "rgb", "thermal")
@@ -152,9 +153,9 @@ def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: 
 
 
 def test_loading_restores_every_adapter_exactly(model: Model, small_clip, tmp_path: Path) -> None:
-    adapters(model).save(tmp_path)
+    save_adapters(adapters(model), tmp_path)
     other = small_model(small_clip, seed=9)
-    adapters(other).load(tmp_path)
+    load_adapters(adapters(other), tmp_path)
     saved = {n: p for n, p in model.segmenter.named_parameters() if "lora_" in n}
     assert len(saved) == 3 * 24 * 2
     for name, parameter in other.segmenter.named_parameters():
@@ -165,7 +166,7 @@ def test_loading_restores_every_adapter_exactly(model: Model, small_clip, tmp_pa
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other rank", "layer missing", "layer unknown"])
 def test_adapters_that_do_not_fit_are_refused(damage: str, model: Model, tmp_path: Path) -> None:
-    adapters(model).save(tmp_path)
+    save_adapters(adapters(model), tmp_path)
     path = tmp_path / "depth" / "adapter_model.safetensors"
     state = safetensors.torch.load_file(path)
     first = next(iter(state))
@@ -183,7 +184,7 @@ def test_adapters_that_do_not_fit_are_refused(damage: str, model: Model, tmp_pat
         safetensors.torch.save_file({n: t.contiguous() for n, t in state.items()}, path)
     before = [p.clone() for n, p in model.segmenter.named_parameters() if ".depth." in n]
     with pytest.raises(CheckpointError, match=r"depth/adapter_model.safetensors"):
-        adapters(model).load(tmp_path)
+        load_adapters(adapters(model), tmp_path)
     after = [p for n, p in model.segmenter.named_parameters() if ".depth." in n]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -192,4 +193,4 @@ def test_a_tower_without_a_layer_to_adapt_is_refused() -> None:
     tower = ClipTower(visual())
     tower.visual.transformer = nn.Identity()
     with pytest.raises(CheckpointError, match="no layer of VisionTransformer can take LoRA"):
-        LoraAdapters(tower, ("rgb",), 4, 8.0, 0.0)
+        LoraAdapters(tower.visual, ("rgb",), 4, 8.0, 0.0)

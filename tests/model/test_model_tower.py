@@ -182,7 +182,7 @@ def test_a_tower_without_feature_maps_is_refused() -> None:
 
 
 def test_the_bundled_config_is_a_native_tower(tmp_path: Path) -> None:
-    from armseg_core.model.clip_loading import TINY_FOLDER, build_from_config
+    from armseg_core.learning.clip_loading import TINY_FOLDER, build_from_config
 
     config = json.loads((TINY_FOLDER / "open_clip_config.json").read_text())["model_cfg"]
     model, tokenizer = build_from_config(TINY_FOLDER / "open_clip_config.json")

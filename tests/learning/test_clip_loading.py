@@ -14,8 +14,14 @@ from small_models import clip_config, write_clip
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.errors import ArmsegError, CheckpointError, InputError, UsageError
-from armseg_core.model import clip_loading
-from armseg_core.model.clip_loading import TEMPLATES, load_clip, load_weights, small_tokenizer, tower_sha256
+from armseg_core.learning import clip_loading
+from armseg_core.learning.clip_loading import (
+    TEMPLATES,
+    load_clip,
+    load_weights,
+    small_tokenizer,
+    tower_sha256,
+)
 from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.sensors.modalities import MODALITIES
 
