@@ -19,7 +19,7 @@ TOWERS = {  # name -> (kind, strides of the four maps, image tower)
     "ViT of open_clip, patch 14": ("native", [14] * 4, lambda: visual(layers=2, patch=14, size=(56, 56))),
     "ViT of open_clip, patch 16": ("native", [16] * 4, lambda: visual(layers=5, patch=16, size=(64, 64))),
     "ViT of timm (SigLIP 2)": ("timm_vit", [16] * 4, lambda: timm_visual("vit_tiny_patch16_224")),
-    "ViT of timm, rotary positions (EVA)": (
+    "ViT of timm, rotary (EVA)": (
         "timm_vit",
         [14] * 4,
         lambda: timm_visual("eva02_tiny_patch14_224"),
