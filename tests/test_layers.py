@@ -163,3 +163,13 @@ def test_light_entry_points_load_no_heavy_package(what: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_what_tests_share_is_in_tests_support() -> None:
+    """A test file that imports another one cannot be read, moved or run alone."""
+    files = modules(REPOSITORY / "tests")
+    tests = {path.stem for path in files if path.stem.startswith("test_")}
+    assert len(tests) == sum(path.stem.startswith("test_") for path in files), "two test files of one name"
+    for path in files:
+        shared = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()), path.stem)} & tests
+        assert not shared, f"{path.relative_to(REPOSITORY)} imports {', '.join(shared)}"

@@ -28,6 +28,14 @@ def lora_targets(visual: nn.Module) -> list[str]:
     return names
 
 
+def _call_every_layer(visual: nn.Module) -> None:
+    """The fused attention of timm's EVA towers multiplies by the weight of `qkv` itself, past any adapter,
+    unless it is told to add the bias apart."""
+    for module in visual.modules():
+        if getattr(module, "qkv_bias_separate", None) is False:
+            module.qkv_bias_separate = True  # type: ignore[assignment]
+
+
 class LoraAdapters:
     """The adapters of a visual tower. Not a module: the weights live inside the tower's layers.
 
@@ -46,6 +54,7 @@ class LoraAdapters:
                 f"no layer of {type(visual).__name__} can take LoRA",
                 hint="--set model.lora_rank=0 to keep the tower frozen",
             )
+        _call_every_layer(tower.visual)
         config = peft.LoraConfig(
             r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )

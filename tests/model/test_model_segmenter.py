@@ -6,7 +6,6 @@ import pytest
 import torch
 from small_models import TOY, inputs, shake, small_model
 from torch import Tensor
-from towers import named_visual, timm_visual
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.learning.model_folder import KnownDataSet, Model
@@ -149,23 +148,6 @@ def test_trainable_is_everything_but_the_frozen_tower(small_clip) -> None:
         assert (name in names) == (not name.startswith("ma_clip.tower.") or "lora_" in name), name
     assert not any(n.startswith("ma_clip.tower.") for n in segmenter.own_state())
     assert not any(n.endswith(".text") for n in segmenter.own_state())
-
-
-@pytest.mark.parametrize("tower", ["pyramid", "mobileclip2", "timm"])
-@pytest.mark.parametrize("size", [(33, 47), (70, 40)])
-def test_other_towers_segment_at_odd_sizes(tower, size) -> None:
-    visual = {
-        "pyramid": lambda: timm_visual("convnext_atto"),
-        "mobileclip2": lambda: named_visual("MobileCLIP2-S0"),
-        "timm": lambda: timm_visual("eva02_tiny_patch14_224"),
-    }[tower]()
-    built = ClipTower(visual)
-    config = ModelConfig(width=16, stem_width=8, lora_rank=2)
-    model = Segmenter(built, config, ("thermal",), [torch.randn(4, built.embed_dim)]).eval()
-    rgb, thermal = inputs("thermal", size=size)
-    with torch.no_grad():
-        assert model(rgb, thermal, "thermal").logits.shape == (1, 4, *size)
-    assert model.stride % 4 == 0  # the stem's stride
 
 
 def test_the_stem_sees_the_sensor_with_the_statistics_of_the_training_data(small_clip) -> None:
