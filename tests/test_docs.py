@@ -1,0 +1,161 @@
+"""The documents are true: generated parts equal the code, paths and names exist, examples are valid."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+GUIDES = [REPOSITORY / "ARCHITECTURE.md", REPOSITORY / "CONTRIBUTING.md"]
+PAGES = [REPOSITORY / "README.md", *DOCS]
+CODE = [
+    path
+    for room in ("armseg_core", "armseg_cli", "tests", "scripts")
+    for path in (REPOSITORY / room).rglob("*.py")
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pages made anew, in a process that finds a package with entry points for every group of armseg."""
+    plugin = tmp_path_factory.mktemp("plugin")
+    (plugin / "intruder.py").write_text("raise SystemExit('a package of others was loaded')\n")
+    info = plugin / "intruder-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: intruder\nVersion: 1.0\n")
+    groups = ("armseg.sensors", "armseg.datasets")
+    (info / "entry_points.txt").write_text("".join(f"[{group}]\nx = intruder:X\n" for group in groups))
+    folder = tmp_path_factory.mktemp("docs")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "update_docs.py", "--to", folder],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(plugin), str(REPOSITORY)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_generated_parts_are_those_of_the_code(page: Path, made: Path) -> None:
+    again = made / page.relative_to(REPOSITORY)
+    assert page.read_text(encoding="utf-8") == again.read_text(encoding="utf-8"), (
+        "make it again: python scripts/update_docs.py"
+    )
+
+
+def test_every_command_and_sensor_is_in_the_reference() -> None:
+    """What the generator leaves out by mistake would be left out of both sides of the test above."""
+    from armseg_cli.main import COMMANDS
+
+    text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [row.name for row in COMMANDS if f"\n## armseg {row.name}\n" not in text] == []
+    sensors = ("event", "thermal", "depth", "lidar", "polarization", "light_field")
+    assert [name for name in sensors if not re.search(rf"^### .* \(`{name}`\)$", text, re.MULTILINE)] == []
+
+
+def test_the_examples_of_a_dataset_file_are_valid() -> None:
+    from armseg_core.data.dataset_file import DataSetFile
+
+    text = (REPOSITORY / "docs" / "datasets.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        DataSetFile.model_validate(tomllib.loads(block))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def defined_names() -> set[str]:
+    """Every function, class, method, attribute and constant of the repository."""
+    names: set[str] = set()
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+    return names
+
+
+def exists(path: str) -> bool:
+    """A path or glob, from the repository or from armseg_core; UPPER_CASE and <angle> parts stand for any."""
+    pattern = re.sub(r"<[^>]*>|\b[A-Z]{3,}\b(?!\.md)", "*", path.rstrip("/"))
+    return any(next(root.glob(pattern), None) for root in (REPOSITORY, REPOSITORY / "armseg_core"))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_paths_and_names_of_the_guides_exist(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    said = re.findall(r"`([^`]+)`", prose)
+    names = defined_names()
+    source = "".join(path.read_text(encoding="utf-8") for path in CODE)
+    source += "".join((REPOSITORY / name).read_text() for name in ("pyproject.toml", "Makefile", ".ci/run"))
+    wrong = []
+    for span in said:
+        if re.fullmatch(r"[\w.*<>/-]+", span) and (
+            "/" in span or re.search(r"\.(py|md|toml|txt|yml)$", span)
+        ):
+            right = exists(span)
+        elif re.fullmatch(r"[A-Za-z_][\w.]*(\(.*\))?", span):
+            right = span.partition("(")[0].rpartition(".")[2] in names or span in source
+        elif span.startswith("make "):
+            right = re.search(rf"^{span.split()[1]}:", source, re.MULTILINE) is not None
+        else:
+            right = span in source
+        if not right:
+            wrong.append(span)
+    assert said
+    assert wrong == []
+
+
+def way() -> list[tuple[str, str]]:
+    """(file, function) of every step of 'From events.h5 to a mask' in ARCHITECTURE.md, in order."""
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return re.findall(r"^\d+\. `([\w/]+\.py)`: `([\w.]+)`", text, re.MULTILINE)
+
+
+def test_the_way_from_a_recording_to_a_mask_is_the_one_the_program_goes(armseg, tmp_path: Path) -> None:
+    steps = way()
+    assert 5 <= len(steps) <= 8
+    called: list[tuple[str, str]] = []
+
+    def note(frame, event, argument) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(str(REPOSITORY)):
+            file = Path(frame.f_code.co_filename).relative_to(REPOSITORY).as_posix()
+            called.append((file, frame.f_code.co_qualname))
+
+    scene = REPOSITORY / "sample_data" / "scene_00018"
+    model = REPOSITORY / "tests" / "files_of_0_1_0" / "model"
+    sys.setprofile(note)
+    try:
+        result = armseg(
+            "predict", scene / "rgb.png", scene / "events.h5", "--model", model, "-o", tmp_path / "out"
+        )
+    finally:
+        sys.setprofile(None)
+    assert result.exit_code == 0, result.stderr
+    assert [step for step in steps if step not in called] == []
+    first = [called.index(step) for step in steps]
+    assert first == sorted(first), "steps in another order than the program's"
