@@ -13,6 +13,7 @@ import importlib.metadata
 import inspect
 import os
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -297,6 +298,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=REPOSITORY, help="folder the pages are written to")
     to = parser.parse_args().to
     without_plugins()
+    sys.path.insert(0, str(REPOSITORY))  # this checkout, whatever is installed
     importlib.import_module("armseg_core")
     for page in PAGES:
         text = filled((REPOSITORY / page).read_text(encoding="utf-8"))
