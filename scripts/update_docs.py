@@ -88,6 +88,8 @@ def default_of(field: FieldInfo) -> str:
         return f"`{value // 1000}ms`"
     if value is PydanticUndefined or value is None or value in ((), {}):
         return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
@@ -102,14 +104,12 @@ def formats() -> str:
 
 def format_list() -> str:
     """One line per sensor: what it reads."""
-    from armseg_core.sensors.modalities import MODALITIES
-    from armseg_core.sensors.recognition import readers_for
+    from armseg_core.sensors import SENSORS
 
     lines = []
-    for modality in MODALITIES.values():
-        titles = [row.title for row in readers_for(modality.name) if not row.refuse]
-        if titles:
-            lines.append(f"- **{modality.title}**: {'; '.join(titles)}\n")
+    for sensor in SENSORS.values():
+        titles = [reader.title for reader in sensor.readers if not reader.refuse]
+        lines.append(f"- **{sensor.title}**: {'; '.join(titles)}\n")
     return "".join(lines)
 
 
@@ -130,20 +130,34 @@ def commands() -> str:
 
 def sensor_options() -> str:
     """A table of the options of every sensor."""
-    from armseg_core.sensors.modalities import MODALITIES
-    from armseg_core.sensors.options import OPTIONS
+    from armseg_core.sensors import SENSORS
 
     parts = []
-    for name, modality in MODALITIES.items():
-        if name not in OPTIONS:
-            continue
+    for name, sensor in SENSORS.items():
         rows = [
             (f"`{key}`", field_type(field), default_of(field), field.description or "")
-            for key, field in OPTIONS[name].model_fields.items()
+            for key, field in sensor.options.model_fields.items()
         ]
-        title = modality.title[0].upper() + modality.title[1:]
+        title = sensor.title[0].upper() + sensor.title[1:]
         parts.append(f"### {title} (`{name}`)\n\n" + table(("option", "type", "default", "meaning"), rows))
     return "\n".join(parts)
+
+
+def training_options() -> str:
+    """Every setting of a training."""
+    from armseg_core.config.training import TrainConfig
+
+    return table(("option", "type", "default", "meaning"), list(_settings(TrainConfig, "")))
+
+
+def _settings(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
+    for name, field in group.model_fields.items():
+        inner = _table_in(field.annotation)
+        if inner is None:
+            default = "required" if field.is_required() else default_of(field)
+            yield f"`{prefix}{name}`", field_type(field), default, field.description or ""
+        else:
+            yield from _settings(inner, f"{prefix}{name}.")
 
 
 def dataset_keys() -> str:
@@ -176,14 +190,16 @@ def _table_in(annotation: Any) -> type[BaseModel] | None:
 
 def public_datasets() -> str:
     """The data sets that are known by their published layout."""
-    from armseg_core.data.registry import DATASETS
+    from armseg_core.data.public import PUBLIC
 
     rows = []
-    for kind in DATASETS:
-        sensors = getattr(getattr(kind, "files", None), "sensors", None)
-        if sensors:
-            rows.append((kind.title, ", ".join(sensors), f"`{kind.layout}`", _summary(kind)))
-    return table(("data set", "sensors", "recognized by", "notes"), rows)
+    for kind in PUBLIC:
+        counts = ", ".join(f"{split} {count}" for split, count in kind.published.counts.items())
+        sensors = ", ".join(kind.files.sensors)
+        rows.append((kind.title, sensors, f"`{kind.layout}`", counts, kind.published.protocol))
+    header = ("data set", "sensors", "recognized by", "samples", "how published figures are made")
+    cited = "".join(f"- {kind.title}: {kind.published.citation}\n" for kind in PUBLIC)
+    return f"{table(header, rows)}\n{cited}"
 
 
 def _summary(thing: Any) -> str:
@@ -277,6 +293,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "formats": formats,
     "commands": commands,
     "sensor options": sensor_options,
+    "training options": training_options,
     "dataset keys": dataset_keys,
     "public data sets": public_datasets,
     "api": api,
