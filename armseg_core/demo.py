@@ -59,7 +59,9 @@ def run_demo(
 
     Args:
         output: folder for everything that is made; earlier files are replaced, earlier runs kept.
-        steps: optimizer steps of the training. device: auto, cpu or cuda. seed: of the training.
+        steps: optimizer steps of the training.
+        device: auto, cpu or cuda.
+        seed: of the training.
         say: receives one line as each stage begins.
 
     Raises:

@@ -60,6 +60,7 @@ class Check:
     fix: str = ""
 
     def to_dict(self) -> dict[str, str]:
+        """Plain values, ready for JSON."""
         return asdict(self)
 
 

@@ -21,6 +21,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 
 class ArmsegError(Exception):
@@ -46,12 +47,14 @@ class ArmsegError(Exception):
             message += f". Try: {hint}"
         super().__init__(" ".join(message.split()))
 
-    def __reduce__(self):  # keeps the fields when it crosses a process boundary
+    def __reduce__(self) -> tuple[Any, ...]:  # keeps the fields when it crosses a process boundary
         where = None if self.where is None else str(self.where)
         return _rebuild, (type(self), self.what, where, self.expected, self.hint)
 
 
-def _rebuild(cls, what, where, expected, hint):
+def _rebuild(
+    cls: type[ArmsegError], what: str, where: str | None, expected: str | None, hint: str | None
+) -> ArmsegError:
     return cls(what, where=where, expected=expected, hint=hint)
 
 

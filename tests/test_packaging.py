@@ -59,8 +59,14 @@ def test_the_optional_readers_are_tested() -> None:
     assert optional | oracle == set(PROJECT["dependency-groups"]["formats"])
 
 
-def test_one_version_everywhere() -> None:
-    assert PROJECT["project"]["version"] == armseg_core.__version__
+def test_the_version_stands_in_one_place(built_wheel: Path) -> None:
+    assert "version" in PROJECT["project"]["dynamic"]
+    assert built_wheel.name.startswith(f"armseg-{armseg_core.__version__}-")
+    numbers = re.findall(r"^## \[([^\]]+)\]", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert numbers[:2] == ["Unreleased", armseg_core.__version__]
+
+
+def test_the_entry_points_and_the_oldest_python() -> None:
     assert PROJECT["project"]["scripts"] == {"armseg": "armseg_cli.__main__:run"}
     assert PROJECT["project"]["requires-python"] == ">=3.11"
 
@@ -113,3 +119,35 @@ def test_an_installed_wheel_answers_without_the_repository(built_wheel: Path, tm
         [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=False
     )
     assert done.stdout == "None\n", done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.parametrize(("extras", "venv"), [("1", ".venv"), ("0", ".venv-bare")])
+def test_make_installs_with_the_python_and_the_extras_that_are_asked_for(extras: str, venv: str) -> None:
+    """`make -n` prints what it would do; nothing is installed."""
+    done = subprocess.run(
+        ["make", "-n", "-B", "install"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHON": sys.executable, "EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{sys.executable} -m venv --clear {venv}\n" in done.stdout
+    assert f"test -x {venv}/bin/python{sys.version_info[0]}.{sys.version_info[1]} " in done.stdout
+    assert re.search(r'^test "(\d)" = 0 \|\| .*--group formats', done.stdout, re.MULTILINE)[1] == extras
+
+
+def test_the_workflow_only_calls_what_everybody_can_run() -> None:
+    text = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"run: (.*)", text) == [".ci/run"]
+    jobs = re.findall(r'python: "([\d.]+)", extras: "(\d)"', text)
+    assert jobs == [("3.11", "1"), ("3.12", "1"), ("3.13", "1"), ("3.11", "0")]
+
+
+def test_the_hooks_before_a_commit_are_the_checks_of_make_lint() -> None:
+    text = (REPOSITORY / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"repo: (.*)", text) == ["local"]  # nothing is downloaded
+    hooks = [entry.removeprefix(".venv/bin/") for entry in re.findall(r"entry: (.*)", text)]
+    lint = re.findall(r"^\t\$\(BIN\)/(ruff \w+|mypy)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert hooks == lint

@@ -69,14 +69,6 @@ def test_make_lines_are_targets_of_the_makefile() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-def test_the_format_table_is_the_one_of_the_code() -> None:
-    from armseg_core.sensors.recognition import format_table
-
-    table = re.search(r"<!-- formats[^>]*-->\n(.*?)<!-- /formats -->", README, re.DOTALL)
-    assert table
-    assert table[1].strip() == format_table().strip(), "make it again: scripts/update_readme.py"
-
-
 def test_the_figures_are_those_of_the_results() -> None:
     """'70.1 with thermal' stands in the table of RESULTS.md as the joint model's figure of that sensor."""
     results = (REPOSITORY / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")

@@ -1,2 +1,1 @@
-"""Every option of armseg: type, default, help and checks in one place. Commands and docs take them from
-here."""
+"""Every option of armseg: type, default, help and checks in one place, where commands and docs find them."""

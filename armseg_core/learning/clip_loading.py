@@ -273,8 +273,11 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
 
 
 def _preprocessing(config: ModelConfig) -> dict[str, Any]:
-    """Mean and deviation of the images a weights file was trained with: the tag's, else those that all tags
-    of the model share (SigLIP's differ from OpenAI's). Empty where open_clip knows by itself."""
+    """Mean and deviation of the images that a weights file was trained with.
+
+    Those of the tag, else those that all tags of the model share (SigLIP's differ from OpenAI's); empty where
+    open_clip knows by itself.
+    """
     import open_clip
 
     if config.weights is None:

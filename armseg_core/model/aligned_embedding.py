@@ -53,4 +53,5 @@ class AlignedEmbedding(nn.Module):
         k, v = self.key_value(prompts).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
-        return x + self.out(out).transpose(1, 2).unflatten(2, (h, w))
+        aligned: Tensor = x + self.out(out).transpose(1, 2).unflatten(2, (h, w))
+        return aligned

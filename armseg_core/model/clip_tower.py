@@ -47,7 +47,7 @@ def split_attention(visual: nn.Module) -> int:
 
 
 def tower_kind(visual: Any) -> str:
-    """ "native" (open_clip's own ViT), "timm_vit" or "pyramid".
+    """The kind of a tower: "native" (open_clip's own ViT), "timm_vit" or "pyramid".
 
     Raises:
         CheckpointError: a tower without feature maps that we know how to tap.
@@ -143,7 +143,7 @@ class ClipTower(nn.Module):
         for i, block in enumerate(blocks):
             x = block(x)
             if i in taps:
-                tapped[i] = x[:, 1:].transpose(1, 2).unflatten(2, (h, w))
+                tapped[i] = x[:, 1:].transpose(1, 2).reshape(len(x), -1, h, w)
         pooled, _ = v._pool(x)
         return [tapped[i] for i in taps], pooled if v.proj is None else pooled @ v.proj
 
@@ -152,7 +152,8 @@ class ClipTower(nn.Module):
         position = self.visual.positional_embedding
         gh, gw = self.visual.grid_size
         if (h, w) == (gh, gw):
-            return position
+            own: Tensor = position
+            return own
         cached = self._positions.get((h, w))
         if cached is None or cached.device != position.device:
             grid = position[1:].detach().float().T.reshape(1, -1, gh, gw)
@@ -176,8 +177,10 @@ class ClipTower(nn.Module):
         return maps, visual.head(trunk.forward_head(final))
 
     def train(self, mode: bool = True) -> ClipTower:
-        """The frozen tower always runs in evaluation mode (no drop path, fixed batch-norm statistics), except
-        for the dropout inside LoRA layers."""
+        """Set the mode of the dropout inside LoRA layers.
+
+        The frozen tower itself always runs in evaluation mode (no drop path, fixed batch-norm statistics).
+        """
         super().train(mode)
         for name, module in self.visual.named_modules():
             if "lora_dropout" not in name:

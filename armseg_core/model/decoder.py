@@ -12,8 +12,10 @@ from armseg_core.model.layers import ConvBlock, resize
 
 
 class Stem(nn.Module):
-    """Stride-4 convolutional features of an input, for boundaries finer than a patch: (B, C, H, W) ->
-    (B, width, H / 4, W / 4)."""
+    """Convolutional features of an input at stride 4, for boundaries finer than a patch.
+
+    (B, C, H, W) -> (B, width, H / 4, W / 4).
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -22,12 +24,12 @@ class Stem(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        features: Tensor = self.layers(x)
+        return features
 
 
 class Decoder(nn.Module):
-    """Four fused maps of width D, top down, then joined with the stem at stride 4: -> (B, E, H / 4, W /
-    4)."""
+    """Four fused maps of width D, top down, then joined with the stem: -> (B, E, H / 4, W / 4)."""
 
     def __init__(self, width: int, stem_width: int, embed_dim: int) -> None:
         super().__init__()
@@ -42,7 +44,8 @@ class Decoder(nn.Module):
         for smooth, finer in zip(self.smooth, reversed(maps[:-1]), strict=True):
             x = smooth(resize(x, finer.shape[-2:]) + finer)
         x = self.join(torch.cat([resize(x, stem.shape[-2:]), stem], dim=1))
-        return self.embed(self.refine(x))
+        pixels: Tensor = self.embed(self.refine(x))
+        return pixels
 
 
 class TextClassifier(nn.Module):

@@ -1,5 +1,4 @@
-"""DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; the form is
-ours).
+"""DSRM: domain-specific refinement of the last-stage features (SegRGB-X, third contribution; our form).
 
 The MA-CLIP embedding and the data set (the "domain" of the name) choose, per image, channel weights and a
 mixture of low-rank depth-wise experts. Both branches end in zeros at the start, so the module begins as the
@@ -52,4 +51,7 @@ class DSRM(nn.Module):
             ],
             dim=1,
         )
-        return x + x * self.attention(state).tanh()[:, :, None, None] + self.up(mixed.flatten(1, 2))
+        refined: Tensor = (
+            x + x * self.attention(state).tanh()[:, :, None, None] + self.up(mixed.flatten(1, 2))
+        )
+        return refined

@@ -27,8 +27,7 @@ class SplitMHA(nn.Module):
 
     @classmethod
     def from_fused(cls, fused: nn.MultiheadAttention) -> SplitMHA:
-        """A SplitMHA with the weights (and dtype, device) of a fused attention whose q, k, v sizes are
-        equal."""
+        """The same attention with the weights, dtype and device of a fused one (q, k, v of one size)."""
         if fused.in_proj_weight is None or fused.bias_k is not None or not fused.batch_first:
             raise ValueError("expected batch-first attention with one fused projection and no bias_k")
         split = cls(fused.embed_dim, fused.num_heads, bias=fused.in_proj_bias is not None)
@@ -44,13 +43,13 @@ class SplitMHA(nn.Module):
         return split
 
     def qkv(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        """The three input projections."""
         return self.q_proj, self.k_proj, self.v_proj
 
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask is added to the logits (or True where
-        allowed)."""
+        """q (B, L, C), k v (B, M, C) -> (B, L, C); attn_mask: added to the logits, or True where allowed."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in zip(self.qkv(), (q, k, v), strict=True)

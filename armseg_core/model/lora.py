@@ -29,8 +29,10 @@ def lora_targets(visual: nn.Module) -> list[str]:
 
 
 def _call_every_layer(visual: nn.Module) -> None:
-    """The fused attention of timm's EVA towers multiplies by the weight of `qkv` itself, past any adapter,
-    unless it is told to add the bias apart."""
+    """Make the fused attention of timm's EVA towers call `qkv`.
+
+    It multiplies by the weight of `qkv` itself, past any adapter, unless it is told to add the bias apart.
+    """
     for module in visual.modules():
         if getattr(module, "qkv_bias_separate", None) is False:
             module.qkv_bias_separate = True  # type: ignore[assignment]
@@ -54,7 +56,7 @@ class LoraAdapters:
                 f"no layer of {type(visual).__name__} can take LoRA",
                 hint="--set model.lora_rank=0 to keep the tower frozen",
             )
-        _call_every_layer(tower.visual)
+        _call_every_layer(visual)
         config = peft.LoraConfig(
             r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )

@@ -31,13 +31,13 @@ def pseudo_rgb_layers(modalities: tuple[str, ...]) -> nn.ModuleDict:
 
 
 def modality_prompt(name: str) -> str:
-    """'thermal' -> 'a thermal infrared image.'"""
+    """The prompt that names a sensor: 'thermal' -> 'a thermal infrared image.'."""
     prompt = MODALITIES[name].prompt
     return f"{'an' if prompt[0] in 'aeiou' else 'a'} {prompt}."
 
 
 def scene_prompt(name: str, class_names: list[str]) -> str:
-    """('thermal', ['person', 'tree']) -> 'a thermal infrared image of a scene with person, tree.'"""
+    """The prompt of a sensor and its content: 'a thermal infrared image of a scene with person, tree.'."""
     if not class_names:
         return modality_prompt(name)
     content = ", ".join(c.replace("_", " ") for c in class_names)
@@ -57,10 +57,13 @@ class MAClip(nn.Module):
         self.adapters = adapters
 
     def forward(self, x: Tensor, modality: str) -> TowerOutput:
-        """x: model tensor (B, C, H, W) of the modality, RGB in [0, 1]; H, W multiples of the tower's
-        stride."""
+        """Features of a stream.
+
+        x: model tensor (B, C, H, W) of the modality, RGB in [0, 1]; H, W multiples of the tower's stride.
+        """
         if modality != "rgb":
             x = self.project[modality](x).clamp(-1.0, 2.0)
         if self.adapters is not None:
             self.adapters.activate(modality)
-        return self.tower(self.tower.normalize(x))
+        out: TowerOutput = self.tower(self.tower.normalize(x))
+        return out

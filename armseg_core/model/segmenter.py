@@ -1,5 +1,7 @@
-"""The whole network: RGB and one extra sensor in, class logits out. The parts are composed here and nowhere
-else."""
+"""The whole network: RGB and one extra sensor in, class logits out.
+
+The parts are composed here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ from armseg_core.sensors.modalities import get_modality
 
 @dataclass(frozen=True)
 class SegmenterOutput:
-    """logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
-    name). aligned: per stage the projected (RGB, sensor) maps when both streams ran, for the alignment
-    loss."""
+    """What a forward pass gives.
+
+    logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
+    name). aligned: per stage the projected (RGB, sensor) maps when both streams ran, for the alignment loss.
+    """
 
     logits: Tensor
     embeddings: dict[str, Tensor]
@@ -46,6 +50,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.ones(1, channels, 1, 1))
 
     def set(self, mean: Tensor, std: Tensor) -> None:
+        """Take over the statistics (C,) of the training data."""
         self.mean.copy_(mean.view_as(self.mean))
         self.std.copy_(std.view_as(self.std).clamp(min=1e-4))
 
@@ -158,20 +163,29 @@ class Segmenter(nn.Module):
 
     def embed(self, x: Tensor, modality: str) -> Tensor:
         """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it."""
-        return self.ma_clip(self._pad(x), modality).embedding
+        out: TowerOutput = self.ma_clip(self._pad(x), modality)
+        return out.embedding
 
     def _sensor(self, sensor: Tensor, modality: str) -> TowerOutput:
-        out = self.ma_clip(sensor, modality)
+        out: TowerOutput = self.ma_clip(sensor, modality)
         if self.aligned is None:
             return out
         maps = [a(m, out.embedding, modality) for a, m in zip(self.aligned, out.maps, strict=True)]
         return TowerOutput(maps, out.embedding)
 
-    def _fuse(self, rgb_maps, sensor_maps, rgb_stem, sensor_stem) -> tuple[list[Tensor], Tensor]:
+    def _fuse(
+        self,
+        rgb_maps: list[Tensor] | None,
+        sensor_maps: list[Tensor] | None,
+        rgb_stem: Tensor | None,
+        sensor_stem: Tensor | None,
+    ) -> tuple[list[Tensor], Tensor]:
         if sensor_maps is None:
+            assert rgb_maps is not None
+            assert rgb_stem is not None
             return list(rgb_maps), rgb_stem
-        rgb_maps = rgb_maps or [None] * STAGES
-        maps = [fuse(a, b) for fuse, a, b in zip(self.fuse, rgb_maps, sensor_maps, strict=True)]
+        pairs = zip(self.fuse, rgb_maps or STAGES * (None,), sensor_maps, strict=True)
+        maps = [fuse(a, b) for fuse, a, b in pairs]
         return maps, self.fuse_stem(rgb_stem, sensor_stem)
 
     def _padded(self, h: int, w: int) -> tuple[int, int]:

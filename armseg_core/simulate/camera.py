@@ -8,6 +8,7 @@ Shape letters: B camera positions, K bodies, H W image.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 
 def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
@@ -23,7 +24,8 @@ def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
     r_yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     r_pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     r_roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return r_yaw @ r_pitch @ r_roll
+    to_world: np.ndarray = r_yaw @ r_pitch @ r_roll
+    return to_world
 
 
 class Camera:
@@ -33,7 +35,9 @@ class Camera:
     center.
     """
 
-    def __init__(self, size: tuple[int, int], focal: float, position, to_world) -> None:
+    def __init__(
+        self, size: tuple[int, int], focal: float, position: npt.ArrayLike, to_world: npt.ArrayLike
+    ) -> None:
         self.size, self.focal = size, float(focal)
         self.position = np.asarray(position, np.float64)
         self.to_world = np.asarray(to_world, np.float64)
@@ -51,6 +55,7 @@ class Camera:
 
     @property
     def intrinsics(self) -> np.ndarray:
+        """The matrix (3, 3) from camera axes to pixels."""
         return np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1.0]])
 
     def scaled(self, factor: int) -> Camera:
@@ -58,7 +63,9 @@ class Camera:
         h, w = self.size
         return Camera((h * factor, w * factor), self.focal * factor, self.position, self.to_world)
 
-    def slopes(self, points: np.ndarray, origin=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def slopes(
+        self, points: np.ndarray, origin: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """World points (..., 3) -> x / z, y / z and z in camera axes."""
         p = (points - (self.position if origin is None else origin)) @ self.to_world
         z = p[..., 2]
@@ -82,10 +89,14 @@ class Camera:
 
 
 class ScanCamera(Camera):
-    """Ray directions of a scanning LiDAR: one row per beam (elevation, up positive), one column per azimuth
-    (right positive), both in radians and increasing along columns."""
+    """Ray directions of a scanning LiDAR: one row per beam (elevation), one column per azimuth.
 
-    def __init__(self, elevation: np.ndarray, azimuth: np.ndarray, position, to_world) -> None:
+    Elevation (up positive) and azimuth (right positive) in radians; the azimuth increases along the columns.
+    """
+
+    def __init__(
+        self, elevation: np.ndarray, azimuth: np.ndarray, position: npt.ArrayLike, to_world: npt.ArrayLike
+    ) -> None:
         self.size, self.focal = (len(elevation), len(azimuth)), len(azimuth) / (azimuth[-1] - azimuth[0])
         self.position, self.to_world = np.asarray(position, np.float64), np.asarray(to_world, np.float64)
         self.azimuth = azimuth

@@ -10,7 +10,10 @@ RGB alone cannot tell the members of a pair apart; the last column names the sen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 IGNORE_INDEX = 255
 
@@ -71,7 +74,7 @@ _CAPTION_ORDER = (
 )
 
 
-def caption_of(shares, night: bool, minimum: float = 0.004) -> str:
+def caption_of(shares: Sequence[float] | np.ndarray, night: bool, minimum: float = 0.004) -> str:
     """One line that names what the label map holds.
 
     shares: (13,) fraction of the pixels per class. Classes below `minimum` are left out.

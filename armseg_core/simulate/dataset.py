@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Recipe:
     sensors: tuple[str, ...]
     light_field_views: int
 
-    def parameters(self, index: int) -> dict:
+    def parameters(self, index: int) -> dict[str, Any]:
         """As written to scene.json."""
         return {
             "simulator_version": SIMULATOR_VERSION,
@@ -75,8 +76,13 @@ def simulate(
     or scenes. Finished scenes with the same parameters are kept: an interrupted run goes on where it stopped.
 
     Args:
+        out: made where it does not exist.
+        scenes: how many there are to be.
+        seed: of the whole folder.
         size: (H, W) of every image sensor, both even and at least 32.
         sensors: names of RAW_SENSORS; None = all. RGB and labels are always written.
+        workers: processes.
+        progress: show a bar on stderr.
         splits: shares of train, val, test; the scenes are cut in that order.
         light_field_views: views per side of the light field, 3, 5, 7 or 9: the center of the 9 x 9 grid.
 
@@ -99,6 +105,7 @@ def simulate(
 
 
 def scene_id(index: int) -> str:
+    """The id of scene number `index`, which names its folder."""
     return f"scene_{index:05d}"
 
 
@@ -158,10 +165,11 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _is_whole(folder: Path, parameters: dict) -> bool:
+def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
     """scene.json is written last, so a folder that has it is whole."""
     try:
-        return json.loads((folder / "scene.json").read_text(encoding="utf-8"))["parameters"] == parameters
+        recorded = json.loads((folder / "scene.json").read_text(encoding="utf-8"))["parameters"]
+        return bool(recorded == parameters)
     except (OSError, ValueError, KeyError):
         return False
 
@@ -223,7 +231,7 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
     write.write_json(folder / "scene.json", _describe(scene, recipe, shares, t_offset))
 
 
-def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -> dict:
+def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -> dict[str, Any]:
     return {
         "parameters": recipe.parameters(scene.index),
         "armseg_version": armseg_core.__version__,

@@ -37,6 +37,7 @@ def cast_shadow(world: World, shape: Shape) -> None:
 
 
 def add_shape(world: World, shape: Shape) -> None:
+    """Add a shape that throws a shadow."""
     world.shapes.append(shape)
     cast_shadow(world, shape)
 
@@ -239,7 +240,8 @@ def add_person(
     h, g = look.height, look.girth
 
     def point(forward: float, up: float, lateral: float) -> np.ndarray:
-        return position + np.array([forward, -up, lateral]) @ axes
+        place: np.ndarray = position + np.array([forward, -up, lateral]) @ axes
+        return place
 
     for row, center, radii in (
         (top, point(0, 0.685 * h, 0), (0.135 * g, 0.2 * h, 0.215 * g)),
@@ -266,8 +268,10 @@ def add_building(
     depth: float,
     height: float,
 ) -> None:
-    """A block whose front face starts at `corner` and runs `length` along `along`; it extends `depth` to
-    `inward`."""
+    """A block whose front face starts at `corner`.
+
+    It runs `length` along `along` and extends `depth` to `inward`.
+    """
     axes = np.stack([along, np.array([0.0, 1.0, 0.0]), inward])
     frame = np.stack([along + 0.7 * inward, np.array([0.0, 1.0, 0.0])])
     row = world.add(surface, corner, frame)

@@ -20,20 +20,26 @@ INF = np.float32(np.inf)
 
 @dataclass
 class Shape:
-    """A convex shape. `surfaces`: rows of the world's surface table, one per face (or one for the whole
-    shape)."""
+    """A convex shape.
+
+    surfaces: rows of the world's surface table, one per face (or one for the whole shape).
+    """
 
     surfaces: tuple[int, ...]
     corners: np.ndarray = field(init=False)  # (8, 3) points whose convex hull contains the shape
 
     def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
-        """origins (B, 3) float32, directions (3, h, w) float32 -> z-depth (B, h, w) float32, inf where
-        missed."""
+        """Where rays meet the shape.
+
+        origins (B, 3) float32, directions d (3, h, w) float32 -> z-depth (B, h, w) float32, inf where missed.
+        """
         raise NotImplementedError
 
     def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
-        """Points on the surface (3, n) float32 -> outward unit normals, (3, n) or (3, 1) where they are all
-        equal."""
+        """Outward unit normals at points on the surface.
+
+        (3, n) float32 -> (3, n), or (3, 1) where they are all equal.
+        """
         raise NotImplementedError
 
 
@@ -54,14 +60,14 @@ class Polyhedron(Shape):
         self.offsets = self.offsets.astype(np.float32)
         self.corners = _pad8(self.vertices)
 
-    def hit(self, origins, d):
+    def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
         den = np.tensordot(self.face_normals, d, 1)  # (F, h, w)
         den[den == 0] = 1e-9
         inv = 1 / den
         entering = den < 0
         inv_in = np.where(entering, inv, np.float32(0))
         num = self.offsets - origins @ self.face_normals.T  # (B, F)
-        near = num[:, 0, None, None] * inv_in[0]
+        near: np.ndarray = num[:, 0, None, None] * inv_in[0]
         np.maximum(near, 0, out=near)
         far = np.full_like(near, INF)
         t = np.empty_like(near)
@@ -86,10 +92,12 @@ class Polyhedron(Shape):
                 for n, d in zip(self.face_normals[seen], self.offsets[seen], strict=True)
             ]
         )
-        return seen[distance.argmin(0)]
+        nearest: np.ndarray = seen[distance.argmin(0)]
+        return nearest
 
-    def normals(self, p, face=0):
-        return self.face_normals[face][:, None]
+    def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
+        normal: np.ndarray = self.face_normals[face]
+        return normal[:, None]
 
 
 @dataclass
@@ -106,13 +114,13 @@ class Ellipsoid(Shape):
         signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8)
         self.corners = self.center + (self.axes * self.radii @ signs).T
 
-    def hit(self, origins, d):
+    def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
         o = (origins - self.center.astype(np.float32)) @ self.inverse.T  # (B, 3)
         u = np.tensordot(self.inverse, d, 1)  # (3, h, w)
         a = np.einsum("khw,khw->hw", u, u)
         b = np.tensordot(o, u, 1)  # (B, h, w)
         c = np.einsum("bk,bk->b", o, o) - 1
-        disc = b * b
+        disc: np.ndarray = b * b
         disc -= a * c[:, None, None]
         miss = disc < 0
         np.copyto(disc, 0, where=miss)
@@ -122,8 +130,8 @@ class Ellipsoid(Shape):
         np.copyto(disc, INF, where=miss | (disc <= 0))
         return disc
 
-    def normals(self, p, face=0):
-        n = (self.inverse.T @ self.inverse) @ (p - self.center.astype(np.float32)[:, None])
+    def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
+        n: np.ndarray = (self.inverse.T @ self.inverse) @ (p - self.center.astype(np.float32)[:, None])
         n /= np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
         return n
 
@@ -142,7 +150,9 @@ class Capsule(Shape):
         high = np.maximum(self.a, self.b) + self.radius
         self.corners = np.stack([np.where([i & 1, i & 2, i & 4], high, low) for i in range(8)])
 
-    def hit(self, origins, d):  # after I. Quilez, "capsule - intersection", with directions of any length
+    def hit(
+        self, origins: np.ndarray, d: np.ndarray
+    ) -> np.ndarray:  # after I. Quilez, "capsule - intersection", with directions of any length
         ba = (self.b - self.a).astype(np.float32)
         oa = origins - self.a.astype(np.float32)  # (B, 3)
         ob = origins - self.b.astype(np.float32)
@@ -158,7 +168,7 @@ class Capsule(Shape):
         disc = b * b - a * c
         miss = disc < 0
         np.copyto(disc, 0, where=miss)
-        t = -(b + np.sqrt(disc)) / a
+        t: np.ndarray = -(b + np.sqrt(disc)) / a
         y = baoa + t * bard
         low = y <= 0
         # end caps: spheres around a or b
@@ -175,9 +185,9 @@ class Capsule(Shape):
         np.copyto(t, INF, where=miss | (t <= 0))
         return t
 
-    def normals(self, p, face=0):
+    def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
         a, ba = self.a.astype(np.float32), (self.b - self.a).astype(np.float32)
-        n = p - a[:, None]
+        n: np.ndarray = p - a[:, None]
         n -= np.clip(ba @ n / (ba @ ba), 0, 1) * ba[:, None]
         n /= np.maximum(np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]), 1e-9)
         return n
@@ -207,21 +217,24 @@ class Panel(Shape):
         )
 
     def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (np.abs(a) <= 1) & (np.abs(b) <= 1)
+        """Whether panel coordinates belong to the patch; any shape, bool."""
+        inside: np.ndarray = (np.abs(a) <= 1) & (np.abs(b) <= 1)
+        return inside
 
-    def hit(self, origins, d):
+    def hit(self, origins: np.ndarray, d: np.ndarray) -> np.ndarray:
         o = origins - self.center.astype(np.float32)
         den = np.tensordot(self.normal, d, 1)
         den[den == 0] = 1e-9
-        t = (-(o @ self.normal))[:, None, None] / den
+        t: np.ndarray = (-(o @ self.normal))[:, None, None] / den
         a = (o @ self.u)[:, None, None] + t * np.tensordot(self.u, d, 1)
         b = (o @ self.v)[:, None, None] + t * np.tensordot(self.v, d, 1)
         t *= np.float32(1 - self.lift)
         np.copyto(t, INF, where=~(self.inside(a, b) & (t > 0)))
         return t
 
-    def normals(self, p, face=0):
-        return self.normal[:, None]
+    def normals(self, p: np.ndarray, face: int = 0) -> np.ndarray:
+        normal: np.ndarray = self.normal[:, None]
+        return normal
 
 
 @dataclass
@@ -233,12 +246,13 @@ class Blob(Panel):
 
     waves: np.ndarray = field(default_factory=lambda: np.zeros((4, 2)))
 
-    def inside(self, a, b):
+    def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         angle = np.arctan2(b, a)
         edge = np.full_like(angle, 0.75)
         for k, (amplitude, phase) in enumerate(self.waves.astype(np.float32), 2):
             edge += amplitude * np.cos(np.float32(k) * angle + phase)
-        return a * a + b * b <= edge * edge
+        inside: np.ndarray = a * a + b * b <= edge * edge
+        return inside
 
 
 @dataclass
@@ -273,17 +287,20 @@ class Cutout(Panel):
         row = np.rint((m[1, 0] * a + m[1, 1] * b + m[1, 2]) / z)
         np.clip(column, 0, w - 1, out=column)
         np.clip(row, 0, h - 1, out=row)
-        return (row * w + column).astype(np.int32)
+        flat: np.ndarray = row * w + column
+        return flat.astype(np.int32)
 
-    def inside(self, a, b):
+    def inside(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         assert self.mask is not None
-        return super().inside(a, b) & self.mask.reshape(-1)[self.index(a, b)]
+        inside: np.ndarray = super().inside(a, b) & self.mask.reshape(-1)[self.index(a, b)]
+        return inside
 
     def radiance(self, p: np.ndarray) -> np.ndarray:
         """Printed radiance (3, n) at points (3, n) of the panel."""
         assert self.image is not None
         q = p - self.center.astype(np.float32)[:, None]
-        return self.image.reshape(-1, 3)[self.index(self.u @ q, self.v @ q)].T
+        printed: np.ndarray = self.image.reshape(-1, 3)[self.index(self.u @ q, self.v @ q)]
+        return printed.T
 
 
 def cast(

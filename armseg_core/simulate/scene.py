@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,14 +55,17 @@ class Mover:
 
     @property
     def is_car(self) -> bool:
+        """A car; otherwise a human figure."""
         return isinstance(self.look, CarLook)
 
     @property
     def moves(self) -> bool:
+        """Whether it has a velocity."""
         return self.velocity > 0
 
     @property
     def is_painted(self) -> bool:
+        """Whether it is only a picture on a billboard."""
         return self.label == C.BILLBOARD
 
     @property
@@ -91,9 +95,12 @@ class Mover:
 
 @dataclass
 class Scene:
-    """camera: at the label time. velocity: (3,) m/s of the camera. spin: yaw and pitch, rad/s. ambient,
+    """Everything that decides what the sensors see.
+
+    camera: at the label time. velocity: (3,) m/s of the camera. spin: yaw and pitch, rad/s. ambient,
     sky_celsius: degrees Celsius of the air and, as seen in the thermal infrared, of the sky. static: ground,
-    buildings, plants."""
+    buildings, plants.
+    """
 
     index: int
     seed: int
@@ -106,8 +113,8 @@ class Scene:
     sky_celsius: float
     static: World = field(default_factory=World)
     movers: list[Mover] = field(default_factory=list)
-    windows: list[dict] = field(default_factory=list)
-    patches: list[dict] = field(default_factory=list)
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    patches: list[dict[str, Any]] = field(default_factory=list)
 
     def camera_at(self, tau: float) -> Camera:
         """The camera at time tau seconds (0 = label time)."""

@@ -57,16 +57,21 @@ class Renderer:
     def fine_image(self, values: np.ndarray) -> np.ndarray:
         """(N,) or (C, N) values of the fine hits -> (H, W[, C]): the mean of each pixel's 2 x 2 samples."""
         a = self.fine.unsort(values)[0]
-        return 0.25 * (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2])
+        mean: np.ndarray = 0.25 * (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2])
+        return mean
 
     def image(self, values: np.ndarray) -> np.ndarray:
-        return self.hits.unsort(values)[0]
+        """(N,) or (C, N) values of the hits -> (H, W[, C])."""
+        view: np.ndarray = self.hits.unsort(values)[0]
+        return view
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """gain: radiance -> 0..1 of full scale. read, shot: noise at full scale 1 (deviation, deviation at
-    1.0)."""
+    """How radiance becomes an image.
+
+    gain: radiance -> 0..1 of full scale. read, shot: noise at full scale 1 (deviation, deviation at 1.0).
+    """
 
     gain: float
     read: float
@@ -201,7 +206,8 @@ def polarization(r: Renderer, rng: np.random.Generator) -> np.ndarray:
     shot, read = (0.03, 0.004) if r.light.night else (0.008, 0.001)
     x = intensity * gain
     x += rng.standard_normal(x.shape, np.float32) * np.sqrt(read**2 + shot**2 * np.maximum(x, 0))
-    return np.clip(np.rint(x * POLARIZATION_FULL_SCALE), 0, POLARIZATION_FULL_SCALE).astype(np.uint16)
+    counts: np.ndarray = np.clip(np.rint(x * POLARIZATION_FULL_SCALE), 0, POLARIZATION_FULL_SCALE)
+    return counts.astype(np.uint16)
 
 
 def baseline(camera: Camera) -> float:
@@ -280,8 +286,9 @@ def event_frames(width: int) -> int:
 
 
 def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """x, y (uint16), t (uint32 microseconds from the start, sorted), p (uint8) of RECORDING_US ending at
-    the label time.
+    """Events of RECORDING_US that end at the label time.
+
+    x, y (uint16), t (uint32 microseconds from the start, sorted), p (uint8).
 
     Log intensity is linear in time between rendered frames; a pixel fires whenever it has moved by its own
     threshold since its last event (Lichtsteiner et al. 2008; the simulation scheme of Rebecq et al., ESIM,
@@ -315,9 +322,18 @@ def events(r: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def _crossings(start, end, reference, threshold, t0, t1):
-    """Events between two frames of log intensity; moves `reference` (in place) to the last crossing of each
-    pixel."""
+def _crossings(
+    start: np.ndarray,
+    end: np.ndarray,
+    reference: np.ndarray,
+    threshold: np.ndarray,
+    t0: float,
+    t1: float,
+) -> tuple[np.ndarray, ...]:
+    """x, y, t, p of the events between two frames of log intensity (H, W).
+
+    Moves `reference` (in place) to the last crossing of each pixel.
+    """
     change = (end - reference) / threshold
     count = np.floor(np.abs(change)).astype(np.int32)
     y, x = np.nonzero(count)
@@ -334,7 +350,7 @@ def _crossings(start, end, reference, threshold, t0, t1):
     return np.repeat(x, n), np.repeat(y, n), t.astype(np.int64), np.repeat(sign > 0, n)
 
 
-def _noise_events(rng: np.random.Generator, h: int, w: int, rate: float):
+def _noise_events(rng: np.random.Generator, h: int, w: int, rate: float) -> tuple[np.ndarray, ...]:
     """Background activity: `rate` events per second and pixel, uniform in time, mostly ON."""
     n = int(rng.poisson(rate * h * w * RECORDING_US * 1e-6))
     return rng.integers(0, w, n), rng.integers(0, h, n), rng.integers(0, RECORDING_US, n), rng.random(n) < 0.6

@@ -48,8 +48,10 @@ class Shadows:
                 _fill(self.sky, hull)
 
     def shares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of the direct and of the ambient light that arrives, (MAP_SIZE**2,) float32 each; soft
-        edges."""
+        """Share of the direct and of the ambient light that arrives, with soft edges.
+
+        (MAP_SIZE**2,) float32 each.
+        """
         direct = np.asarray(cv2.GaussianBlur(self.direct, (5, 5), 0), np.uint8)
         sky = np.asarray(cv2.blur(cv2.blur(self.sky, (9, 9)), (9, 9)), np.uint8)
         one = np.linspace(0, 1, 256, dtype=np.float32)
@@ -68,8 +70,11 @@ class Stage:
     def __init__(
         self, world: World, light: Light, reference: Camera, static: Shadows | None = None, tau: float = 0.0
     ) -> None:
-        """tau: seconds after the label time. static: the shadows of the first `static_casters` hulls of the
-        world, which never move."""
+        """Prepare a world.
+
+        tau: seconds after the label time. static: the shadows of the first `static_casters` hulls of the
+        world, which never move.
+        """
         self.world, self.light, self.reference, self.tau = world, light, reference, tau
         self.table = Table(world)
         moving = world.casters[0 if static is None else world.static_casters :]
@@ -137,8 +142,10 @@ class Hits:
     def _split_by_surface(
         self, z: np.ndarray, edges: np.ndarray
     ) -> list[tuple[slice, int, Shape | None, int]]:
-        """(slice, surface row, shape, face) of all that is visible; sorts `order` by face in each
-        polyhedron."""
+        """(slice, surface row, shape, face) of all that is visible.
+
+        Sorts `order` by face in each polyhedron.
+        """
         pieces: list[tuple[slice, int, Shape | None, int]] = []
         if edges[1] < edges[2]:
             pieces.append((slice(int(edges[1]), int(edges[2])), GROUND_SURFACE, None, 0))
@@ -202,7 +209,8 @@ class Hits:
             return np.full(1, segment.surface.behind, np.float32)
         ray = self.ray[:, segment.part]
         toward = -(segment.normal[0] * ray[0] + segment.normal[1] * ray[1] + segment.normal[2] * ray[2])
-        return np.float32(segment.surface.behind) / np.maximum(toward, STEEPEST)
+        reach: np.ndarray = np.float32(segment.surface.behind) / np.maximum(toward, STEEPEST)
+        return reach
 
     def pattern(self, segment: Segment) -> np.ndarray:
         """Texture value (n,) in [0, 1] of one surface."""

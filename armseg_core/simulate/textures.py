@@ -18,12 +18,15 @@ LAYER = {name: i for i, name in enumerate(NAMES)}
 
 
 def _spectral_noise(rng: np.random.Generator, low: float, high: float, slope: float) -> np.ndarray:
-    """Periodic noise, (SIZE, SIZE), zero mean and unit deviation, with wavelengths SIZE/high .. SIZE/low
-    texels."""
+    """Periodic noise, (SIZE, SIZE), zero mean and unit deviation.
+
+    Its wavelengths are SIZE/high .. SIZE/low texels.
+    """
     r = SIZE * np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
     gain = np.where((r >= low) & (r <= high), np.maximum(r, 1.0) ** slope, 0.0)
     a = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE), np.float32)) * gain.astype(np.float32))
-    return (a - a.mean()) / a.std()
+    noise: np.ndarray = (a - a.mean()) / a.std()
+    return noise
 
 
 def _blocks(rng: np.random.Generator, rows: int, columns: int, stagger: bool, gap: int) -> np.ndarray:
@@ -43,8 +46,10 @@ def _bands(rng: np.random.Generator, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def library() -> np.ndarray:
-    """All textures: (len(NAMES) * LEVELS * SIZE * SIZE,) float32 in [0, 1], mean about 0.5. Made once per
-    process."""
+    """All textures, made once per process.
+
+    (len(NAMES) * LEVELS * SIZE * SIZE,) float32 in [0, 1], mean about 0.5.
+    """
     rng = np.random.default_rng(20240229)
     stripes = np.broadcast_to(_bands(rng, 32)[:, None], (SIZE, SIZE)) + 0.3 * _spectral_noise(rng, 4, 60, -1)
     plaid = _bands(rng, 32)[:, None] + _bands(rng, 32)[None, :] + 0.3 * _spectral_noise(rng, 4, 60, -1)
@@ -67,7 +72,8 @@ def library() -> np.ndarray:
         for level in range(LEVELS):
             sigma = 0.45 * 2.0**level  # texels
             out[i, level] = np.fft.irfft2(spectrum * np.exp(np.float32(-2 * (np.pi * sigma) ** 2) * r2))
-    return np.clip(0.5 + 0.22 * out, 0.0, 1.0).reshape(-1)
+    values: np.ndarray = np.clip(0.5 + 0.22 * out, 0.0, 1.0)
+    return values.reshape(-1)
 
 
 def sample(texture: int, s: np.ndarray, t: np.ndarray, footprint: np.ndarray | float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from armseg_core.simulate import textures
 from armseg_core.simulate.raycast import Shape
@@ -59,7 +60,7 @@ class World:
     casters: list[np.ndarray] = field(default_factory=list)  # (K, 3) hulls that throw a shadow on the ground
     static_casters: int = 0  # so many of them never move
 
-    def add(self, surface: Surface, anchor, frame) -> int:
+    def add(self, surface: Surface, anchor: npt.ArrayLike, frame: npt.ArrayLike) -> int:
         """Append a surface; returns its row."""
         self.surfaces.append(surface)
         self.anchors.append(np.asarray(anchor, np.float32))
@@ -67,6 +68,7 @@ class World:
         return len(self.surfaces) - 1
 
     def copy(self) -> World:
+        """A world to which more can be added; what is in it is shared."""
         return World(
             list(self.shapes),
             list(self.surfaces),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,8 +72,10 @@ def events_h5(
 
 
 def text(path: Path, content: str) -> None:
+    """Write a text file in UTF-8."""
     path.write_text(content, encoding="utf-8")
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file."""
     text(path, json.dumps(content, indent=1) + "\n")
