@@ -3,8 +3,8 @@
     run folder            training curves and confusion matrices       -> plots/overview.png in the run
     data set folder       a sample: RGB, sensors, label                -> NAME_ID.view.png
     sensor-tensor file    a frame                                      -> STEM.view.png
-    raw recording         a frame of the sensor's default representation
-    RGB or label picture  the picture; a label in its colors with a legend
+    raw recording         a frame of a representation of the sensor    -> STEM.view.png
+    RGB or label picture  the picture; a label in its colors and legend -> STEM.view.png
 
 Shape letters: H rows, W columns.
 """
@@ -13,28 +13,29 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from armseg_core import visualization as vis
-from armseg_core.arrays import EventSource
+from armseg_core.arrays import Frame
+from armseg_core.conversion.reading import Reading
+from armseg_core.conversion.recording import Recording
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
 from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.pictures import read_label, read_rgb
-from armseg_core.files.tensor_file import TensorFile, TensorInfo, is_tensor_file
+from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.run_folder import RunFolder
 from armseg_core.sensors.drawing import frame_note, render_frame, sample_figure
-from armseg_core.sensors.event.windows import count_windows, window_ending_at
 from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 from armseg_core.sensors.recognition import sniff
-from armseg_core.sensors.representations import get_representation, model_tensor
+from armseg_core.sensors.representations import model_tensor
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -92,6 +93,8 @@ def make_figure(
     *,
     frame: int | None = None,
     modality: str | None = None,
+    representation: str | None = None,
+    options: dict[str, Any] | None = None,
     sample: str | None = None,
     alpha: float = 0.5,
 ) -> Figure:
@@ -101,6 +104,9 @@ def make_figure(
         path: run folder, data set folder, sensor-tensor file, raw recording (file or folder), picture.
         frame: number of the frame, negative from the end; default the middle one.
         modality: sensor of a raw recording whose content and name leave it open; "rgb" for a plain picture.
+        representation: of a raw recording; default the sensor's.
+        options: fields of the sensor's options group, for a raw recording (None = not given). Events are not
+            normalized unless `norm` says so: red is then brighter and blue darker in any scene.
         sample: id of a sample of a data set; default the first.
         alpha: opacity of the label over the RGB of a sample.
 
@@ -112,14 +118,19 @@ def make_figure(
         raise InputError("no such file or folder", where=path)
     sensor = None if modality is None else get_modality(modality).name
     kind = _kind(path, sensor)
-    _check_options(path, kind, {"--frame": frame, "--modality": modality, "--sample": sample})
+    given = {"--frame": frame, "--modality": modality, "--sample": sample, "--representation": representation}
+    _check_options(path, kind, given)
+    if kind != "recording":
+        _refuse_options(path, kind, options or {})
     if kind == "run":
         return _run_figure(RunFolder.of(path))
     if kind == "dataset":
         return _sample_figure(path, sample, alpha)
     if kind == "picture":
         return _picture_figure(path)
-    return _tensor_figure(path, frame) if kind == "tensor" else _recording_figure(path, frame, sensor)
+    if kind == "tensor":
+        return _recording_figure(Recording.open(path), frame)
+    return _recording_figure(_unnormalized(Reading.find(path, sensor, options, representation)), frame)
 
 
 _OPTIONS_OF = {
@@ -127,7 +138,7 @@ _OPTIONS_OF = {
     "dataset": ("--sample",),
     "picture": ("--modality",),
     "tensor": ("--frame",),
-    "recording": ("--frame", "--modality"),
+    "recording": ("--frame", "--modality", "--representation"),
 }
 _TITLES = {
     "run": "a run",
@@ -143,6 +154,16 @@ def _check_options(path: Path, kind: str, given: dict[str, Any]) -> None:
         if value is not None and flag not in _OPTIONS_OF[kind]:
             owners = " or ".join(_TITLES[other] for other, flags in _OPTIONS_OF.items() if flag in flags)
             raise UsageError(f"{flag} does not apply to {_TITLES[kind]}", where=path, expected=owners)
+
+
+def _refuse_options(path: Path, kind: str, options: dict[str, Any]) -> None:
+    """Options of a sensor say how a raw recording is read: nothing else takes them."""
+    for name, value in options.items():
+        if value is not None:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{flag} does not apply to {_TITLES[kind]}", where=path, expected=_TITLES["recording"]
+            )
 
 
 def _kind(path: Path, sensor: str | None) -> str:
@@ -194,60 +215,37 @@ def _title(info: TensorInfo) -> str:
     return f"{title}, {info.representation.replace('_', ' ')}"
 
 
-def _frame_figure(frame: np.ndarray, info: TensorInfo, t_us: int, index: int, count: int) -> np.ndarray:
-    pages = [render_frame(frame, info, t_us, frame_note(index, count))]
+def _frame_figure(frame: Frame, info: TensorInfo, note: str) -> np.ndarray:
+    pages = [render_frame(frame.values, info, frame.t_us, note)]
     row = MODALITIES["light_field"]
     if info.modality == row.name and len(view_names(info.channels) or ()) > 1:
-        derived = model_tensor(row.name, frame, info.channels)
+        derived = model_tensor(row.name, frame.values, info.channels)
         made = TensorInfo(row.name, "model input", row.channels, ("px/view", "", ""), row.value_range)
         pages += [] if derived is None else [render_frame(derived, made)]
     return vis.stack(pages)
 
 
-def _choose_frame(frame: int | None, count: int, path: Path) -> int:
-    if count == 0:
-        raise FormatError("holds no frames", where=path)
-    index = count // 2 if frame is None else frame
-    if not -count <= index < count:
-        raise UsageError(f"no frame {index}", where=path, expected=f"0 to {count - 1}")
-    return index % count
+def _unnormalized(reading: Reading) -> Recording:
+    """The recording, opened; events are not normalized unless that is asked for."""
+    if reading.sensor == "event" and "norm" not in reading.options.model_fields_set:
+        reading = replace(reading, options=reading.options.model_copy(update={"norm": "none"}))
+    return Recording.of(reading)
 
 
-def _tensor_figure(path: Path, frame: int | None) -> Figure:
-    with TensorFile(path) as file:
-        index = _choose_frame(frame, len(file), path)
-        picture = _frame_figure(file.frame(index), file.info, int(file.t_us[index]), index, len(file))
-        what = ", ".join(filter(None, (_title(file.info), frame_note(index, len(file)))))
-        return Figure(picture, what, f"{path.stem}.view", f"armseg predict img.png {path}")
-
-
-def _recording_figure(path: Path, frame: int | None, sensor: str | None) -> Figure:
-    reader = sniff(path, sensor)
-    options: Any = MODALITIES[reader.modality].options()
-    if reader.modality == "event":  # not normalized: red is then brighter and blue darker in any scene
-        options = options.model_copy(update={"norm": "none"})
-    row = get_representation(reader.modality)
-    recording = reader.read(path, options)
-    t_us, index, count = 0, 0, 1
-    if isinstance(recording, EventSource):
-        with recording as source:
-            count = count_windows(source, options)
-            index = _choose_frame(frame, count, path)
-            window, t0_us, t_us = window_ending_at(
-                source, options, source.t_first_us + (index + 1) * options.window
-            )
-            made = row.make(window, options, t0_us, t_us)
-    else:
-        index = _choose_frame(frame, 1, path)
-        made = row.make(recording, options)
-    name = path.absolute().name
-    info = TensorInfo(
-        reader.modality, row.name, made.channels, made.units, made.value_range, source_name=name
-    )
-    picture = _frame_figure(made.values, info, t_us, index, count)
-    what = ", ".join(filter(None, (f"{reader.title}: {_title(info)}", frame_note(index, count))))
+def _recording_figure(recording: Recording, frame: int | None) -> Figure:
+    """A frame (default the middle one) of a recording or sensor-tensor file, which is closed afterwards."""
+    path = recording.path
+    with recording:
+        count = recording.count()
+        index = count // 2 if frame is None else frame
+        made = recording.read(index)
+        info, note = recording.info(made), frame_note(index % count, count)
+        picture = _frame_figure(made, info, note)
+    what = ", ".join(filter(None, (_title(info), note)))
     stem = path.absolute().name if path.is_dir() else path.stem
-    return Figure(picture, what, f"{stem}.view", f"armseg convert {path}")
+    if recording.reader is None:
+        return Figure(picture, what, f"{stem}.view", f"armseg predict img.png {path}")
+    return Figure(picture, f"{recording.reader.title}: {what}", f"{stem}.view", f"armseg convert {path}")
 
 
 # -- pictures

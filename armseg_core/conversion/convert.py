@@ -1,4 +1,4 @@
-"""From a raw recording to a sensor tensor: sniff -> read -> represent -> write.
+"""From a recording to a sensor tensor: open -> frames -> write.
 
 `convert_file` writes a file of all frames, `to_tensor` gives one model tensor in memory, and
 `convert_recording` is `convert_file` as a pure function, for process pools and clusters
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.arrays import EventSource, Frame, OutOfOrder
+from armseg_core.arrays import Frame, OutOfOrder
 from armseg_core.conversion.plan import Plan, plan_conversion
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import (
@@ -30,7 +30,7 @@ from armseg_core.errors import (
     collected_warnings,
 )
 from armseg_core.files.provenance import BackgroundHash, is_current
-from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, TensorWriter, is_tensor_file
+from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorWriter, is_tensor_file
 from armseg_core.sensors.recognition import sniff
 
 __all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_modality", "to_tensor"]
@@ -98,27 +98,11 @@ def convert_file(
         plan = plan_conversion(
             path, output, modality=modality, representation=representation, options=options, dtype=dtype
         )
-        if not force and is_current(plan.output, plan.modality, plan.row.name, plan.parameters, plan.source):
-            with TensorFile(plan.output) as file:
-                made, skipped = _Made(file.frames.shape, str(file.frames.dtype)), True
-        else:
-            made, skipped = _convert(plan, progress), False
-    rate = made.events / made.duration_s if made.events is not None and made.duration_s else None
-    return ConversionSummary(
-        path=str(path),
-        output=str(plan.output),
-        modality=plan.modality,
-        reader=plan.reader.name,
-        representation=plan.row.name,
-        shape=tuple(int(n) for n in made.shape),
-        dtype=made.dtype,
-        windows=int(made.shape[0]),
-        events=made.events,
-        duration_s=made.duration_s,
-        event_rate=rate,
-        seconds=time.perf_counter() - started,
-        notes=tuple(dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*made.notes, *notes))),
-        skipped=skipped,
+        current = not force and _is_current(plan)
+        summary = _found(plan) if current else _convert(plan, progress)
+    said = dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*summary.notes, *notes))
+    return replace(
+        summary, path=str(path), notes=tuple(said), seconds=time.perf_counter() - started, skipped=current
     )
 
 
@@ -158,64 +142,90 @@ def convert_recording(
     return {"status": "skipped" if summary.skipped else "converted", "error": None, **summary.to_dict()}
 
 
-@dataclass
-class _Made:
-    """What a conversion wrote."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    events: int | None = None
-    duration_s: float | None = None
-    notes: tuple[str, ...] = ()
+def _is_current(plan: Plan) -> bool:
+    reading = plan.reading
+    return is_current(plan.output, reading.sensor, reading.row.name, plan.parameters, reading.path)
 
 
-def _convert(plan: Plan, progress: bool) -> _Made:
-    before = plan.source.stat()
-    digest = BackgroundHash(plan.source)
-    recording = plan.reader.read(plan.source, plan.options)
-    if isinstance(recording, EventSource):
-        with recording as source:
-            dtype = plan.dtype or "float16"
-            try:
-                made = _write(plan, _event_frames(source, plan, progress), digest, dtype)
-            except OutOfOrder as found:  # seen only while reading: put the events in order, start again
-                found.source.check_order()
-                made = _write(plan, _event_frames(source, plan, progress), digest, dtype)
-            notes, duration = tuple(source.notes), (source.t_last_us - source.t_first_us) / 1e6
-            made = replace(made, events=source.count, duration_s=duration, notes=notes)
-    else:
-        frame = plan.row.make(recording, plan.options)
-        made = _write(plan, iter([frame]), digest, plan.dtype or _lossless_dtype(frame.values))
-    after = plan.source.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+def _found(plan: Plan) -> ConversionSummary:
+    """The summary of an output that is there already."""
+    with TensorFile(plan.output) as file:
+        return _summary(plan, file.frames.shape, str(file.frames.dtype))
+
+
+def _convert(plan: Plan, progress: bool) -> ConversionSummary:
+    before = _states(plan.reading.files)
+    digest = BackgroundHash(plan.reading.path)
+    with Recording.of(plan.reading) as recording:
+        try:
+            shape, dtype = _write(plan, recording, digest, progress)
+        except OutOfOrder as found:  # seen only while reading: put the events in order, start again
+            found.source.check_order()
+            shape, dtype = _write(plan, recording, digest, progress)
+        summary = _summary(plan, shape, dtype, recording)
+    if _states(plan.reading.files) != before:
         warnings.warn(
             ArmsegWarning("the recording changed while it was read: convert it again"), stacklevel=2
         )
-    return made
+    return summary
 
 
-def _lossless_dtype(frame: np.ndarray) -> str:
-    return str(frame.dtype) if frame.dtype in (np.uint8, np.uint16) else "float32"
+def _states(files: tuple[Path, ...]) -> dict[Path, tuple[int, int] | None]:
+    """Size and time of change of each file, None of one that is gone."""
+    states: dict[Path, tuple[int, int] | None] = {}
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError:
+            states[file] = None
+        else:
+            states[file] = stat.st_size, stat.st_mtime_ns
+    return states
 
 
-def _write(plan: Plan, frames: Iterator[Frame], digest: BackgroundHash, dtype: str) -> _Made:
-    """Write the frames; the file appears only when all of them and the hash of the source are in it."""
+def _summary(
+    plan: Plan, shape: tuple[int, ...], dtype: str, recording: Recording | None = None
+) -> ConversionSummary:
+    events = recording.events if recording else None
+    first, last = (recording.span_us if recording else None) or (0, 0)
+    duration = (last - first) / 1e6 if events is not None else None
+    return ConversionSummary(
+        path=str(plan.reading.path),
+        output=str(plan.output),
+        modality=plan.reading.sensor,
+        reader=plan.reading.reader.name,
+        representation=plan.reading.row.name,
+        shape=tuple(int(n) for n in shape),
+        dtype=dtype,
+        windows=int(shape[0]),
+        events=events,
+        duration_s=duration,
+        event_rate=events / duration if events is not None and duration else None,
+        seconds=0.0,
+        notes=recording.notes if recording else (),
+    )
+
+
+def _write(
+    plan: Plan, recording: Recording, digest: BackgroundHash, progress: bool
+) -> tuple[tuple[int, ...], str]:
+    """Write the frames; the file appears only when all of them and the hash of the source are in it.
+
+    Returns:
+        shape (N, C, H, W) and dtype of what is written.
+    """
+    frames = _shown(recording, progress)
     first = next(frames, None)
     if first is None:
         raise FormatError(
-            "holds no window of events to convert", where=plan.source, expected="at least one event"
+            "holds no window of events to convert", where=recording.path, expected="at least one event"
         )
-    info = TensorInfo(
-        plan.modality,
-        plan.row.name,
-        first.channels,
-        first.units,
-        first.value_range,
-        plan.parameters,
-        source_name=plan.source.absolute().name,
-    )
+    windows = recording.events is not None
+    dtype = plan.dtype or ("float16" if windows else _lossless_dtype(first.values))
+    info = replace(recording.info(first), parameters=plan.parameters)
+    h, w = first.values.shape[1:]
     count = 0
-    with TensorWriter(plan.output, info, size=first.values.shape[1:], dtype=dtype) as writer:
+    with TensorWriter(plan.output, info, size=(h, w), dtype=dtype) as writer:
         frame: Frame | None = first
         while frame is not None:
             writer.append(cast_frame(frame.values, dtype), frame.t_us)
@@ -223,20 +233,22 @@ def _write(plan: Plan, frames: Iterator[Frame], digest: BackgroundHash, dtype: s
             frame = next(frames, None)
         sha, rule = digest.result()
         writer.info = replace(info, source_sha256=sha, source_hash=rule)
-    return _Made((count, *first.values.shape), dtype)
+    return (count, *first.values.shape), dtype
 
 
-def _event_frames(source: EventSource, plan: Plan, progress: bool) -> Iterator[Frame]:
+def _lossless_dtype(values: np.ndarray) -> str:
+    return str(values.dtype) if values.dtype in (np.uint8, np.uint16) else "float32"
+
+
+def _shown(recording: Recording, progress: bool) -> Iterator[Frame]:
+    """The frames, with a bar that counts them."""
     from tqdm import tqdm
 
-    from armseg_core.sensors.event.windows import count_windows, iterate_windows
-
-    options: Any = plan.options  # of the event group
-    silent = None if progress else True  # None: on a terminal only
-    total = count_windows(source, options, trusting=True)
-    with tqdm(total=total, unit="window", desc=plan.source.name, leave=False, disable=silent) as bar:
-        for events, t0_us, t1_us in iterate_windows(source, options, trusting=True):
-            yield plan.row.make(events, options, t0_us, t1_us)
+    total = recording.count(trusting=True)
+    silent = None if progress and total > 1 else True  # None: on a terminal only
+    with tqdm(total=total, unit="frame", desc=recording.path.name, leave=False, disable=silent) as bar:
+        for frame in recording.frames(trusting=True):
+            yield frame
             bar.update()
 
 

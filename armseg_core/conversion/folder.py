@@ -21,7 +21,8 @@ from armseg_core.conversion.convert import convert_recording
 from armseg_core.conversion.discovery import Found, find_recordings
 from armseg_core.conversion.jobs import Result, run_local, run_ray
 from armseg_core.conversion.manifest import Manifest
-from armseg_core.conversion.plan import default_name, parse_options
+from armseg_core.conversion.plan import default_name
+from armseg_core.conversion.reading import parse_options
 from armseg_core.errors import ArmsegError, InputError, UsageError
 from armseg_core.sensors.modalities import SENSORS
 from armseg_core.sensors.recognition import sniff

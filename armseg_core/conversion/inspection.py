@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from armseg_core.arrays import (
-    Calibration,
     Depth,
     EventMoments,
     EventPicture,
@@ -24,10 +23,10 @@ from armseg_core.arrays import (
     Stokes,
     Thermal,
 )
-from armseg_core.conversion.plan import parse_options
+from armseg_core.conversion.reading import Reading
+from armseg_core.conversion.recording import Recording
 from armseg_core.errors import collected_warnings
 from armseg_core.files.tensor_file import TensorFile, is_tensor_file
-from armseg_core.sensors.recognition import recognize
 
 Report = dict[str, Any]  # plain JSON values, in the order in which they are shown
 
@@ -55,8 +54,10 @@ def inspect_file(
     """
     path = Path(path)
     if path.is_file() and is_tensor_file(path):
-        return _converted(path)
-    reader = recognize(path, modality)
+        with Recording.open(path) as stored:
+            return _converted(path, stored.content)
+    reading = Reading.find(path, modality, options, refused_too=True)
+    reader = reading.reader
     report: Report = {
         "path": str(path),
         "kind": "refused" if reader.refuse else "raw",
@@ -67,27 +68,24 @@ def inspect_file(
     }
     if reader.refuse:
         return report | {"advice": reader.refuse}
-    with collected_warnings() as notes:
-        report |= _recording(reader.read(path, parse_options(reader.modality, options or {})))
+    with collected_warnings() as notes, Recording.of(reading) as recording:
+        report |= _describe(recording.content)
     said = dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*report.get("notes", ()), *notes))
     return report | {"notes": list(said)}
 
 
-def _recording(recording: Any) -> Report:
-    if isinstance(recording, EventSource):
-        with recording as source:
-            return _events(source)
-    report: Report = {}
-    for part in recording if isinstance(recording, tuple) else (recording,):
-        report |= _describe(part)
-    return report
-
-
-def _describe(part: Any) -> Report:
+def _describe(content: Any) -> Report:
+    """What a reader gave, in the words of its kind."""
+    if isinstance(content, EventSource):
+        return _events(content)
     for kind, describe in _DESCRIBE.items():
-        if isinstance(part, kind):
-            return describe(part)
-    return _numbers("values", part) if isinstance(part, np.ndarray) else {"content": type(part).__name__}
+        if isinstance(content, kind):
+            return describe(content)
+    return (
+        _numbers("values", content)
+        if isinstance(content, np.ndarray)
+        else {"content": type(content).__name__}
+    )
 
 
 def _bytes(path: Path) -> int:
@@ -98,50 +96,55 @@ def _bytes(path: Path) -> int:
 # --- converted files -------------------------------------------------------------------------------------
 
 
-def _converted(path: Path) -> Report:
-    with TensorFile(path) as file:
-        info, (n, c, h, w) = file.info, file.frames.shape
-        low, high, zeros, bad = math.inf, -math.inf, 0, 0
-        for i in range(n):
-            frame = file.frame(i).astype(np.float32)
-            good = np.isfinite(frame)
-            bad += frame.size - int(good.sum())
-            low, high = (
-                min(low, float(frame[good].min(initial=low))),
-                max(high, float(frame[good].max(initial=high))),
-            )
-            zeros += frame.size - int(np.count_nonzero(frame))
-        times = file.t_us
-        report: Report = {
-            "path": str(path),
-            "kind": "converted",
-            "format": "sensor-tensor file",
-            "modality": info.modality,
-            "representation": info.representation,
-            "bytes": _bytes(path),
-            "shape": [n, c, h, w],
-            "dtype": str(file.frames.dtype),
-            "size": f"{w}x{h}",
-            "channels": list(info.channels),
-            "units": list(info.units),
-            "value_range": list(info.value_range),
-            "values": [_rounded(low), _rounded(high)] if n else None,
-            "zero_share": _rounded(zeros / max(1, n * c * h * w)),
-            "not_finite": bad,
+def _converted(path: Path, file: TensorFile) -> Report:
+    info, times = file.info, file.t_us
+    n, c, h, w = file.frames.shape
+    report: Report = {
+        "path": str(path),
+        "kind": "converted",
+        "format": "sensor-tensor file",
+        "modality": info.modality,
+        "representation": info.representation,
+        "bytes": _bytes(path),
+        "shape": [n, c, h, w],
+        "dtype": str(file.frames.dtype),
+        "size": f"{w}x{h}",
+        "channels": list(info.channels),
+        "units": list(info.units),
+        "value_range": list(info.value_range),
+        **_stored_values(file),
+    }
+    if n and times.any():
+        report |= {
+            "first_frame_us": int(times[0]),
+            "last_frame_us": int(times[-1]),
+            "duration_s": _rounded((times[-1] - times[0]) / 1e6),
         }
-        if n and times.any():
-            report |= {
-                "first_frame_us": int(times[0]),
-                "last_frame_us": int(times[-1]),
-                "duration_s": _rounded((times[-1] - times[0]) / 1e6),
-            }
-        return report | {
-            "source": info.source_name,
-            "source_sha256": info.source_sha256,
-            "source_hash": info.source_hash,
-            "armseg_version": info.armseg_version,
-            "parameters": info.parameters,
-        }
+    return report | {
+        "source": info.source_name,
+        "source_sha256": info.source_sha256,
+        "source_hash": info.source_hash,
+        "armseg_version": info.armseg_version,
+        "parameters": info.parameters,
+    }
+
+
+def _stored_values(file: TensorFile) -> Report:
+    """Smallest and largest finite value, share of zeros, number of values that are not finite (which only an
+    older armseg wrote)."""
+    low, high, zeros, bad = math.inf, -math.inf, 0, 0
+    for i in range(len(file)):
+        frame = file.frame(i).astype(np.float32)
+        good = np.isfinite(frame)
+        bad += frame.size - int(good.sum())
+        low = min(low, float(frame[good].min(initial=low)))
+        high = max(high, float(frame[good].max(initial=high)))
+        zeros += frame.size - int(np.count_nonzero(frame))
+    return {
+        "values": [_rounded(low), _rounded(high)] if len(file) else None,
+        "zero_share": _rounded(zeros / max(1, file.frames.size)),
+        "not_finite": bad,
+    }
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -300,11 +303,6 @@ def _cloud(cloud: PointCloud) -> Report:
     }
 
 
-def _calibration(calibration: Calibration) -> Report:
-    h, w = calibration.size
-    return {"camera_size": f"{w}x{h}", "intrinsics": calibration.intrinsics.tolist()}
-
-
 _DESCRIBE: dict[type, Callable[[Any], Report]] = {
     EventPicture: _event_picture,
     EventMoments: _event_moments,
@@ -315,7 +313,6 @@ _DESCRIBE: dict[type, Callable[[Any], Report]] = {
     Depth: _depth,
     HhaImage: _hha,
     PointCloud: _cloud,
-    Calibration: _calibration,
 }
 
 

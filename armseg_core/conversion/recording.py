@@ -1,4 +1,4 @@
-"""A recording, opened once: what it is, and its frames as model tensors.
+"""A recording, opened once: what it is, and its frames. Everything that is done with a recording begins here.
 
 Raw events are read window by window from the open file, a still picture or point cloud is decoded when it is
 opened, and a sensor-tensor file gives its stored frames.
@@ -9,37 +9,50 @@ Shape letters: C channels, H rows, W columns.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from armseg_core.arrays import EventSource, Frame, PointCloud
-from armseg_core.conversion.plan import parse_options
+from armseg_core.conversion.reading import Reading
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
-from armseg_core.sensors.modalities import Modality, get_modality
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.recognition import sniff
-from armseg_core.sensors.representations import get_representation, model_tensor
+from armseg_core.sensors.representations import model_tensor
 from armseg_core.sensors.resizing import resize_model_tensor
+
+_AGAIN = "convert the recording again"
 
 
 class Recording:
     """An open recording; a context manager that closes it.
 
-    path: the file or folder. sensor: its row in `modalities.py`, by name. reader: the raw format, None for a
-    sensor-tensor file. The kinds of recordings are subclasses, made by `Recording.open`.
+    Its frames are those of its representation (`frames`, `read`); `frame` gives what a model takes.
+
+    path: the file or folder. sensor: its row in `modalities.py`, by name. representation: name of what the
+    frames are. reader: the raw format, None for a sensor-tensor file. content: what the reader gave
+    (EventSource, Thermal, Depth, ...; see `Reader`), or the TensorFile. The kinds of recordings are
+    subclasses, made by `Recording.open`.
     """
 
-    def __init__(self, path: Path, sensor: str, reader: Reader | None) -> None:
-        self.path, self.sensor, self.reader = path, sensor, reader
+    def __init__(
+        self, path: Path, sensor: str, representation: str, reader: Reader | None, content: Any
+    ) -> None:
+        self.path, self.sensor, self.representation = path, sensor, representation
+        self.reader, self.content = reader, content
 
     @staticmethod
     def open(
-        path: str | os.PathLike[str], modality: str | None = None, options: dict[str, Any] | None = None
+        path: str | os.PathLike[str],
+        modality: str | None = None,
+        options: dict[str, Any] | None = None,
+        representation: str | None = None,
     ) -> Recording:
         """Open a raw recording or a sensor-tensor file.
 
@@ -47,23 +60,31 @@ class Recording:
             path: file, or folder that is one recording.
             modality: sensor, when content and name leave it open.
             options: fields of the sensor's options group, for raw recordings.
+            representation: row of REPRESENTATIONS (default: the sensor's). A sensor-tensor file has only its
+                own.
 
         Raises:
-            ArmsegError: unreadable recording, wrong sensor or options.
+            ArmsegError: unreadable recording, wrong sensor, representation or options.
         """
         path = Path(path)
         if path.is_file() and is_tensor_file(path):
-            return _Stored(path, modality)
-        reader = sniff(path, modality)
-        parsed = parse_options(reader.modality, options or {})
-        data = reader.read(path, parsed)
-        if isinstance(data, EventSource):
-            return _EventRecording(path, reader, parsed, data)
-        return _Still(path, reader, parsed, data)
+            return _Stored(path, modality, representation)
+        return Recording.of(Reading.find(path, modality, options, representation))
+
+    @staticmethod
+    def of(reading: Reading) -> Recording:
+        """Open a raw recording that has been recognized already.
+
+        Raises:
+            ArmsegError: unreadable recording.
+        """
+        content = reading.reader.read(reading.path, reading.options)
+        kind = _EventRecording if isinstance(content, EventSource) else _Still
+        return kind(reading, content)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of a frame when no size is asked for.
+        """(H, W) of a model tensor when no size is asked for.
 
         Raises:
             ArmsegError: no frame can be made of this recording.
@@ -76,6 +97,11 @@ class Recording:
         return None
 
     @property
+    def events(self) -> int | None:
+        """How many events it holds; None for one that does not hold single events."""
+        return None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the reader of events has dropped or repaired so far; the other readers give warnings."""
         return ()
@@ -85,6 +111,50 @@ class Recording:
         """The options that the frames are made with, by name; of a sensor-tensor file those it was made
         with."""
         raise NotImplementedError
+
+    def count(self, *, trusting: bool = False) -> int:
+        """How many frames `frames` gives. trusting: see there."""
+        return 1
+
+    def frames(self, *, trusting: bool = False) -> Iterator[Frame]:
+        """All frames in order, made one at a time: memory is bounded by one frame and what it is made of.
+
+        Args:
+            trusting: do not scan raw events for disorder of their times first. Where disorder then shows, the
+                source's `OutOfOrder` is raised and everything made so far is void.
+
+        Raises:
+            ArmsegError: a frame cannot be made.
+        """
+        raise NotImplementedError
+
+    def read(self, index: int) -> Frame:
+        """One of `frames` by its number; negative counts from the end.
+
+        Raises:
+            UsageError: there is no such frame. ArmsegError: it cannot be made.
+        """
+        count = self.count()
+        if not count:
+            raise FormatError("holds no frames", where=self.path, hint=_AGAIN)
+        if not -count <= index < count:
+            raise UsageError(f"no frame {index}", where=self.path, expected=f"0 to {count - 1}")
+        return self._read(index % count)
+
+    def _read(self, index: int) -> Frame:
+        return next(islice(self.frames(), index, None))
+
+    def info(self, frame: Frame) -> TensorInfo:
+        """What a sensor-tensor file says about a frame of this recording."""
+        return TensorInfo(
+            self.sensor,
+            self.representation,
+            frame.channels,
+            frame.units,
+            frame.value_range,
+            {"reader": self.reader.name} if self.reader else {},
+            source_name=self.path.absolute().name,
+        )
 
     def frame(self, size: tuple[int, int] | None = None, at_us: int | None = None) -> SensorTensor:
         """One model tensor, with the channels of the sensor's row in `modalities.py`.
@@ -103,20 +173,31 @@ class Recording:
         Raises:
             ArmsegError: a time outside the recording, or frames that are not a model's input.
         """
-        values, t_us, info = self._made(size, at_us)
-        row = get_modality(self.sensor)
-        info = replace(
-            info,
-            channels=row.channels,
-            value_range=row.value_range,
-            units=info.units if len(info.units) == row.num_channels else ("",) * row.num_channels,
-        )
-        values = resize_model_tensor(values, row, size)
-        return SensorTensor(values[None], np.array([t_us], np.int64), info)
+        made = self._model_frame(size, at_us)
+        values = resize_model_tensor(made.values, get_modality(self.sensor), size)
+        return SensorTensor(values[None], np.array([made.t_us], np.int64), self.info(made))
 
-    def _made(self, size: tuple[int, int] | None, at_us: int | None) -> tuple[np.ndarray, int, TensorInfo]:
-        """(model tensor (C, H, W), time, what it is); sparse data at `size`, others at their own."""
+    def _model_frame(self, size: tuple[int, int] | None, at_us: int | None) -> Frame:
+        """The model tensor at a time; sparse data at `size`, others at their own."""
         raise NotImplementedError
+
+    def _as_model(self, frame: Frame) -> Frame:
+        """A frame as the model tensor of the sensor.
+
+        Raises:
+            FormatError: it cannot be turned into it.
+        """
+        row = get_modality(self.sensor)
+        values = model_tensor(row.name, frame.values, frame.channels)
+        if values is None:
+            raise FormatError(
+                f"has the channels {', '.join(frame.channels[:8])}",
+                where=f"{self.path} ({self.representation})",
+                expected=", ".join(row.channels) + " for a model",
+                hint=f"the representation {row.representation} with its default options",
+            )
+        units = frame.units if len(frame.units) == row.num_channels else ("",) * row.num_channels
+        return Frame(values, row.channels, units, row.value_range, frame.t_us)
 
     def close(self) -> None:
         """Release the file."""
@@ -131,52 +212,82 @@ class Recording:
 class _Stored(Recording):
     """A sensor-tensor file."""
 
-    def __init__(self, path: Path, modality: str | None) -> None:
-        self._file = TensorFile(path)
-        super().__init__(path, self._file.info.modality, None)
-        if modality is not None and get_modality(modality).name != self.sensor:
+    content: TensorFile
+
+    def __init__(self, path: Path, modality: str | None, representation: str | None) -> None:
+        file = TensorFile(path)
+        super().__init__(path, file.info.modality, file.info.representation, None, file)
+        try:
+            self._check(modality, representation)
+        except UsageError:
             self.close()
+            raise
+
+    def _check(self, modality: str | None, representation: str | None) -> None:
+        if modality is not None and get_modality(modality).name != self.sensor:
             raise UsageError(
                 f"holds frames of the sensor '{self.sensor}'",
-                where=path,
+                where=self.path,
                 expected=get_modality(modality).name,
                 hint=f"--modality {self.sensor}",
+            )
+        if representation is not None and representation != self.representation:
+            raise UsageError(
+                f"holds frames of the representation '{self.representation}'",
+                where=self.path,
+                expected=representation,
+                hint=f"the recording itself with --representation {representation}",
             )
 
     @property
     def size(self) -> tuple[int, int]:
-        h, w = self._file.frames.shape[-2:]
+        h, w = self.content.frames.shape[-2:]
         return h, w
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        times = self._file.t_us
+        times = self.content.t_us
         return (int(times[0]), int(times[-1])) if len(times) else None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self._file.info.parameters
+        return self.content.info.parameters
 
-    def _made(self, size: tuple[int, int] | None, at_us: int | None) -> tuple[np.ndarray, int, TensorInfo]:
-        file, info = self._file, self._file.info
-        if not len(file):
-            raise FormatError("holds no frames", where=self.path, hint="convert the recording again")
-        index = len(file) - 1 if at_us is None else int(np.argmin(np.abs(file.t_us - at_us)))
-        where = f"{self.path} ({info.representation})"
-        tensor = _as_model_tensor(file.frame(index), info.channels, get_modality(self.sensor), where)
-        return tensor, int(file.t_us[index]), info
+    def count(self, *, trusting: bool = False) -> int:
+        return len(self.content)
+
+    def frames(self, *, trusting: bool = False) -> Iterator[Frame]:
+        return map(self._read, range(len(self.content)))
+
+    def _read(self, index: int) -> Frame:
+        file, info = self.content, self.content.info
+        values, t_us = file.frame(index), int(file.t_us[index])
+        low, high = info.value_range
+        try:
+            return Frame(values, info.channels, info.units, (low, high), t_us)
+        except FormatError as error:
+            raise FormatError(error.what, where=self.path, expected=error.expected, hint=_AGAIN) from error
+
+    def info(self, frame: Frame) -> TensorInfo:
+        channels, units, value_range = frame.channels, frame.units, frame.value_range
+        return replace(self.content.info, channels=channels, units=units, value_range=value_range)
+
+    def _model_frame(self, size: tuple[int, int] | None, at_us: int | None) -> Frame:
+        times = self.content.t_us
+        index = -1 if at_us is None or not len(times) else int(np.argmin(np.abs(times - at_us)))
+        return self._as_model(self.read(index))
 
     def close(self) -> None:
-        self._file.close()
+        self.content.close()
 
 
 class _Raw(Recording):
-    """A raw recording, represented by its sensor's default representation."""
+    """A raw recording, represented as its reading says."""
 
-    def __init__(self, path: Path, reader: Reader, options: Any) -> None:
-        super().__init__(path, get_modality(reader.modality).name, reader)
-        self._options = options  # of the sensor's group
-        self._row = get_representation(self.sensor)
+    def __init__(self, reading: Reading, content: Any) -> None:
+        super().__init__(reading.path, reading.sensor, reading.row.name, reading.reader, content)
+        self._make = reading.row.make
+        self._options: Any = reading.options  # of the sensor's group
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -185,46 +296,53 @@ class _Raw(Recording):
     def _options_at(self, size: tuple[int, int] | None) -> Any:
         return self._options if size is None else self._options.model_copy(update={"size": size})
 
-    def _tensor(self, frame: Frame) -> tuple[np.ndarray, TensorInfo]:
-        assert self.reader is not None
-        info = TensorInfo(
-            self.sensor,
-            self._row.name,
-            frame.channels,
-            frame.units,
-            frame.value_range,
-            {"reader": self.reader.name},
-            source_name=self.path.absolute().name,
-        )
-        return _as_model_tensor(frame.values, frame.channels, get_modality(self.sensor), str(self.path)), info
-
 
 class _EventRecording(_Raw):
     """Raw events: the file stays open and is read window by window."""
 
-    def __init__(self, path: Path, reader: Reader, options: Any, source: EventSource) -> None:
-        super().__init__(path, reader, options)
-        self._source = source
+    content: EventSource
 
     @property
     def size(self) -> tuple[int, int]:
         from armseg_core.sensors.event.kernels import Grid
 
-        grid = Grid.of(self._source.size, self._options.size, self._options.crop_bottom)
+        grid = Grid.of(self.content.size, self._options.size, self._options.crop_bottom)
         return grid.height, grid.width
 
     @property
     def span_us(self) -> tuple[int, int] | None:
-        return self._source.t_first_us, self._source.t_last_us
+        return self.content.t_first_us, self.content.t_last_us
+
+    @property
+    def events(self) -> int | None:
+        return self.content.count
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self._source.notes)
+        return tuple(self.content.notes)
 
-    def _made(self, size: tuple[int, int] | None, at_us: int | None) -> tuple[np.ndarray, int, TensorInfo]:
+    def count(self, *, trusting: bool = False) -> int:
+        from armseg_core.sensors.event.windows import count_windows
+
+        return count_windows(self.content, self._options, trusting=trusting)
+
+    def frames(self, *, trusting: bool = False) -> Iterator[Frame]:
+        from armseg_core.sensors.event.windows import iterate_windows
+
+        for events, t0_us, t1_us in iterate_windows(self.content, self._options, trusting=trusting):
+            yield self._make(events, self._options, t0_us, t1_us)
+
+    def _read(self, index: int) -> Frame:
+        from armseg_core.sensors.event.windows import iterate_windows
+
+        windows = iterate_windows(self.content, self._options)  # the others are not read
+        events, t0_us, t1_us = next(islice(windows, index, None))
+        return self._make(events, self._options, t0_us, t1_us)
+
+    def _model_frame(self, size: tuple[int, int] | None, at_us: int | None) -> Frame:
         from armseg_core.sensors.event.windows import window_ending_at
 
-        source, options = self._source, self._options_at(size)
+        source, options = self.content, self._options_at(size)
         end_us = source.t_last_us + 1 if at_us is None else at_us
         first, last = source.t_first_us + 1, source.t_last_us + options.window
         if not first <= end_us <= last:
@@ -234,50 +352,34 @@ class _EventRecording(_Raw):
                 expected=f"{first} to {last} us",
             )
         events, t0_us, t1_us = window_ending_at(source, options, end_us)
-        tensor, info = self._tensor(self._row.make(events, options, t0_us, t1_us))
-        return tensor, end_us, info
+        return self._as_model(self._make(events, options, t0_us, t1_us))
 
     def close(self) -> None:
-        self._source.close()
+        self.content.close()
 
 
 class _Still(_Raw):
     """A picture, light field or point cloud, decoded when it is opened."""
 
-    def __init__(self, path: Path, reader: Reader, options: Any, data: Any) -> None:
-        super().__init__(path, reader, options)
-        self._data = data
-
     @cached_property
-    def _own(self) -> tuple[np.ndarray, TensorInfo]:
+    def _model(self) -> Frame:
         """The model tensor at the recording's own size."""
-        return self._tensor(self._row.make(self._data, self._options))
+        return self._as_model(self._make(self.content, self._options))
 
     @property
     def size(self) -> tuple[int, int]:
-        if isinstance(self._data, PointCloud) and self._data.calibration is not None:
-            return self._options.size or self._data.calibration.size
-        h, w = self._own[0].shape[1:]
+        if isinstance(self.content, PointCloud) and self.content.calibration is not None:
+            return self._options.size or self.content.calibration.size
+        h, w = self._model.values.shape[1:]
         return h, w
 
-    def _made(self, size: tuple[int, int] | None, at_us: int | None) -> tuple[np.ndarray, int, TensorInfo]:
-        if isinstance(self._data, PointCloud):
-            tensor, info = self._tensor(self._row.make(self._data, self._options_at(size)))
-            return tensor, 0, info
-        tensor, info = self._own
-        keeps_its_size = size is None or tensor.shape[1:] == tuple(size)
-        return tensor.copy() if keeps_its_size else tensor, 0, info
+    def frames(self, *, trusting: bool = False) -> Iterator[Frame]:
+        yield self._make(self.content, self._options)
 
-
-def _as_model_tensor(
-    frame: np.ndarray, channels: tuple[str, ...], modality: Modality, where: str
-) -> np.ndarray:
-    tensor = model_tensor(modality.name, frame, channels)
-    if tensor is None:
-        raise FormatError(
-            f"has the channels {', '.join(channels[:8])}",
-            where=where,
-            expected=", ".join(modality.channels) + " for a model",
-            hint=f"the representation {modality.representation} with its default options",
-        )
-    return tensor
+    def _model_frame(self, size: tuple[int, int] | None, at_us: int | None) -> Frame:
+        if isinstance(self.content, PointCloud):
+            return self._as_model(self._make(self.content, self._options_at(size)))
+        made = self._model
+        if size is None or made.values.shape[1:] == tuple(size):
+            return replace(made, values=made.values.copy())  # the caller may write to what he gets
+        return made

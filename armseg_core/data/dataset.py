@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from armseg_core.conversion import convert
 from armseg_core.data.cache import TensorCache
 from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
@@ -76,7 +77,7 @@ class DataSet:
                 hint=f"armseg check {self.root}",
             )
         self._cache = TensorCache(cache_mb, cache_dir)
-        self._to_tensor = to_tensor
+        self._to_tensor = to_tensor or convert.to_tensor
         self._with: dict[str, list[int]] = {}
 
     def _select(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
@@ -243,8 +244,4 @@ class DataSet:
         self, path: Path, modality: str, size: tuple[int, int], time_us: int | None, options: dict[str, Any]
     ) -> SensorTensor:
         """One frame of the model tensor made from a raw or converted file."""
-        if self._to_tensor is None:
-            from armseg_core.conversion.convert import to_tensor  # at use: conversion is a higher tier
-
-            self._to_tensor = to_tensor
         return self._to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -18,12 +19,17 @@ from toy_sensor import change_readers
 from armseg_core.conversion.convert import convert_file, to_tensor
 from armseg_core.conversion.recording import Recording
 from armseg_core.data.sample import ClassInfo
-from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError
+from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
+from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.learning.model_folder import KnownDataSet
 from armseg_core.learning.prediction import Predictor
+from armseg_core.sensors import SENSORS
+from armseg_core.sensors.representations import Representation
 
 # the assumed unit of depth
 pytestmark = pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
+
+CAMERA = {"intrinsics": "30,30,16,12"}
 
 
 @pytest.fixture
@@ -100,6 +106,108 @@ def test_a_point_cloud_without_calibration_can_be_opened_but_has_no_frame(scene,
             _ = recording.size
         with pytest.raises(ArmsegError, match="no calibration"):
             recording.frame((24, 32))
+
+
+# -- all frames
+
+
+@pytest.mark.parametrize("sensor", raw_files.SENSORS)
+def test_the_frames_of_a_recording_are_those_of_its_converted_file(
+    scene, tmp_path: Path, sensor: str
+) -> None:
+    options = {"window": "50ms"} if sensor == "event" else None
+    dtype = "float32" if sensor == "event" else None
+    made = convert_file(scene[sensor], tmp_path / "x.h5", options=options, dtype=dtype, progress=False)
+    with Recording.open(scene[sensor], options=options) as raw, Recording.open(made.output) as stored:
+        assert (raw.representation, raw.count()) == (stored.representation, stored.count())
+        assert raw.count() == made.windows == (4 if sensor == "event" else 1)
+        pairs = list(zip(raw.frames(), stored.frames(), strict=True))
+        assert len(pairs) == made.windows
+        for one, other in pairs:
+            np.testing.assert_array_equal(one.values, other.values)
+            assert (one.channels, one.units, one.t_us) == (other.channels, other.units, other.t_us)
+            assert one.value_range == other.value_range
+        np.testing.assert_array_equal(raw.read(-1).values, pairs[-1][0].values)
+        np.testing.assert_array_equal(stored.read(0).values, pairs[0][0].values)
+        for recording in (raw, stored):
+            with pytest.raises(UsageError, match=rf"no frame {made.windows}.*0 to {made.windows - 1}"):
+                recording.read(made.windows)
+
+
+@pytest.mark.parametrize(
+    ("options", "ends"),
+    [
+        ({"window": "80ms"}, [1_080_000, 1_160_000, 1_240_000]),
+        ({"end_times": "1100000\n1130000\n"}, [1_100_000, 1_130_000]),
+        ({"count": 1000}, None),
+    ],
+)
+def test_a_frame_by_its_number_whatever_cuts_the_windows(scene, tmp_path: Path, options: dict, ends) -> None:
+    if "end_times" in options:
+        (tmp_path / "ends.txt").write_text(options["end_times"])
+        options = {"end_times": tmp_path / "ends.txt"}
+    with Recording.open(scene["event"], options=options) as recording:
+        frames = list(recording.frames())
+        assert recording.count() == len(frames) > 1
+        assert ends is None or [frame.t_us for frame in frames] == ends
+        for index, frame in enumerate(frames):
+            found = recording.read(index)
+            np.testing.assert_array_equal(found.values, frame.values)
+            assert found.t_us == frame.t_us
+        assert recording.events == 2000
+        assert recording.count() == len(list(recording.frames(trusting=True)))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for sensor in SENSORS.values() for row in sensor.representations],
+    ids=lambda row: f"{row.modality}-{row.name}",
+)
+def test_any_representation_can_be_asked_for(scene, row: Representation) -> None:
+    options = {"celsius": {"thermal_unit": "tlinear"}, "normals": CAMERA, "hha": CAMERA}.get(row.name)
+    with Recording.open(scene[row.modality], options=options, representation=row.name) as recording:
+        frame = recording.read(0)
+        assert recording.representation == row.name
+        assert recording.info(frame).channels == frame.channels
+
+
+def test_a_tensor_file_has_only_its_own_representation(scene, tmp_path: Path) -> None:
+    made = convert_file(scene["depth"], tmp_path / "d.h5", progress=False)
+    with Recording.open(made.output, representation="metric") as stored:
+        assert stored.count() == 1
+    with pytest.raises(UsageError, match=r"frames of the representation 'metric'.*expected hha"):
+        Recording.open(made.output, representation="hha")
+    with pytest.raises(UsageError, match="unknown representation 'hah'"):
+        Recording.open(scene["depth"], representation="hah")
+
+
+def test_a_stored_frame_with_nan_is_refused_with_its_file(tmp_path: Path) -> None:
+    info = TensorInfo("thermal", "percentile", ("temperature",), ("",), (0, 1))
+    frames = np.array([[[[0.5, np.nan]]]], np.float32)
+    SensorTensor(frames, np.zeros(1, np.int64), info).save(tmp_path / "old.h5")
+    with Recording.open(tmp_path / "old.h5") as stored:
+        for use in (lambda: stored.read(0), stored.frame):
+            with pytest.raises(FormatError, match=r"old.h5: .*not finite: 1 of temperature.*convert"):
+                use()
+
+
+def test_a_file_beside_the_recording_that_changes_while_it_is_read_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = raw_files.lidar(tmp_path / "lidar.bin")
+    before = convert_file(raw, progress=False)
+    assert not any("changed" in note for note in before.notes)
+
+    def slow(row):
+        def read(path, options):
+            content = row.read(path, options)
+            os.utime(tmp_path / "calib.json", ns=(0, 1))
+            return content
+
+        return replace(row, read=read) if row.modality == "lidar" else row
+
+    change_readers(monkeypatch, slow)
+    assert any("changed while it was read" in note for note in convert_file(raw, progress=False).notes)
 
 
 # -- predict

@@ -83,6 +83,25 @@ def test_window_of_a_recording_is_the_frame_of_the_converted_file(scene: Path, t
         make_figure(scene / "events.h5", frame=count)
 
 
+def test_options_and_representation_of_a_raw_recording(scene: Path, tmp_path: Path) -> None:
+    plain = make_figure(scene / "events.h5", frame=0)
+    assert plain.what.endswith("voxel grid, frame 0 (of 0 to 1)")
+    normalized = make_figure(scene / "events.h5", frame=0, options={"norm": "dsec", "bins": None})
+    assert not np.array_equal(normalized.picture, plain.picture)
+    counted = make_figure(scene / "events.h5", options={"count": 500}, representation="histogram")
+    assert "event camera, histogram, frame " in counted.what
+    assert "inverse depth" not in make_figure(scene / "depth.png").what
+    assert "depth camera, inverse" in make_figure(scene / "depth.png", representation="inverse").what
+    with pytest.raises(UsageError, match="--bins: does not apply to a recording of the depth camera"):
+        make_figure(scene / "depth.png", options={"bins": 5})
+    convert_file(scene / "depth.png", tmp_path / "x.h5", progress=False)
+    with pytest.raises(UsageError, match="--representation does not apply to a sensor-tensor file"):
+        make_figure(tmp_path / "x.h5", representation="inverse")
+    with pytest.raises(UsageError, match="--depth-unit does not apply to a sensor-tensor file"):
+        make_figure(tmp_path / "x.h5", options={"depth_unit": "mm"})
+    assert make_figure(tmp_path / "x.h5", options={"depth_unit": None}).what
+
+
 def test_pictures_of_a_scene_are_told_apart_from_recordings(scene: Path) -> None:
     assert make_figure(scene / "rgb.png").what == "RGB picture"
     assert make_figure(scene / "label.png").what.startswith("label map")
