@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from towers import named_visual, timm_visual, visual
 
 from armseg_core.config.training import ModelConfig
+from armseg_core.learning.adapter_files import load_adapters, save_adapters
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.segmenter import Segmenter
 
@@ -128,7 +129,7 @@ def test_what_is_saved_is_loaded(name, tmp_path: Path) -> None:
     expected = logits(segmenter)
     assert not torch.equal(logits(other), expected)
     torch.save(segmenter.own_state(), tmp_path / "own.pt")
-    segmenter.ma_clip.adapters.save(tmp_path)
+    save_adapters(segmenter.ma_clip.adapters, tmp_path)
     other.load_state_dict(torch.load(tmp_path / "own.pt"), strict=False)
-    other.ma_clip.adapters.load(tmp_path)
+    load_adapters(other.ma_clip.adapters, tmp_path)
     assert torch.equal(logits(other), expected)

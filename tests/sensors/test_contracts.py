@@ -19,15 +19,13 @@ from armseg_core.errors import ArmsegError
 from armseg_core.learning.augment import flip_tensor
 from armseg_core.sensors.drawing import render_model_tensor
 from armseg_core.sensors.event.windows import EventWindow
-from armseg_core.sensors.modalities import MODALITIES, get_modality
-from armseg_core.sensors.modalities import SENSORS as TABLE
+from armseg_core.sensors.modalities import MODALITIES, SENSORS, get_modality
 from armseg_core.sensors.recognition import readers_for
 from armseg_core.sensors.representations import get_representation, model_tensor
 from armseg_core.sensors.resizing import resize_model_tensor
 
-SENSORS = tuple(TABLE)  # what is recorded and converted: every row but RGB
-READERS = [row for name in SENSORS for row in readers_for(name)]
-REPRESENTATIONS = [row for name in SENSORS for row in TABLE[name].representations]
+READERS = readers_for()
+REPRESENTATIONS = [row for sensor in SENSORS.values() for row in sensor.representations]
 EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 every_reader = pytest.mark.parametrize("row", READERS, ids=lambda row: row.name)
@@ -116,7 +114,7 @@ def test_a_content_test_says_no_to_nothing(row, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_files_are_data_or_an_error_of_ours(row, tmp_path: Path, whole_files) -> None:
     """The content test answers and never raises; what it takes is read, or refused in our words."""
-    options = TABLE[row.modality].options()
+    options = SENSORS[row.modality].options()
     for path in damaged_files(row, tmp_path, whole_files):
         answer = row.matches(path)
         assert isinstance(answer, bool)
@@ -137,7 +135,7 @@ def make(row, data: Any, **options: Any) -> Frame | None:
     counts, single events of a picture)."""
     window = (0, SPAN_US) if row.modality == "event" else ()
     try:
-        frame = row.make(data, TABLE[row.modality].options(**options), *window)
+        frame = row.make(data, SENSORS[row.modality].options(**options), *window)
     except ArmsegError:
         return None
     assert isinstance(frame, Frame)

@@ -7,7 +7,7 @@ from pathlib import Path
 import event_files as truth
 import h5py
 
-from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.recognition import sniff
 
 OPTIONS = EventOptions()

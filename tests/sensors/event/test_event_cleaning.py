@@ -8,7 +8,7 @@ from event_files import as_list, random_events, write_dsec
 from hdf5_events import columns_of, open_events, with_generic, write
 
 from armseg_core.errors import ArmsegWarning, FormatError, UsageError
-from armseg_core.sensors.options import EventOptions
+from armseg_core.sensors.event.options import EventOptions
 
 # --- order ------------------------------------------------------------------------------------------------
 
