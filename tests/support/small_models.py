@@ -91,3 +91,9 @@ def inputs(
     generator = torch.Generator().manual_seed(seed)
     channels = [3] + ([get_modality(modality).num_channels] if modality else [])
     return [torch.rand(batch, c, *size, generator=generator) for c in channels]
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the tensors whose bits differ."""
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
