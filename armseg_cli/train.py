@@ -104,18 +104,18 @@ def command(
         "model.pretrained": pretrained,
         "model.weights": weights,
     }
-    run = None
+    run, described = None, None
     if resume is not None:
         # --out says where to look for the run
         given = {"DATA": data, "modalities": modalities, "set": settings, **flags, "out": None}
         run = resolve_resume(resume, out, [key for key, value in given.items() if value not in (None, [])])
         config = RunFolder.reopen(run)[1]
     else:
-        config = train_config(data, modalities, settings or [], flags)
+        config, described = train_config(data, modalities, settings or [], flags)
     if dry_run:
-        _show_dry_run(run_dry(config), as_json)
+        _show_dry_run(run_dry(config, described), as_json)
     else:
-        _show(RunFolder(train(config, resume=run)), as_json)
+        _show(RunFolder(train(config, resume=run, data=described)), as_json)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armseg_core.config.base import parse_size
 from armseg_core.config.training import TINY, TrainConfig
@@ -12,11 +12,14 @@ from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.learning.run_folder import OUT, RunFolder
 from armseg_core.sensors.modalities import parse_modalities
 
+if TYPE_CHECKING:
+    from armseg_core.data import Description
+
 
 def train_config(
     data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
-) -> TrainConfig:
-    """The options of a run: flags that were given over `--set` over the defaults.
+) -> tuple[TrainConfig, list[Description]]:
+    """The options of a run, flags that were given over `--set` over the defaults, and its data sets.
 
     Raises:
         UsageError: an unknown key, a bad value, a data set without the sensor.
@@ -28,9 +31,12 @@ def train_config(
     for key, how in (("data", "armseg train DATA"), ("modalities", "--modalities depth,thermal")):
         if key in values:
             raise UsageError(f"--set {key} is not possible", hint=how)
+    from armseg_core.data import describe
+
     folders = tuple(data) if data else (_sample_data(),)
     values["data"] = folders
-    values["modalities"] = _available(folders) if modalities is None else parse_modalities(modalities)
+    described = [describe(folder) for folder in folders]
+    values["modalities"] = _available(described) if modalities is None else parse_modalities(modalities)
     config = TrainConfig.parse(values, where="armseg train")
     if config.model.clip == TINY:
         import sys
@@ -38,7 +44,7 @@ def train_config(
         from armseg_core.learning.clip_loading import TINY_NOTICE
 
         print(f"note: {TINY_NOTICE}", file=sys.stderr)
-    return config
+    return config, described
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -56,12 +62,11 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-def _available(folders: tuple[Path, ...]) -> tuple[str, ...]:
+def _available(described: list[Description]) -> tuple[str, ...]:
     """Every sensor that some data set has, in table order."""
-    from armseg_core.data import open_dataset
     from armseg_core.sensors.modalities import SENSORS
 
-    found = {m for folder in folders for m in open_dataset(folder, "train", ()).modalities}
+    found = {m for each in described for m in each.modalities}
     return tuple(m for m in SENSORS if m in found)
 
 

@@ -25,7 +25,7 @@ from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
-from armseg_core.data.registry import dataset_class, open_dataset
+from armseg_core.data.registry import describe, matching_kinds, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.pictures import read_label, read_rgb
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
@@ -180,11 +180,7 @@ def _kind(path: Path, sensor: str | None) -> str:
 
 
 def _is_dataset(path: Path) -> bool:
-    try:
-        dataset_class(path)
-    except ArmsegError:
-        return False
-    return True
+    return path.is_dir() and bool(matching_kinds(path))
 
 
 def _is_plain_picture(path: Path) -> bool:
@@ -338,9 +334,10 @@ def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:
     """The sample of that id in whichever split has it; without an id the first sample."""
     seen: list[str] = []
     problem: ArmsegError | None = None
-    for split in _splits(path):
+    described = describe(path)
+    for split in described.splits:
         try:
-            dataset = open_dataset(path, split)
+            dataset = open_dataset(described, split)
         except ArmsegError as error:  # an empty split; another may have the sample
             problem = problem or error
             continue
@@ -352,12 +349,6 @@ def _find_sample(path: Path, sample: str | None) -> tuple[DataSet, int]:
     if not seen and problem is not None:
         raise problem
     raise UsageError(f"no sample '{sample}'", where=path, expected="an id such as " + ", ".join(seen[:3]))
-
-
-def _splits(path: Path) -> tuple[str, ...]:
-    if (path / FILE_NAME).is_file():
-        return tuple(parse_dataset_file(path / FILE_NAME).splits)
-    return dataset_class(path).splits or ("train", "val", "test")
 
 
 def _run_figure(run: RunFolder | None) -> Figure:

@@ -17,10 +17,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from armseg_core.data.check_report import Findings, Report
-from armseg_core.data.dataset import DataSet, ToTensor
+from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, drop_unknown_names, problems, read_toml
+from armseg_core.data.description import Description
 from armseg_core.data.folder import FolderDataset, ids_on_disk
-from armseg_core.data.registry import dataset_class
+from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError
 from armseg_core.files.pictures import picture_format, read_rgb
 
@@ -35,14 +36,12 @@ def check_dataset(
     *,
     sensors: bool = True,
     progress: Progress | None = None,
-    to_tensor: ToTensor | None = None,
 ) -> Report:
     """Read every file of a data set and say what is wrong with it.
 
     Args:
         root: folder of the data set. sensors: also read and convert every sensor file (slow for long
-        recordings); False only sees that they exist. progress: called after each sample. to_tensor: the
-        converter, as in `DataSet`.
+        recordings); False only sees that they exist. progress: called after each sample.
 
     Raises:
         InputError, DataSetError: the folder does not exist or is no data set at all. Everything else is
@@ -55,9 +54,11 @@ def check_dataset(
         file = _read_file(folder, findings)
         if file is None:
             return findings.report(folder.name, {}, {}, {})
-        kind = type("CheckedFolder", (FolderDataset,), {"read_file": lambda self: file})
         _check_classes(file, findings)
-    splits = _open_splits(kind, folder, findings, to_tensor)
+        described: Description = kind.described_by(file, folder)
+    else:
+        described = kind.describe(folder)
+    splits = _open_splits(described, findings)
     _check_ids(splits, findings)
     check = _SampleCheck(findings, sensors)
     total, done = sum(len(dataset) for dataset in splits.values()), 0
@@ -68,9 +69,8 @@ def check_dataset(
             if progress:
                 progress(done, total)
     check.finish(splits)
-    name = next((dataset.name for dataset in splits.values()), folder.name)
     return findings.report(
-        name,
+        described.name if splits else folder.name,
         {split: len(dataset) for split, dataset in splits.items()},
         {
             split: {name: len(dataset.indices_with(name)) for name in dataset.modalities}
@@ -122,13 +122,11 @@ def _check_classes(file: DataSetFile, findings: Findings) -> None:
         findings.add("no_labels", "dataset.toml has no [label]: good for prediction only", FILE_NAME)
 
 
-def _open_splits(
-    kind: type[DataSet], folder: Path, findings: Findings, to_tensor: ToTensor | None
-) -> dict[str, DataSet]:
-    splits = {}
-    for split in kind.splits_of(folder):
+def _open_splits(described: Description, findings: Findings) -> dict[str, DataSet]:
+    splits, folder = {}, described.root
+    for split in described.splits:
         try:
-            splits[split] = kind(folder, split, to_tensor=to_tensor)
+            splits[split] = open_dataset(described, split)
         except ArmsegError as error:
             what = error.what if f"'{split}'" in error.what else f"split '{split}': {error.what}"
             findings.add("split", what, error.where or folder)

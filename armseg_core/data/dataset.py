@@ -7,7 +7,7 @@ Shape letters: C channels, H rows, W columns.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from armseg_core.conversion import convert
 from armseg_core.data.cache import TensorCache
+from armseg_core.data.description import Description
 from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.pictures import read_label, read_rgb, to_unit
@@ -22,28 +23,26 @@ from armseg_core.files.tensor_file import SensorTensor
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.resizing import resize_image, resize_nearest
 
-ToTensor = Callable[..., SensorTensor]
-
 
 class DataSet:
     """A split of a data set. Subclasses set the attributes of the first block and answer the questions.
 
     Args:
-        root: folder of the data set.
+        description: what `describe` said about the folder.
         split: "train", "val", "test" or another name the data set lists.
         modalities: sensors to load; None loads every sensor the data set has, () loads RGB only.
         size: (H, W) that every sample is resized to; None keeps the size of each RGB image.
         cache_mb: bound in MiB of the in-memory cache of converted sensor frames (per process).
         cache_dir: folder that keeps converted sensor frames between runs.
-        to_tensor: the converter, `conversion.to_tensor` by default; replaceable for tests.
 
     Raises:
-        InputError, DataSetError: the folder is not such a data set.
+        InputError, DataSetError: the split cannot be read.
         UsageError: an unknown split or sensor.
     """
 
-    title: str  # of the kind of data set, for messages
+    title: str  # of the kind of data set, for messages; no two kinds have the same
     layout: str  # what its folder is recognized by, in words
+    # what a description holds; a kind that finds one of them in its folder overrides `describe`
     name: str
     classes: tuple[ClassInfo, ...]
     ignore_index: int = 255
@@ -52,16 +51,17 @@ class DataSet:
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        description: Description,
         split: str,
         modalities: Sequence[str] | None = None,
         size: tuple[int, int] | None = None,
         cache_mb: float = 0,
         cache_dir: str | os.PathLike[str] | None = None,
-        to_tensor: ToTensor | None = None,
     ) -> None:
-        self.root, self.split, self.size = Path(root), split, size
-        self._open()
+        self.description, self.root, self.split, self.size = description, description.root, split, size
+        self.name, self.classes = description.name, description.classes
+        self.ignore_index = description.ignore_index
+        self.modalities, self.splits = description.modalities, description.splits
         if split not in self.splits:
             raise UsageError(
                 f"data set '{self.name}' has no split '{split}'",
@@ -77,7 +77,6 @@ class DataSet:
                 hint=f"armseg check {self.root}",
             )
         self._cache = TensorCache(cache_mb, cache_dir)
-        self._to_tensor = to_tensor or convert.to_tensor
         self._with: dict[str, list[int]] = {}
 
     def _select(self, modalities: Sequence[str] | None) -> tuple[str, ...]:
@@ -100,8 +99,22 @@ class DataSet:
         """Whether a folder looks like such a data set; cheap."""
         raise NotImplementedError
 
-    def _open(self) -> None:
-        """Read what the folder says about itself and set the attributes above."""
+    @classmethod
+    def describe(cls, root: str | os.PathLike[str]) -> Description:
+        """What the folder says about itself, without opening a split.
+
+        Raises:
+            InputError, DataSetError: the folder is not such a data set.
+        """
+        return Description(
+            kind=cls,
+            root=Path(root),
+            name=cls.name,
+            classes=cls.classes,
+            ignore_index=cls.ignore_index,
+            modalities=cls.modalities,
+            splits=cls.splits,
+        )
 
     def list_ids(self, split: str) -> list[str]:
         """The ids of a split, in order."""
@@ -144,18 +157,6 @@ class DataSet:
         return None
 
     # -- what everybody uses
-
-    @classmethod
-    def splits_of(cls, root: str | os.PathLike[str]) -> tuple[str, ...]:
-        """Names of the splits of a folder, without opening one of them.
-
-        Raises:
-            InputError, DataSetError: as on opening.
-        """
-        probe = cls.__new__(cls)
-        probe.root = Path(root)
-        probe._open()
-        return probe.splits
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -244,4 +245,4 @@ class DataSet:
         self, path: Path, modality: str, size: tuple[int, int], time_us: int | None, options: dict[str, Any]
     ) -> SensorTensor:
         """One frame of the model tensor made from a raw or converted file."""
-        return self._to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)
+        return convert.to_tensor(path, modality=modality, size=size, at_us=time_us, options=options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,49 +12,68 @@ import numpy as np
 
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, parse_dataset_file, path_options
+from armseg_core.data.description import Description
 from armseg_core.errors import DataSetError, InputError
 from armseg_core.files.pictures import read_color_label, read_label
+
+
+@dataclass(frozen=True)
+class FolderDescription(Description):
+    """file: what dataset.toml says. times: id -> microseconds; empty where it names no file of times."""
+
+    file: DataSetFile
+    times: dict[str, int]
 
 
 class FolderDataset(DataSet):
     """A folder with a dataset.toml (see `dataset_file.py`). Arguments and use as in `DataSet`."""
 
     title, layout = "folder data set", FILE_NAME
+    description: FolderDescription
 
     @classmethod
     def matches(cls, root: Path) -> bool:
         return (root / FILE_NAME).is_file()
 
-    def _open(self) -> None:
-        self._file = self.read_file()
-        self.name, self.classes = self._file.name, self._file.class_infos
-        self.ignore_index = self._file.ignore_index
-        self.modalities, self.splits = tuple(self._file.modalities), tuple(self._file.splits)
-        self._times = read_times(self.root / self._file.times.path) if self._file.times else {}
+    @classmethod
+    def describe(cls, root: str | os.PathLike[str]) -> FolderDescription:
+        return cls.described_by(parse_dataset_file(Path(root) / FILE_NAME), root)
 
-    def read_file(self) -> DataSetFile:
-        """dataset.toml, validated."""
-        return parse_dataset_file(self.root / FILE_NAME)
+    @classmethod
+    def described_by(cls, file: DataSetFile, root: str | os.PathLike[str]) -> FolderDescription:
+        """The description of a folder whose dataset.toml is at hand."""
+        folder = Path(root)
+        return FolderDescription(
+            kind=cls,
+            root=folder,
+            name=file.name,
+            classes=file.class_infos,
+            ignore_index=file.ignore_index,
+            modalities=tuple(file.modalities),
+            splits=tuple(file.splits),
+            file=file,
+            times=read_times(folder / file.times.path) if file.times else {},
+        )
 
     @property
     def file(self) -> DataSetFile:
         """What dataset.toml says."""
-        return self._file
+        return self.description.file
 
     def list_ids(self, split: str) -> list[str]:
-        return read_ids(self.root / self._file.splits[split])
+        return read_ids(self.root / self.file.splits[split])
 
     def rgb_path(self, sample_id: str) -> Path:
-        return self._path(self._file.rgb.path, sample_id)
+        return self._path(self.file.rgb.path, sample_id)
 
     def label_path(self, sample_id: str) -> Path | None:
-        return self._path(self._file.label.path, sample_id) if self._file.label else None
+        return self._path(self.file.label.path, sample_id) if self.file.label else None
 
     def sensor_path(self, sample_id: str, modality: str) -> Path:
-        return self._path(self._file.modalities[modality].path, sample_id)
+        return self._path(self.file.modalities[modality].path, sample_id)
 
     def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
-        options = self._file.modalities[modality].options
+        options = self.file.modalities[modality].options
         files = path_options(modality)
         return {
             name: self._path(value, sample_id) if name in files and isinstance(value, str) else value
@@ -60,23 +81,23 @@ class FolderDataset(DataSet):
         }
 
     def time_us(self, sample_id: str) -> int | None:
-        if not self._times:
+        if not self.description.times:
             return None
-        if sample_id not in self._times:
+        if sample_id not in self.description.times:
             raise DataSetError(
                 f"no time for sample '{sample_id}'",
                 where=self.root / FILE_NAME,
                 expected="a line 'id microseconds' in the file named under [times]",
             )
-        return self._times[sample_id]
+        return self.description.times[sample_id]
 
     def read_stored_label(self, path: Path) -> np.ndarray:
-        if self._file.label and self._file.label.encoding == "color":
+        if self.file.label and self.file.label.encoding == "color":
             return read_color_label(path, self.palette, self.ignore_index)
         return read_label(path)
 
     def map_label(self, stored: np.ndarray) -> np.ndarray:
-        mapping = self._file.label.map if self._file.label else {}
+        mapping = self.file.label.map if self.file.label else {}
         if not mapping:
             return stored
         out = stored.astype(np.int64)
@@ -85,9 +106,9 @@ class FolderDataset(DataSet):
         return out
 
     def caption(self, index: int) -> str | None:
-        if self._file.caption is None:
+        if self.file.caption is None:
             return None
-        path = self._path(self._file.caption.path, self.ids[index])
+        path = self._path(self.file.caption.path, self.ids[index])
         return path.read_text(encoding="utf-8").strip() or None if path.is_file() else None
 
     def _path(self, template: str, sample_id: str) -> Path:

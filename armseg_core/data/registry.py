@@ -1,68 +1,67 @@
-"""The table of data sets and the one function that opens any of them."""
+"""The table of kinds of data set, and the two functions that describe and open any of them.
+
+Another package adds kinds by the entry-point group `armseg.datasets`: each entry point names a subclass of
+DataSet, or a tuple of them. In its pyproject.toml:
+
+    [project.entry-points."armseg.datasets"]
+    toy = "armseg_toy:ToyScenes"
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from armseg_core.data.dataset import DataSet, ToTensor
+from armseg_core.data.dataset import DataSet
+from armseg_core.data.description import Description
 from armseg_core.data.folder import FolderDataset
-from armseg_core.data.public.sets import (
-    DDD17,
-    DELIVER,
-    FMB,
-    PST900,
-    DSECSemantic,
-    MCubeS,
-    MFNet,
-    NYUDepthV2,
-    UrbanLF,
-)
-from armseg_core.errors import DataSetError, InputError
+from armseg_core.data.public import PUBLIC
+from armseg_core.errors import ArmsegWarning, DataSetError, InputError, UsageError
+from armseg_core.plugins import load_plugins
 
-# tried in this order; a new public data set is one class in `public.py` and one row here
-DATASETS: tuple[type[DataSet], ...] = (
-    FolderDataset,
-    MFNet,
-    PST900,
-    FMB,
-    NYUDepthV2,
-    MCubeS,
-    UrbanLF,
-    DDD17,
-    DSECSemantic,
-    DELIVER,
-)
+GROUP = "armseg.datasets"
+BUILT_IN: tuple[type[DataSet], ...] = (FolderDataset, *PUBLIC)  # tried in this order
 
 
 def open_dataset(
-    root: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Description,
     split: str,
     modalities: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
     cache_mb: float = 0,
     cache_dir: str | os.PathLike[str] | None = None,
-    to_tensor: ToTensor | None = None,
 ) -> DataSet:
-    """Open a split of any data set: a folder with dataset.toml, or a public one by its layout.
+    """Open a split of any data set: a folder with dataset.toml, or another kind known by its layout.
 
-    Arguments as in `DataSet`.
+    data: the folder, or its description where that is at hand. The other arguments as in `DataSet`.
 
     Raises:
         InputError: the folder does not exist.
         DataSetError: it is no data set; lists what was looked for.
         UsageError: an unknown split or sensor.
     """
-    return dataset_class(root)(root, split, modalities, size, cache_mb, cache_dir, to_tensor)
+    described = describe(data)
+    return described.kind(described, split, modalities, size, cache_mb, cache_dir)
 
 
-def dataset_class(root: str | os.PathLike[str]) -> type[DataSet]:
-    """The class that reads a folder.
+def describe(data: str | os.PathLike[str] | Description, kind: str | None = None) -> Description:
+    """What a data set says about itself, without opening a split; a description is returned as it is.
+
+    kind: title of the kind of data set to read the folder as, where more than one kind claims it.
 
     Raises:
-        InputError: the folder does not exist. DataSetError: no class reads it; lists what was looked for.
+        InputError: the folder does not exist.
+        DataSetError: it is no data set, or more than one kind claims it.
+        UsageError: there is no such kind.
     """
+    return data if isinstance(data, Description) else dataset_class(data, kind).describe(data)
+
+
+def dataset_class(root: str | os.PathLike[str], kind: str | None = None) -> type[DataSet]:
+    """The class that reads a folder. Arguments and errors as in `describe`."""
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(
@@ -70,11 +69,73 @@ def dataset_class(root: str | os.PathLike[str]) -> type[DataSet]:
             where=folder,
             expected="the folder of a data set",
         )
-    for kind in DATASETS:
-        if kind.matches(folder):
-            return kind
-    raise DataSetError(
-        "not a data set",
-        where=folder,
-        expected="one of " + "; ".join(f"{kind.title}: {kind.layout}" for kind in DATASETS),
-    )
+    titles = kind_titles()
+    if kind is not None:
+        named = [each for each in titles if each.title.casefold() == kind.casefold()]
+        if not named:
+            known = ", ".join(each.title for each in titles)
+            raise UsageError(f"no kind of data set is called '{kind}'", expected=f"one of {known}")
+        return named[0]
+    found = matching_kinds(folder)
+    if not found:
+        raise DataSetError(
+            "not a data set",
+            where=folder,
+            expected="one of " + "; ".join(f"{each.title}: {each.layout}" for each in titles),
+        )
+    if len(found) > 1:
+        raise DataSetError(
+            "more than one kind of data set claims the folder: " + "; ".join(titles[each] for each in found),
+            where=folder,
+            hint=f"describe(folder, kind='{found[0].title}') chooses one, or uninstall a plug-in",
+        )
+    return found[0]
+
+
+def matching_kinds(folder: Path) -> list[type[DataSet]]:
+    """The first built-in kind that a folder looks like, and every plugged-in one."""
+    found = [kind for kind in BUILT_IN if kind.matches(folder)][:1]
+    for kind, title in kind_titles().items():
+        if kind in BUILT_IN:
+            continue
+        try:
+            if kind.matches(folder):
+                found.append(kind)
+        except Exception as error:  # the code of another package may fail in any way
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            what = f"{title} cannot tell whether {folder} is its own: {why}"
+            warnings.warn(ArmsegWarning(what), stacklevel=2)
+    return found
+
+
+@functools.cache
+def kind_titles() -> dict[type[DataSet], str]:
+    """Every kind of data set, built-in ones first -> its title and where it comes from, for messages.
+
+    Read once per process. A plug-in that cannot be used is left out, with an ArmsegWarning: it must not stop
+    what does without it.
+    """
+    titles = {kind: f"{kind.title} (built in)" for kind in BUILT_IN}
+    for plugin in load_plugins(GROUP):
+        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+        problem = plugin.problem or _problem(given, {kind.title.casefold() for kind in titles})
+        if problem:
+            what = f"data set plug-in '{plugin.name}' of {plugin.origin} is not used: {problem}"
+            warnings.warn(ArmsegWarning(what), stacklevel=2)
+        else:
+            titles |= {kind: f"{kind.title} ({plugin.origin})" for kind in given}
+    return titles
+
+
+def _problem(given: tuple[object, ...], taken: set[str]) -> str:
+    """Why what a plug-in names cannot be used, "" when it can. taken: titles in small letters."""
+    for kind in given:
+        if not (isinstance(kind, type) and issubclass(kind, DataSet)):
+            return f"it loads {kind!r}, not a subclass of DataSet or a tuple of them"
+        for name in ("title", "layout"):
+            if not isinstance(getattr(kind, name, None), str):
+                return f"{kind.__name__} has no {name}"
+        if kind.title.casefold() in taken:
+            return f"the title '{kind.title}' belongs to another kind of data set"
+        taken = taken | {kind.title.casefold()}
+    return ""

@@ -9,7 +9,7 @@ Shape letters: B batch, C channels, H W image rows and columns.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from armseg_core.config.training import ALL, TrainConfig
-from armseg_core.data import open_dataset
+from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import path_options
 from armseg_core.errors import DataSetError, UsageError
@@ -57,8 +57,12 @@ def with_known_sensors(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"modalities": found})
 
 
-def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:
+def open_data(
+    config: TrainConfig, data: Sequence[Description] | None = None
+) -> tuple[list[DataSet], list[DataSet]]:
     """Training and validation splits of every data set, with the wanted sensors that it has.
+
+    data: the data sets of `config.data`, where they are described already.
 
     Raises:
         DataSetError, UsageError: a folder is no data set, or none of the data sets has a wanted sensor.
@@ -69,13 +73,12 @@ def open_data(config: TrainConfig) -> tuple[list[DataSet], list[DataSet]]:
         )
     training: list[DataSet] = []
     validation: list[DataSet] = []
-    for folder in config.data:
-        probe = open_dataset(folder, "train", ())
-        wanted = tuple(m for m in config.modalities if m in probe.modalities)
+    for described in map(describe, config.data) if data is None else data:
+        wanted = tuple(m for m in config.modalities if m in described.modalities)
         for split, into in (("train", training), ("val", validation)):
-            if split in probe.splits:
+            if split == "train" or split in described.splits:
                 into.append(
-                    open_dataset(folder, split, wanted, config.size, config.cache_mb, config.cache_dir)
+                    open_dataset(described, split, wanted, config.size, config.cache_mb, config.cache_dir)
                 )
     _check(config, training, validation)
     return training, validation

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from armseg_core.data import open_dataset
+from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample import Sample
 from armseg_core.errors import DataSetError, UsageError
@@ -181,7 +181,7 @@ def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def evaluate(
     model: Model | Path | str,
-    data: list[Path],
+    data: Sequence[Path | Description],
     split: str = "test",
     *,
     modalities: tuple[str, ...] | None = None,
@@ -194,7 +194,7 @@ def evaluate(
     cache_dir: Path | None = None,
     progress: bool = True,
 ) -> Report:
-    """Evaluate a model folder (or a loaded model) on data set folders.
+    """Evaluate a model folder (or a loaded model) on data sets, given by folder or description.
 
     For every data set: the RGB-only row, then a row per sensor that both the model and the data set have;
     with `controls` also the sensor alone and the sensor of another scene. Where only some samples have the
@@ -209,8 +209,8 @@ def evaluate(
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
     names: dict[str, tuple[str, ...]] = {}
-    for folder in data:
-        dataset, index, wanted = _open(loaded, folder, split, modalities, inference.size, cache_dir)
+    for each in data:
+        dataset, index, wanted = _open(loaded, each, split, modalities, inference.size, cache_dir)
         names[dataset.name] = dataset.class_names
         for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
@@ -234,15 +234,15 @@ def _plan(dataset: DataSet, modalities: list[str], controls: bool) -> Iterator[I
 
 def _open(
     model: Model,
-    folder: Path,
+    data: Path | Description,
     split: str,
     modalities: tuple[str, ...] | None,
     size: tuple[int, int] | None,
     cache_dir: Path | None,
 ) -> tuple[DataSet, int, list[str]]:
-    probe = open_dataset(folder, split, ())
+    described = describe(data)
     wanted = [
-        m for m in (modalities if modalities is not None else model.modalities) if m in probe.modalities
+        m for m in (modalities if modalities is not None else model.modalities) if m in described.modalities
     ]
     for m in modalities or ():
         if m not in model.modalities:
@@ -250,18 +250,18 @@ def _open(
                 f"the model was not trained with {m}",
                 expected="one of " + (", ".join(model.modalities) or "rgb only"),
             )
-        if m not in probe.modalities:
+        if m not in described.modalities:
             raise UsageError(
-                f"data set '{probe.name}' has no {m}",
-                where=folder,
-                expected="one of " + (", ".join(probe.modalities) or "rgb only"),
+                f"data set '{described.name}' has no {m}",
+                where=described.root,
+                expected="one of " + (", ".join(described.modalities) or "rgb only"),
             )
-    dataset = open_dataset(folder, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
+    dataset = open_dataset(described, split, tuple(wanted), size, cache_mb=2048, cache_dir=cache_dir)
     fitting = [i for i, d in enumerate(model.datasets) if d.class_names == dataset.class_names]
     if not fitting:
         raise DataSetError(
             f"the classes of '{dataset.name}' are not those of any data set the model was trained on",
-            where=folder,
+            where=described.root,
             expected="; ".join(f"{d.name}: {', '.join(d.class_names)}" for d in model.datasets),
         )
     same_name = [i for i in fitting if model.datasets[i].name == dataset.name]

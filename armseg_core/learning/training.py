@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from armseg_core.config.training import TINY, TrainConfig
-from armseg_core.data.dataset import DataSet
+from armseg_core.data import DataSet, Description
 from armseg_core.errors import TrainingError
 from armseg_core.learning import losses
 from armseg_core.learning.batches import (
@@ -71,10 +71,17 @@ class _Session:
         return self.step >= self.config.steps
 
 
-def train(config: TrainConfig | None = None, *, resume: Path | None = None, progress: bool = True) -> Path:
+def train(
+    config: TrainConfig | None = None,
+    *,
+    resume: Path | None = None,
+    progress: bool = True,
+    data: Sequence[Description] | None = None,
+) -> Path:
     """Train a model; returns the run folder.
 
     config: a new run. resume: a run folder to go on with, by its own config.json (`config` is not used).
+    data: the data sets of the configuration, where they are described already.
 
     Raises:
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
@@ -82,7 +89,7 @@ def train(config: TrainConfig | None = None, *, resume: Path | None = None, prog
     """
     run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
     config = with_known_sensors(config)
-    session = _prepare(config)
+    session = _prepare(config, data)
     if run is None:
         run = RunFolder.create(config)
         if config.model.clip == TINY:
@@ -101,14 +108,14 @@ def train(config: TrainConfig | None = None, *, resume: Path | None = None, prog
     return run.folder
 
 
-def dry_run(config: TrainConfig) -> dict[str, Any]:
-    """Build everything and run one batch forward and backward; writes nothing.
+def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> dict[str, Any]:
+    """Build everything and run one batch forward and backward; writes nothing. Arguments as in `train`.
 
     Returns:
         Shapes, parameter counts, loss and memory, as plain values.
     """
     config = with_known_sensors(config)
-    session = _prepare(config)
+    session = _prepare(config, data)
     model = session.model
     batch = next(batches(config.model_copy(update={"workers": 0}), session.training))
     loss, terms = training_step(config, model, session.optimizer, batch, 0)
@@ -133,13 +140,13 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _prepare(config: TrainConfig) -> _Session:
+def _prepare(config: TrainConfig, data: Sequence[Description] | None) -> _Session:
     """Open the data and build the model of a configuration; nothing is written."""
     device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    training, validation = open_data(config)
+    training, validation = open_data(config, data)
     model = build_model(config, training)
     model.segmenter.to(device)
     assert model.clip is not None

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 from one_line import assert_refused, files_below
+from opened import count_opens
 from places import REPOSITORY
 from small_models import SMALL, write_clip
 from toy_scenes import write_scenes
@@ -65,6 +66,21 @@ def test_a_run_and_what_is_said_about_it(train, tmp_path: Path) -> None:
     assert (config["modalities"], config["model"]["lora_rank"]) == (["depth"], 2)
     assert config["data"] == [str(Path.cwd() / "data")]  # recorded paths hold from any folder
     assert config["model"]["weights"] == str(Path.cwd() / "clip" / "clip.safetensors")
+
+
+def test_what_a_data_set_says_is_read_once(
+    armseg, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ("dataset.toml", "train.txt", "val.txt", "test.txt")
+    small = (*CLIP, "--batch-size", "2", "--crop", "48x32", "--steps", "1", "--out", tmp_path)
+    opened = count_opens(monkeypatch)
+    result = armseg("train", "data", *small, "--json", cwd=place)
+    assert result.exit_code == 0, result.stderr
+    assert [opened[name] for name in files] == [1, 1, 1, 0]
+    opened.clear()
+    result = armseg("eval", json.loads(result.stdout)["run"], "--data", place / "data")
+    assert result.exit_code == 0, result.stderr
+    assert [opened[name] for name in files] == [1, 0, 0, 1]
 
 
 def test_json_is_all_that_is_printed(train, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conversions import note_conversions, zeros_but_one
 from dataset_writer import (
     CLASSES,
-    FakeConverter,
     label_of,
     write_folder_dataset,
     write_label,
@@ -19,7 +19,7 @@ from dataset_writer import (
 )
 
 from armseg_core.data.check_report import KINDS, Report
-from armseg_core.data.checking import check_dataset
+from armseg_core.data.checking import check_dataset as check
 from armseg_core.data.folder import ids_on_disk
 from armseg_core.errors import DataSetError, FormatError, InputError
 
@@ -29,10 +29,6 @@ SIZE = (24, 32)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_folder_dataset(tmp_path / "data")
-
-
-def check(folder: Path, **options) -> Report:
-    return check_dataset(folder, to_tensor=FakeConverter(), **options)
 
 
 def edit(folder: Path, old: str, new: str) -> None:
@@ -131,17 +127,15 @@ def test_mixed_bit_depth_names_the_odd_ones(folder: Path) -> None:
     assert not problem.error
 
 
-def test_mixed_bit_depth_of_sensor_pictures(tmp_path: Path) -> None:
+def test_mixed_bit_depth_of_sensor_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_folder_dataset(tmp_path, modalities=("thermal",))
     edit(folder, "{id}/thermal.h5", "{id}/thermal.png")
     for number in range(8):
         write_rgb(folder / f"{number:04d}/thermal.png", np.zeros((12, 16 if number else 20, 3), np.uint8))
     cv2.imwrite(str(folder / "0003/thermal.png"), np.zeros((12, 16), np.uint16))
 
-    def converter(path, **_):
-        return FakeConverter()(folder / "0000/thermal.h5", size=SIZE)
-
-    report = check_dataset(folder, to_tensor=converter)
+    note_conversions(monkeypatch, zeros_but_one)
+    report = check(folder)
     assert {(problem.what, problem.examples) for problem in report.problems} == {
         ("thermal pictures of another aspect ratio than the RGB image", ("0000/thermal.png",)),
         ("thermal pictures of 16 bit, 1 channel, where most are 8 bit, 3 channels", ("0003/thermal.png",)),
@@ -286,16 +280,17 @@ def test_same_colors_are_an_error_for_painted_labels(tmp_path: Path) -> None:
     assert "label_colors" in {problem.kind for problem in check(folder).errors}
 
 
-def test_notes_of_a_reader_are_warnings(folder: Path) -> None:
+def test_notes_of_a_reader_are_warnings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
     from armseg_core.errors import ArmsegWarning
 
-    def noisy(path, **options):
+    def noisy(**call):
         warnings.warn(ArmsegWarning("3 events outside the sensor dropped"), stacklevel=1)
-        return FakeConverter()(path, **options)
+        return zeros_but_one(**call)
 
-    report = check_dataset(folder, to_tensor=noisy)
+    note_conversions(monkeypatch, noisy)
+    report = check(folder)
     assert report.ok
     assert {problem.what for problem in report.problems} == {
         "event: notes of the reader",
@@ -304,11 +299,14 @@ def test_notes_of_a_reader_are_warnings(folder: Path) -> None:
     assert report.problems[0].examples[0] == "0000: 3 events outside the sensor dropped"
 
 
-def test_a_converter_that_refuses_everything_is_one_problem(folder: Path) -> None:
-    def refuse(path, **_):
+def test_a_converter_that_refuses_everything_is_one_problem(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*, path, **_):
         raise FormatError("not a recording", where=path, hint="armseg inspect")
 
-    report = check_dataset(folder, to_tensor=refuse)
+    note_conversions(monkeypatch, refuse)
+    report = check(folder)
     assert [(problem.what, problem.count) for problem in report.problems] == [
         ("depth: not a recording", 8),
         ("event: not a recording", 8),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conversions import note_conversions
 from dataset_writer import (
     CLASSES,
-    FakeConverter,
     label_of,
     place,
     write_folder_dataset,
@@ -25,7 +25,7 @@ from armseg_core.data.cache import TensorCache, cache_key
 from armseg_core.data.folder import FolderDataset, fill, read_ids
 from armseg_core.data.sample import ClassInfo, Sample, default_color
 from armseg_core.errors import DataSetError, FormatError, InputError, UsageError
-from armseg_core.files.tensor_file import TensorFile
+from armseg_core.files.tensor_file import SensorTensor, TensorFile
 from armseg_core.sensors.modalities import MODALITIES
 
 H, W = 24, 32
@@ -50,7 +50,7 @@ def edit(folder: Path, old: str, new: str) -> Path:
 
 
 def test_a_sample_holds_what_the_files_hold(folder: Path, layout: str) -> None:
-    dataset = open_dataset(folder, "val", to_tensor=FakeConverter())
+    dataset = open_dataset(folder, "val")
     assert isinstance(dataset, FolderDataset)
     assert (dataset.name, dataset.split, dataset.ids) == ("toy", "val", ("0004", "0005"))
     assert (dataset.splits, dataset.modalities) == (("train", "val", "test"), ("depth", "event"))
@@ -66,24 +66,24 @@ def test_a_sample_holds_what_the_files_hold(folder: Path, layout: str) -> None:
     assert dataset.caption(1) == "a street, scene 5"
 
 
-def test_only_the_asked_sensors_are_converted(folder: Path) -> None:
-    converter = FakeConverter()
-    assert set(open_dataset(folder, "train", ("depth",), to_tensor=converter).load(0).sensors) == {"depth"}
-    assert open_dataset(folder, "train", (), to_tensor=converter).load(0).sensors == {}
-    dataset = open_dataset(folder, "train", to_tensor=converter)
+def test_only_the_asked_sensors_are_converted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = note_conversions(monkeypatch)
+    assert set(open_dataset(folder, "train", ("depth",)).load(0).sensors) == {"depth"}
+    assert open_dataset(folder, "train", ()).load(0).sensors == {}
+    dataset = open_dataset(folder, "train")
     assert set(dataset.load(0, ("event",)).sensors) == {"event"}
-    assert [call["modality"] for call in converter.calls] == ["depth", "event"]
+    assert [call["modality"] for call in calls] == ["depth", "event"]
 
 
 def test_aliases_name_sensors(folder: Path) -> None:
     assert open_dataset(folder, "train", ("dvs", "events")).selected == ("event",)
 
 
-def test_size_resizes_everything_by_its_rule(folder: Path) -> None:
-    converter = FakeConverter()
-    small = open_dataset(folder, "train", size=(12, 16), to_tensor=converter).load(0)
-    whole = open_dataset(folder, "train", (), to_tensor=converter).load(0)
-    assert {call["size"] for call in converter.calls} == {(12, 16)}
+def test_size_resizes_everything_by_its_rule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = note_conversions(monkeypatch)
+    small = open_dataset(folder, "train", size=(12, 16)).load(0)
+    whole = open_dataset(folder, "train", ()).load(0)
+    assert {call["size"] for call in calls} == {(12, 16)}
     assert small.sensors["event"].shape == (5, 12, 16)
     np.testing.assert_allclose(small.rgb, whole.rgb.reshape(3, 12, 2, 16, 2).mean((2, 4)), atol=1e-6)
     np.testing.assert_array_equal(small.label, whole.label[1::2, 1::2])
@@ -91,14 +91,14 @@ def test_size_resizes_everything_by_its_rule(folder: Path) -> None:
 
 def test_sensors_are_asked_at_the_size_of_the_image(folder: Path, layout: str) -> None:
     write_tensor(folder / place(layout, "event", "0000", "h5"), "event", np.ones((5, 7, 9), np.float32))
-    sample = open_dataset(folder, "train", to_tensor=FakeConverter()).load(0)
+    sample = open_dataset(folder, "train").load(0)
     assert sample.sensors["event"].shape == (5, H, W)
 
 
 def test_a_sample_may_lack_a_sensor_a_label_or_a_caption(folder: Path, layout: str) -> None:
     for kind, suffix in (("event", "h5"), ("label", "png"), ("caption", "txt")):
         (folder / place(layout, kind, "0001", suffix)).unlink()
-    dataset = open_dataset(folder, "train", to_tensor=FakeConverter())
+    dataset = open_dataset(folder, "train")
     sample = dataset.load(1)
     assert set(sample.sensors) == {"depth"}
     assert sample.label is None
@@ -149,7 +149,7 @@ def test_labels_painted_in_the_class_colors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_dataset(folder, "train", ()).load(0).label, stored)
 
 
-def test_times_and_options_reach_the_converter(tmp_path: Path) -> None:
+def test_times_and_options_reach_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_folder_dataset(tmp_path, modalities=("event",), extra_toml="[times]\npath = 'times.txt'\n")
     edit(
         folder,
@@ -157,16 +157,16 @@ def test_times_and_options_reach_the_converter(tmp_path: Path) -> None:
         'event.h5"\noptions = { window = "20ms", rectify_map = "{id}/map.h5", bins = 5 }',
     )
     (folder / "times.txt").write_text("# id us\n" + "".join(f"{n:04d} {10**12 + n}\n" for n in range(7)))
-    converter = FakeConverter()
-    open_dataset(folder, "train", to_tensor=converter).load(3)
-    assert converter.calls[0]["at_us"] == 10**12 + 3
-    assert converter.calls[0]["options"] == {
+    calls = note_conversions(monkeypatch)
+    open_dataset(folder, "train").load(3)
+    assert calls[0]["at_us"] == 10**12 + 3
+    assert calls[0]["options"] == {
         "window": "20ms",
-        "rectify_map": str(folder / "0003/map.h5"),
+        "rectify_map": folder / "0003/map.h5",
         "bins": 5,
     }
     with pytest.raises(DataSetError, match="no time for sample '0007'"):
-        open_dataset(folder, "test", to_tensor=converter).load(1)
+        open_dataset(folder, "test").load(1)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_default_colors_are_those_of_pascal_voc() -> None:
 
 
 def test_a_data_set_travels_to_a_worker_without_its_cached_frames(folder: Path) -> None:
-    dataset = open_dataset(folder, "train", to_tensor=FakeConverter(), cache_mb=8)
+    dataset = open_dataset(folder, "train", cache_mb=8)
     dataset.load(0)
     assert dataset._cache.used > 0
     copy = pickle.loads(pickle.dumps(dataset))
@@ -265,39 +265,45 @@ def test_a_data_set_travels_to_a_worker_without_its_cached_frames(folder: Path) 
 # -- cache
 
 
-def test_frames_are_converted_once_with_either_level(folder: Path, tmp_path: Path) -> None:
-    plain = open_dataset(folder, "train", to_tensor=FakeConverter()).load(0)
+def test_frames_are_converted_once_with_either_level(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_dataset(folder, "train").load(0)
     for settings in ({"cache_mb": 8}, {"cache_dir": tmp_path / "cache"}):
-        converter = FakeConverter()
-        dataset = open_dataset(folder, "train", to_tensor=converter, **settings)
+        calls = note_conversions(monkeypatch)
+        dataset = open_dataset(folder, "train", **settings)
         first = dataset.load(0)
         first.sensors["depth"][:] = -1  # the caller's own array: writing to it harms nobody
         dataset.load(0).sensors["depth"][:] = -2
         again = dataset.load(0)
-        assert len(converter.calls) == 2, settings
+        assert len(calls) == 2, settings
         for name, tensor in plain.sensors.items():
             np.testing.assert_array_equal(again.sensors[name], tensor)
 
 
-def test_the_folder_level_serves_other_processes(folder: Path, tmp_path: Path) -> None:
-    open_dataset(folder, "train", to_tensor=FakeConverter(), cache_dir=tmp_path / "cache").load(0)
-    converter = FakeConverter()
-    open_dataset(folder, "train", to_tensor=converter, cache_dir=tmp_path / "cache").load(0)
-    assert converter.calls == []
-    open_dataset(folder, "train", size=(12, 16), to_tensor=converter, cache_dir=tmp_path / "cache").load(0)
-    assert len(converter.calls) == 2  # another size is another frame
+def test_the_folder_level_serves_other_processes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_dataset(folder, "train", cache_dir=tmp_path / "cache").load(0)
+    calls = note_conversions(monkeypatch)
+    open_dataset(folder, "train", cache_dir=tmp_path / "cache").load(0)
+    assert calls == []
+    open_dataset(folder, "train", size=(12, 16), cache_dir=tmp_path / "cache").load(0)
+    assert len(calls) == 2  # another size is another frame
 
 
-def test_a_damaged_cache_file_is_made_again(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_made_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
-    open_dataset(folder, "train", ("depth",), to_tensor=FakeConverter(), cache_dir=cache).load(0)
+    open_dataset(folder, "train", ("depth",), cache_dir=cache).load(0)
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    converter = FakeConverter()
-    sample = open_dataset(folder, "train", ("depth",), to_tensor=converter, cache_dir=cache).load(0)
-    assert len(converter.calls) == 1
+    calls = note_conversions(monkeypatch)
+    sample = open_dataset(folder, "train", ("depth",), cache_dir=cache).load(0)
+    assert len(calls) == 1
     np.testing.assert_array_equal(
-        sample.sensors["depth"], open_dataset(folder, "train", to_tensor=converter).load(0).sensors["depth"]
+        sample.sensors["depth"], open_dataset(folder, "train").load(0).sensors["depth"]
     )
     with TensorFile(file) as whole:
         assert len(whole) == 1
@@ -308,13 +314,19 @@ def test_the_memory_level_is_bounded_and_drops_the_least_recently_used(tmp_path:
     sources = [tmp_path / f"{n}.h5" for n in range(4)]
     for n, source in enumerate(sources):
         write_tensor(source, "depth", frame + n)
-    converter = FakeConverter()
+    made: list[int] = []
+
+    def make(n: int) -> SensorTensor:
+        made.append(n)
+        with TensorFile(sources[n]) as file:
+            return file.read()
+
     cache = TensorCache(memory_mb=2.5 * frame.nbytes / 2**20)  # room for two
     for n in (0, 1, 0, 2, 0, 1):
-        got = cache.get(sources[n], {"modality": "depth"}, lambda n=n: converter(sources[n]))
+        got = cache.get(sources[n], {"modality": "depth"}, lambda n=n: make(n))
         assert (got == n).all()
         assert cache.used <= cache.limit
-    assert [call["path"].stem for call in converter.calls] == ["0", "1", "2", "1"]
+    assert made == [0, 1, 2, 1]
 
 
 def test_the_key_follows_source_companions_options_and_size(tmp_path: Path) -> None:
@@ -338,12 +350,13 @@ def test_the_key_follows_source_companions_options_and_size(tmp_path: Path) -> N
     assert len(set(keys)) == len(keys)
 
 
-def test_converter_errors_reach_the_user(folder: Path) -> None:
-    def broken(path, **_):
+def test_conversion_errors_reach_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*, path, **_):
         raise FormatError("truncated", where=path)
 
+    note_conversions(monkeypatch, broken)
     with pytest.raises(FormatError, match=r"event.*truncated|depth.*truncated"):
-        open_dataset(folder, "train", to_tensor=broken, cache_mb=4).load(0)
+        open_dataset(folder, "train", cache_mb=4).load(0)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +376,7 @@ def test_a_sample_checks_its_arrays(rgb, label, sensors) -> None:
 
 
 def test_sample_tensors_are_those_of_the_sensor_table(folder: Path) -> None:
-    sample = open_dataset(folder, "train", to_tensor=FakeConverter()).load(0)
+    sample = open_dataset(folder, "train").load(0)
     for name, tensor in sample.sensors.items():
         assert tensor.shape == (MODALITIES[name].num_channels, *sample.size)
         assert tensor.dtype == np.float32

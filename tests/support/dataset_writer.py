@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo
+from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.sensors.modalities import MODALITIES
 
 CLASSES = (("ground", (128, 64, 128)), ("car", (0, 0, 142)), ("person", (220, 20, 60)))
@@ -109,29 +108,3 @@ def write_tensor(path: Path, modality: str, frame: np.ndarray) -> None:
     row = MODALITIES[modality]
     info = TensorInfo(modality, row.representation, row.channels, ("1",) * row.num_channels, row.value_range)
     SensorTensor(frame[None].astype(np.float32), np.zeros(1, np.int64), info).save(path)
-
-
-class FakeConverter:
-    """Stands in for `conversion.to_tensor`: reads sensor-tensor files, resizes by nearest, notes its calls"""
-
-    def __init__(self) -> None:
-        self.calls: list[dict] = []
-
-    def __call__(self, path, *, modality=None, size=None, at_us=None, options=None) -> SensorTensor:
-        self.calls.append(
-            {
-                "path": Path(path),
-                "modality": modality,
-                "size": size,
-                "at_us": at_us,
-                "options": json.loads(json.dumps(options or {}, default=str)),
-            }
-        )
-        with TensorFile(path) as file:
-            tensor = file.read()
-        frames = tensor.frames
-        if size is not None and frames.shape[2:] != tuple(size):
-            rows = np.arange(size[0]) * frames.shape[2] // size[0]
-            columns = np.arange(size[1]) * frames.shape[3] // size[1]
-            frames = frames[:, :, rows[:, None], columns]
-        return SensorTensor(frames, tensor.t_us, tensor.info)
