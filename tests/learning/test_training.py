@@ -25,8 +25,6 @@ from armseg_core.learning.training import (
 from armseg_core.model.ma_clip import modality_prompt, scene_prompt
 from armseg_core.sensors.modalities import SENSORS, get_modality
 
-CPU = torch.device("cpu")
-
 
 def batch_for(modality: str | None, seed: int, classes: int = 3, dataset: int = 0, size: int = 32) -> Batch:
     rng = torch.Generator().manual_seed(seed)
