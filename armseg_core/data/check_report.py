@@ -32,7 +32,6 @@ KINDS: dict[str, tuple[bool, str]] = {
     "aspect": (False, "they are stretched to the image: are they registered to it?"),
     "format": (False, "mixed files often come from a lossy step: convert all alike"),
     "sensor_note": (False, "the reader repaired or assumed something: armseg inspect FILE says more"),
-    "not_finite": (True, "mark invalid values as the format does, for depth with 0"),
     "empty_sensor": (False, "a lens cap, an empty window or a wrong unit?"),
     "label_value": (True, "correct the labels or the class list"),
     "label_colors": (True, "painted labels need a color of its own for each class"),

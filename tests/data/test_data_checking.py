@@ -234,8 +234,12 @@ def test_sensor_frames_are_looked_at(folder: Path) -> None:
     write_tensor(folder / "0000/depth.h5", "depth", bad)
     bad[0, 0, 0] = np.nan
     write_tensor(folder / "0001/depth.h5", "depth", bad)
-    found = {problem.kind: problem.examples for problem in check(folder).problems}
-    assert found == {"empty_sensor": ("0000/depth.h5",), "not_finite": ("0001/depth.h5",)}
+    found = {problem.kind: problem for problem in check(folder).problems}
+    assert {kind: problem.examples for kind, problem in found.items()} == {
+        "empty_sensor": ("0000/depth.h5",),
+        "unreadable_sensor": ("0001/depth.h5",),
+    }
+    assert "not finite: 1 of depth" in found["unreadable_sensor"].what
 
 
 def test_every_problem_of_dataset_toml_is_listed_and_the_files_are_checked_all_the_same(folder: Path) -> None:
