@@ -282,6 +282,8 @@ def _time_offset(path: Path, file: Any) -> int:
 
 def _stored_size(file: Any, group: str) -> tuple[int, int] | None:
     """(H, W) as the file itself tells it, in attributes or data sets of the events' group or those above."""
+    import h5py
+
     place = group
     while True:
         node = file[place] if place else file
@@ -292,7 +294,7 @@ def _stored_size(file: Any, group: str) -> tuple[int, int] | None:
             len(shape := np.atleast_1d(attributes.get("sensor_resolution", ()))) >= 2
         ):  # (H, W), as E2VID writes it
             return int(shape[0]), int(shape[1])
-        if hasattr(node, "keys"):
+        if isinstance(node, h5py.Group):
             if "height" in node and "width" in node and node["height"].size == node["width"].size == 1:
                 return int(np.ravel(node["height"])[0]), int(np.ravel(node["width"])[0])
             if "calib/resolution" in node:  # (W, H), as M3ED writes it
