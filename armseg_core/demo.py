@@ -18,6 +18,7 @@ from armseg_core.conversion.convert import ConversionSummary, convert_file
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample_data import sample_data_dir
+from armseg_core.files.pictures import save_png
 from armseg_core.learning.evaluation import Report, evaluate, save_report
 from armseg_core.learning.inference import pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
@@ -30,7 +31,6 @@ from armseg_core.visualization import (
     figure,
     label_to_color,
     legend,
-    save_png,
 )
 
 STEPS = 300  # of training: the whole demo takes two to four minutes on 2 CPU cores

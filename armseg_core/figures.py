@@ -27,7 +27,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
 from armseg_core.data.registry import describe, matching_kinds, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
-from armseg_core.files.pictures import read_label, read_rgb
+from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.run_folder import RunFolder
@@ -83,7 +83,7 @@ def visualize(
     target = target / name if target.is_dir() else target
     if target.exists() and target.samefile(path):
         raise UsageError("would overwrite the file that is shown", where=target, hint="another name with -o")
-    vis.save_png(target, made.picture)
+    save_png(target, made.picture)
     height, width = made.picture.shape[:2]
     return FigureSummary(target, width, height, made.what, made.next_command)
 
@@ -185,13 +185,7 @@ def _is_dataset(path: Path) -> bool:
 
 def _is_plain_picture(path: Path) -> bool:
     """A picture file that is no recording of a sensor: a label map, or 8-bit and not claimed by a reader."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-    except (UnidentifiedImageError, OSError, ValueError):
-        return False  # the readers say what is wrong with it
+    mode, _ = coding_of(path)  # "": the readers say what is wrong with it
     if mode in ("P", "1"):
         return True
     if mode not in ("L", "RGB", "RGBA", "LA"):
@@ -275,10 +269,7 @@ def _picture_figure(path: Path) -> Figure:
 def _as_label(path: Path) -> np.ndarray | None:
     """The class indices of a label picture; None for a photo. A gray picture is a label when its values are
     small, or its name says so."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        mode = image.mode
+    mode, _ = coding_of(path)
     if mode not in ("P", "1", "L"):
         return None
     label = read_label(path)
@@ -306,12 +297,9 @@ def _classes_near(path: Path, label: np.ndarray) -> tuple[Path | None, list[str]
 
 
 def _own_palette(path: Path, count: int) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        stored = image.getpalette() if image.mode == "P" else None
-    palette = np.asarray(stored or (), np.uint8).reshape(-1, 3)[:count]
-    return palette if len(palette) == count else vis.distinct_palette(count)
+    _, stored = coding_of(path)
+    palette = None if stored is None else stored[:count]
+    return palette if palette is not None and len(palette) == count else vis.distinct_palette(count)
 
 
 # -- samples and runs

@@ -29,7 +29,8 @@ from armseg_core.errors import (
     UsageError,
     collected_warnings,
 )
-from armseg_core.files.provenance import BackgroundHash, is_current
+from armseg_core.files.hashing import BackgroundHash
+from armseg_core.files.provenance import is_current
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorWriter, is_tensor_file
 from armseg_core.sensors.recognition import sniff
 
@@ -293,7 +294,7 @@ def to_tensor(
         path: raw recording or sensor-tensor file.
         modality: sensor, when content and name leave it open.
         size: (H, W) of the result. Raw events and point clouds are scaled by their coordinates; everything
-            else is resized by the sensor's rule (`sensors/resizing.py`). Default: the recording's own size.
+            else is resized by the sensor's rule (`resizing.py`). Default: the recording's own size.
         at_us: absolute time in microseconds. Raw events: the window (default 50 ms) that ends there, by
             default at the end of the recording. Sensor-tensor file: the frame nearest to it, by default the
             last.

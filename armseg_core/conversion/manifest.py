@@ -9,30 +9,21 @@ other.
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from armseg_core.errors import OutputError
-from armseg_core.files.tensor_file import atomic_path
+from armseg_core.files.json_lines import Row, append_row, read_rows, write_rows
 
-Entry = dict[str, Any]
+Entry = Row
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a manifest, the newest of each result, in order of input; [] when there is no file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
     found: dict[str, Entry] = {}
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # torn by a crash
-        if isinstance(entry, dict) and "input" in entry:
+    for entry in read_rows(path):
+        if "input" in entry:
             found.pop(f"? {entry['input']}", None)  # an earlier failure before the output was known
             found[entry.get("output") or f"? {entry['input']}"] = entry
     return sorted(found.values(), key=lambda entry: (entry["input"], entry.get("output") or ""))
@@ -70,8 +61,7 @@ class Manifest:
     def add(self, entry: Entry) -> None:
         """Append the outcome of one recording."""
         assert self._stream is not None
-        self._stream.write(json.dumps(entry, sort_keys=True) + "\n")
-        self._stream.flush()
+        append_row(self._stream, entry, sort_keys=True)
 
     def __exit__(self, *exc: object) -> None:
         try:
@@ -82,11 +72,7 @@ class Manifest:
             self._release()
 
     def _rewrite(self) -> None:
-        entries = read_manifest(self.path)
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(
-                "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries), encoding="utf-8"
-            )
+        write_rows(self.path, read_manifest(self.path), sort_keys=True)
 
     def _acquire(self) -> None:
         try:

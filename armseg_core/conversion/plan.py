@@ -9,7 +9,7 @@ from typing import Any
 
 from armseg_core.conversion.reading import Reading
 from armseg_core.errors import OutputError, UsageError
-from armseg_core.files.provenance import source_hash
+from armseg_core.files.hashing import source_hash
 from armseg_core.files.tensor_file import DTYPES, is_tensor_file
 
 

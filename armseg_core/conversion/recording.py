@@ -22,10 +22,10 @@ from armseg_core.arrays import EventSource, Frame, PointCloud
 from armseg_core.conversion.reading import Reading
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
+from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.representations import model_tensor
-from armseg_core.sensors.resizing import resize_model_tensor
 
 _AGAIN = "convert the recording again"
 

@@ -20,8 +20,8 @@ from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.pictures import read_label, read_rgb, to_unit
 from armseg_core.files.tensor_file import SensorTensor
+from armseg_core.resizing import resize_image, resize_nearest
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.resizing import resize_image, resize_nearest
 
 
 class DataSet:

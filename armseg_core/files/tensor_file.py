@@ -14,11 +14,8 @@ leaves a file that looks finished.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +25,8 @@ import numpy as np
 
 import armseg_core
 from armseg_core.errors import FormatError, InputError, OutputError
+from armseg_core.files.atomic import atomic_path
+from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
 
 FORMAT_VERSION = 1
 DTYPES = ("float16", "float32", "uint8", "uint16")
@@ -73,69 +72,6 @@ class SensorTensor:
         with TensorWriter(path, self.info, size=(h, w), dtype=str(self.frames.dtype)) as writer:
             for i in range(n):
                 writer.append(self.frames[i], int(self.t_us[i]))
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: the folder cannot be created or written.
-    """
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(fd)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write here: {error.strerror}", where=target, hint="another folder with -o/--output"
-        ) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except IsADirectoryError as error:
-        raise OutputError("a folder of that name is in the way", where=target) from error
-    except OSError as error:
-        if error.errno is not None and not isinstance(error, FileNotFoundError):
-            raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` (replacing an older one) when the block ends well.
-
-    Raises:
-        OutputError: the parent folder cannot be created or written.
-    """
-    target = Path(folder)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write here: {error.strerror}", where=target) from error
-    try:
-        new = scratch / target.name
-        new.mkdir()
-        yield new
-        if target.exists():
-            os.replace(target, scratch / "old")
-        os.replace(new, target)
-    except OSError as error:
-        raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class _Sink:
@@ -199,11 +135,9 @@ class TensorWriter:
 
     @contextlib.contextmanager
     def _opened(self, temporary: Path) -> Iterator[Any]:
-        import h5py
-
         self._sink = _Sink(temporary)
         try:
-            with h5py.File(self._sink, "w", libver="v110") as file:
+            with create_hdf5(self._sink, libver="v110") as file:
                 yield file
                 self._finish(file)
         finally:
@@ -211,8 +145,6 @@ class TensorWriter:
         self._check()
 
     def _new_frames(self) -> Any:
-        import hdf5plugin
-
         shape = (len(self.info.channels), *self.size)
         return self._file.create_dataset(
             "frames",
@@ -220,7 +152,7 @@ class TensorWriter:
             maxshape=(None, *shape),
             chunks=(1, *shape),
             dtype=self.dtype,
-            **hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.SHUFFLE),
+            **blosc("lz4", 1),
         )
 
     def append(self, frame: np.ndarray, t_us: int) -> None:
@@ -264,19 +196,17 @@ class TensorWriter:
             }
         )
 
-    def __exit__(self, kind, error, trace) -> bool | None:
-        return self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *exc: Any) -> bool | None:
+        return self._stack.__exit__(*exc)
 
 
 def is_tensor_file(path: str | os.PathLike[str]) -> bool:
     """True when the file is a sensor-tensor file of armseg (any version), without reading frames."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as f:
-            return "frames" in f and "format_version" in f.attrs
+        found = look_into(Path(path))
     except OSError:
         return False
+    return found is not None and "frames" in found.names and "format_version" in found.attributes
 
 
 class TensorFile:
@@ -288,14 +218,11 @@ class TensorFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        import h5py
-        import hdf5plugin  # noqa: F401  (registers the compression filters)
-
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError("no such file", where=self.path)
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = open_hdf5(self.path)
         except PermissionError as error:
             raise InputError("may not be read (permission denied)", where=self.path) from error
         except OSError as error:
@@ -343,7 +270,8 @@ class TensorFile:
     def frame(self, index: int) -> np.ndarray:
         """Frame (C, H, W) by number; negative counts from the end."""
         try:
-            return self.frames[range(len(self))[index]]
+            frame: np.ndarray = self.frames[range(len(self))[index]]
+            return frame
         except OSError as error:
             raise FormatError(f"frame {index} cannot be read (damaged file?)", where=self.path) from error
 
@@ -359,22 +287,3 @@ class TensorFile:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def files_below(path: str | os.PathLike[str]) -> list[Path]:
-    """The file itself, or every file below a folder, in name order; [] when there is neither."""
-    root = Path(path)
-    return sorted(p for p in [root, *root.rglob("*")] if p.is_file())
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of a folder (names and contents of its files, in name order)."""
-    digest = hashlib.sha256()
-    root = Path(path)
-    for file in files_below(root):
-        if root.is_dir():
-            digest.update(str(file.relative_to(root)).encode())
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

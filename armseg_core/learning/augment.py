@@ -2,7 +2,7 @@
 
 What a change means for a sensor:
 
-- Zoom and crop resample values by the sensor's rule (`sensors/resizing.py`) and do not change them. A zoom is
+- Zoom and crop resample values by the sensor's rule (`resizing.py`) and do not change them. A zoom is
   a longer focal length at the same place: depth in meters stays, and so does light-field disparity, whose
   unit is the pixel of the recorded views and not of the resampled grid.
 - A horizontal flip shows the mirrored scene as the same camera would record it. An angle of polarization
@@ -23,8 +23,8 @@ import numpy as np
 
 from armseg_core.data.sample import Sample
 from armseg_core.errors import UsageError
+from armseg_core.resizing import resize_image, resize_model_tensor, resize_nearest
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.resizing import resize_image, resize_model_tensor, resize_nearest
 
 # luma weights of ITU-R BT.601, for saturation
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -21,7 +21,7 @@ from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample import Sample
 from armseg_core.errors import DataSetError, UsageError
-from armseg_core.files.tensor_file import atomic_path
+from armseg_core.files.atomic import atomic_path
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix

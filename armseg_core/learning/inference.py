@@ -18,8 +18,8 @@ from armseg_core.config.training import Precision
 from armseg_core.errors import UsageError
 from armseg_core.learning.model_folder import Model
 from armseg_core.model.layers import resize
+from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.resizing import resize_model_tensor
 
 
 def pick_device(name: str) -> torch.device:

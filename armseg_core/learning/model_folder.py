@@ -25,7 +25,7 @@ import armseg_core
 from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
-from armseg_core.files.tensor_file import atomic_folder
+from armseg_core.files.atomic import atomic_folder
 from armseg_core.learning.adapter_files import load_adapters, save_adapters
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model

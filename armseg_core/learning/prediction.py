@@ -16,11 +16,11 @@ import torch
 from armseg_core.conversion.convert import guess_modality
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
-from armseg_core.files.pictures import read_rgb, to_unit
+from armseg_core.files.pictures import read_rgb, save_indexed_png, save_png, to_unit
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import KnownDataSet, Model, load
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.visualization import label_to_color, overlay, save_indexed_png, save_png, with_legend
+from armseg_core.visualization import label_to_color, overlay, with_legend
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from armseg_core.errors import CheckpointError
-from armseg_core.files.tensor_file import atomic_path
+from armseg_core.files.atomic import atomic_path
 from armseg_core.learning.run_folder import RunFolder
 from armseg_core.model.segmenter import Segmenter
 

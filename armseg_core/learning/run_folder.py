@@ -19,13 +19,13 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from armseg_core.config.training import TrainConfig
 from armseg_core.errors import CheckpointError, FormatError, OutputError
-from armseg_core.files.tensor_file import atomic_path
+from armseg_core.files.atomic import atomic_path
+from armseg_core.files.json_lines import append_row, read_rows, write_rows
 
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
@@ -190,7 +190,7 @@ class RunFolder:
     def record(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl and metrics.csv."""
         with open(self._rows, "a") as file:
-            file.write(json.dumps(row) + "\n")
+            append_row(file, row)
         new = not self._table.exists()
         with open(self._table, "a", newline="") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
@@ -200,12 +200,12 @@ class RunFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a line torn by a crash is left out."""
-        return _read_rows(self._rows)
+        return read_rows(self._rows)
 
     def rewind(self, step: int) -> None:
         """Drop the rows after `step`: training goes on from there."""
         rows = [r for r in self.rows() if r["step"] <= step]
-        _write_rows(self._rows, rows)
+        write_rows(self._rows, rows)
         with atomic_path(self._table) as path, open(path, "w", newline="") as file:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
             writer.writeheader()
@@ -246,18 +246,3 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     return folder if is_model_folder(folder) else RunFolder(folder).model
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data import DataSet, Description
 from armseg_core.errors import TrainingError
+from armseg_core.files.pictures import save_png
 from armseg_core.learning import losses
 from armseg_core.learning.batches import (
     Batch,
@@ -43,7 +44,7 @@ from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import RunFolder
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
-from armseg_core.visualization import confusion_figure, save_png, training_curves
+from armseg_core.visualization import confusion_figure, training_curves
 
 # steps: the mean of fewer jumps with the data set and sensor of each; a short run still gets a curve
 LOG_EVERY = 10

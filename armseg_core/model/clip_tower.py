@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from armseg_core.errors import CheckpointError
-from armseg_core.model.layers import SplitMHA
+from armseg_core.model.layers import SplitMHA, resize
 
 STAGES = 4
 
@@ -157,7 +157,7 @@ class ClipTower(nn.Module):
         cached = self._positions.get((h, w))
         if cached is None or cached.device != position.device:
             grid = position[1:].detach().float().T.reshape(1, -1, gh, gw)
-            grid = F.interpolate(grid, size=(h, w), mode="bicubic", antialias=True, align_corners=False)
+            grid = resize(grid, (h, w), mode="bicubic", antialias=True)
             cached = torch.cat([position[:1].detach().float(), grid.flatten(2)[0].T])
             if len(self._positions) > 16:
                 self._positions.clear()

@@ -83,8 +83,8 @@ def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     return layer
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear resize of a (B, C, h, w) map to `size`; the same tensor when it already fits."""
+def resize(x: Tensor, size: Sequence[int], mode: str = "bilinear", antialias: bool = False) -> Tensor:
+    """Resize of a (B, C, h, w) map to `size`, pixel centers kept; the same tensor when it already fits."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False, antialias=antialias)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armseg_core.files.tensor_file import files_below
+from armseg_core.files.hashing import files_below
+
+
+def quiet(test: Callable[[Path], bool]) -> Callable[[Path], bool]:
+    """Make a content test that never raises: whatever goes wrong inside means 'not this format'."""
+
+    @functools.wraps(test)
+    def wrapped(path: Path) -> bool:
+        try:
+            return bool(test(Path(path)))
+        except Exception:  # the contract of Reader.matches: any damage is a plain no
+            return False
+
+    return wrapped
 
 
 def nothing_beside(path: Path, options: Any) -> Iterable[Path]:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from armseg_core.errors import FormatError, InputError
+from armseg_core.files.facts import facts_of
+from armseg_core.files.hdf5 import look_into
+from armseg_core.files.image_headers import PNG_MAGIC
+from armseg_core.files.npy import NPY_MAGIC, is_archive
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import MODALITIES
 
@@ -101,48 +105,33 @@ def diagnose(path: Path) -> str:
     """Why a file cannot be what its suffix promises ("" when nothing is wrong). Reads a few bytes only."""
     if not path.is_file():
         return ""
-    size = path.stat().st_size
-    if size == 0:
+    facts = facts_of(path)
+    if facts.size == 0:
         return "the file is empty"
     suffix = path.suffix.lower()
     if suffix in HDF5_SUFFIXES:
         return _hdf5_problem(path)
-    with open(path, "rb") as stream:
-        head = stream.read(8)
-        stream.seek(max(0, size - 64))
-        tail = stream.read()
+    head = facts.head
     if suffix == ".png":
-        if head != b"\x89PNG\r\n\x1a\n":
+        if not head.startswith(PNG_MAGIC):
             return "not a PNG file"
-        return "" if b"IEND" in tail else "the PNG file is truncated"
+        return "" if b"IEND" in facts.bytes_at(max(0, facts.size - 64), 64) else "the PNG file is truncated"
     if suffix in (".tif", ".tiff") and head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "not a TIFF file"
-    if suffix == ".npy" and not head.startswith(b"\x93NUMPY"):
+    if suffix == ".npy" and not head.startswith(NPY_MAGIC):
         return "not a .npy file of numpy"
-    if suffix == ".npz" and not _is_zip(path):
+    if suffix == ".npz" and not is_archive(path):
         return "the .npz file is truncated or not one of numpy"
     return ""
 
 
-def _is_zip(path: Path) -> bool:
-    import zipfile
-
-    return zipfile.is_zipfile(path)
-
-
 def _hdf5_problem(path: Path) -> str:
-    import h5py
-
-    try:
-        with h5py.File(path, "r"):
-            return ""
-    except OSError as error:
-        text = str(error)
-        if "truncated" in text:
-            return "the HDF5 file is truncated"
-        if "signature" in text:
-            return "not an HDF5 file"
-        return f"the HDF5 file cannot be opened ({_reason(text)})"
+    found = look_into(path)
+    if found is None:
+        return "not an HDF5 file"
+    if "truncated" in found.unopened:
+        return "the HDF5 file is truncated"
+    return f"the HDF5 file cannot be opened ({_reason(found.unopened)})" if found.unopened else ""
 
 
 def _reason(text: str) -> str:

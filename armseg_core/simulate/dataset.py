@@ -16,6 +16,7 @@ import numpy as np
 
 import armseg_core
 from armseg_core.errors import OutputError, UsageError
+from armseg_core.files.pictures import write_png, write_tiff
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.simulate import classes as C
 from armseg_core.simulate import sensors as render
@@ -200,17 +201,17 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
     }
     image, exposure = render.rgb(renderer, rng["rgb"])
     label = renderer.image(renderer.hits.labels())
-    write.png(folder / "rgb.png", image)
+    write_png(folder / "rgb.png", image)
     write.label_png(folder / "label.png", label)
     shares = np.bincount(label.ravel(), minlength=len(C.CLASSES)) / label.size
     write.text(folder / "caption.txt", C.caption_of(shares, scene.light.night) + "\n")
     t_offset = 50_000_000_000 + index * 1_000_000
     if "thermal" in recipe.sensors:
-        write.tiff(folder / "thermal.tiff", render.thermal(renderer, rng["thermal"]))
+        write_tiff(folder / "thermal.tiff", render.thermal(renderer, rng["thermal"]))
     if "depth" in recipe.sensors:
-        write.png(folder / "depth.png", render.depth(renderer, rng["depth"]))
+        write_png(folder / "depth.png", render.depth(renderer, rng["depth"]))
     if "polarization" in recipe.sensors:
-        write.png(folder / "polarization.png", render.polarization(renderer, rng["polarization"]))
+        write_png(folder / "polarization.png", render.polarization(renderer, rng["polarization"]))
     if "lidar" in recipe.sensors:
         (folder / "lidar.bin").write_bytes(render.lidar(renderer, rng["lidar"]).tobytes())
     if "event" in recipe.sensors:
@@ -219,7 +220,7 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
         (folder / "light_field").mkdir()
         views = render.light_field(renderer, rng["light_field"], exposure, recipe.light_field_views)
         for (u, v), view in views.items():
-            write.png(folder / "light_field" / f"{u}_{v}.png", view)
+            write_png(folder / "light_field" / f"{u}_{v}.png", view)
     write.write_json(
         folder / "calib.json",
         {

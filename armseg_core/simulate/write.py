@@ -6,33 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from armseg_core.files.hdf5 import blosc, create_hdf5
 from armseg_core.simulate.classes import CLASSES
-
-
-def png(path: Path, image: np.ndarray) -> None:
-    """uint8 or uint16 (H, W) or uint8 RGB (H, W, 3)."""
-    if image.ndim == 3:
-        image = image[..., ::-1]
-    # for noisy pictures this is the fastest way and within a percent of the smallest
-    how = [
-        cv2.IMWRITE_PNG_STRATEGY,
-        cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
-        cv2.IMWRITE_PNG_FILTER,
-        cv2.IMWRITE_PNG_FILTER_PAETH,
-    ]
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(image), how)
-    assert ok
-    path.write_bytes(data.tobytes())
-
-
-def tiff(path: Path, image: np.ndarray) -> None:
-    """uint16 (H, W), LZW."""
-    ok, data = cv2.imencode(".tiff", image)
-    assert ok
-    path.write_bytes(data.tobytes())
 
 
 def label_png(path: Path, label: np.ndarray) -> None:
@@ -55,13 +32,10 @@ def events_h5(
     size: tuple[int, int],
 ) -> None:
     """DSEC layout: events/{x, y, t, p}, ms_to_idx, t_offset, Blosc-zstd; the sensor size as attributes."""
-    import h5py
-    import hdf5plugin
-
-    codec = hdf5plugin.Blosc(cname="zstd", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)
+    codec = blosc("zstd", 5)
     milliseconds = int(t[-1]) // 1000 + 1 if len(t) else 1
     ms_to_idx = np.searchsorted(t, np.arange(milliseconds, dtype=np.int64) * 1000, "left").astype(np.uint64)
-    with h5py.File(path, "w") as file:
+    with create_hdf5(path) as file:
         for name, values, dtype in (("x", x, "u2"), ("y", y, "u2"), ("t", t, "u4"), ("p", p, "u1")):
             file.create_dataset(
                 f"events/{name}", data=values.astype(dtype), chunks=(max(1, min(len(t), 1 << 16)),), **codec

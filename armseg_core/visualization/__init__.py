@@ -3,10 +3,10 @@ sensor is known here and no file is read; no array that is passed in is written 
 
 from __future__ import annotations
 
+from armseg_core.palette import IGNORE
 from armseg_core.visualization.canvas import Panel, color_bar, figure, fit_width, stack
 from armseg_core.visualization.charts import confusion_figure, line_chart, training_curves
 from armseg_core.visualization.colors import (
-    IGNORE,
     INVALID,
     apply_color_map,
     distinct_palette,
@@ -16,8 +16,6 @@ from armseg_core.visualization.masks import (
     label_to_color,
     legend,
     overlay,
-    save_indexed_png,
-    save_png,
     with_legend,
 )
 from armseg_core.visualization.panels import contact_sheet
@@ -38,8 +36,6 @@ __all__ = [
     "line_chart",
     "overlay",
     "robust_range",
-    "save_indexed_png",
-    "save_png",
     "stack",
     "training_curves",
     "with_legend",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from armseg_core.resizing import resize_picture
 from armseg_core.visualization.colors import FAINT, FRAME, INK, PAPER, color_table
 
 Color = tuple[int, int, int]
@@ -106,9 +107,7 @@ def fit_width(picture: np.ndarray, at_least: int = 480, at_most: int = 1280) -> 
         factor = max(1, min(math.ceil(at_least / w), 2000 // h))
         return picture.repeat(factor, 0).repeat(factor, 1)
     if w > at_most:
-        import cv2
-
-        return cv2.resize(picture, (at_most, max(1, round(h * at_most / w))), interpolation=cv2.INTER_AREA)
+        return resize_picture(picture, (max(1, round(h * at_most / w)), at_most))
     return picture
 
 

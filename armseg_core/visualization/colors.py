@@ -10,7 +10,6 @@ import functools
 import numpy as np
 
 INVALID = (64, 64, 64)  # a pixel that holds no measurement
-IGNORE = (224, 224, 192)  # a pixel that holds no label (the cream of PASCAL VOC)
 POSITIVE, NEGATIVE = (214, 24, 31), (26, 78, 196)  # events: brighter, darker
 INK, FAINT, FRAME, PAPER = (28, 28, 32), (120, 120, 128), (200, 200, 206), (255, 255, 255)
 

@@ -1,37 +1,24 @@
-"""Label maps -> colors, overlays, legends and PNG files.
+"""Label maps -> colors, overlays and legends.
 
 Shape letters: H rows, W columns, K classes. A palette is (K, 3) uint8 (or nested lists of 0..255).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from armseg_core.errors import FormatError, UsageError
-from armseg_core.files.tensor_file import atomic_path
+from armseg_core.palette import IGNORE, checked_palette
 from armseg_core.visualization.canvas import blank, draw_text, fit_width, paste, shorten, text_size
-from armseg_core.visualization.colors import FAINT, IGNORE, INK
-
-
-def _palette(palette: Any) -> np.ndarray:
-    colors = np.asarray(palette)
-    if colors.ndim != 2 or colors.shape[1] != 3 or not 1 <= len(colors) <= 256:
-        raise UsageError(f"the palette has shape {colors.shape}", expected="(K, 3) with K from 1 to 256")
-    if colors.dtype.kind not in "iu" or colors.min() < 0 or colors.max() > 255:
-        raise UsageError(
-            "the palette holds values that are not colors", expected="whole numbers from 0 to 255"
-        )
-    return colors.astype(np.uint8)
+from armseg_core.visualization.colors import FAINT, INK
 
 
 def label_to_color(label: np.ndarray, palette: Any) -> np.ndarray:
     """(H, W) class indices -> (H, W, 3) uint8; an index without a color (255, ignored) becomes IGNORE."""
-    colors = _palette(palette)
+    colors = checked_palette(palette)
     table = np.concatenate([colors, np.asarray([IGNORE], np.uint8)])
     label = np.asarray(label)
     return table[np.where((label >= 0) & (label < len(colors)), label, len(colors))]
@@ -51,7 +38,7 @@ def overlay(rgb: np.ndarray, label: np.ndarray, palette: Any, alpha: float = 0.5
         raise UsageError(f"alpha is {alpha}", expected="a number from 0 to 1")
     if rgb.shape != (*label.shape, 3) or rgb.dtype != np.uint8:
         raise FormatError(f"the photo is {rgb.dtype} {rgb.shape}", expected=f"uint8 {(*label.shape, 3)}")
-    colors = _palette(palette)
+    colors = checked_palette(palette)
     label = np.asarray(label)
     mixed = rgb * (1 - alpha) + label_to_color(label, colors).astype(np.float32) * alpha
     known = (label >= 0) & (label < len(colors))
@@ -75,7 +62,7 @@ def legend(
     Returns:
         (h, w, 3) uint8 on white.
     """
-    colors = _palette(colors) if len(names) else np.zeros((0, 3), np.uint8)
+    colors = checked_palette(colors) if len(names) else np.zeros((0, 3), np.uint8)
     if len(names) != len(colors) or (shares is not None and len(shares) != len(names)):
         shared = f", {len(shares)} shares" if shares is not None else ""
         raise UsageError(f"{len(names)} names, {len(colors)} colors{shared}", expected="as many of each")
@@ -109,41 +96,3 @@ def with_legend(
     paste(canvas, picture, 0, 0)
     paste(canvas, side, picture.shape[1] + 16, 10)
     return canvas
-
-
-def save_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
-    """Write an RGB picture (H, W, 3) uint8 as PNG; the file appears when it is whole.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise FormatError(f"the picture is {picture.dtype} {picture.shape}", expected="uint8 (H, W, 3)")
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format="PNG")
-
-
-def save_indexed_png(path: str | os.PathLike[str], label: np.ndarray, palette: Any) -> None:
-    """Write a label map as a palette PNG: pixel values are class indices, viewers show the class colors.
-
-    Args:
-        label: (H, W) uint8 class indices; 255 = no label.
-        palette: (K, 3); indices from K to 254 are black, 255 is IGNORE when K < 256.
-
-    Raises:
-        FormatError: the label map is not uint8 (a palette PNG holds 256 indices).
-        OutputError: it cannot be written there.
-    """
-    if label.dtype != np.uint8 or label.ndim != 2:
-        raise FormatError(
-            f"the label map is {label.dtype} {label.shape}",
-            expected="uint8 (H, W): a palette PNG holds class indices up to 255",
-        )
-    colors = _palette(palette)
-    table = np.zeros((256, 3), np.uint8)
-    table[255] = IGNORE
-    table[: len(colors)] = colors
-    image = Image.fromarray(np.ascontiguousarray(label))
-    image.putpalette(table.reshape(-1).tolist())
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")

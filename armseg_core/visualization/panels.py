@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from armseg_core.resizing import resize_nearest, resize_picture
 from armseg_core.visualization.canvas import Panel
 from armseg_core.visualization.colors import apply_color_map, robust_range
 
@@ -109,16 +110,15 @@ def contact_sheet(
     width: int = 960,
 ) -> np.ndarray:
     """(3N, H, W) views -> one picture, view (u, v) in row u and column v, about `width` pixels wide."""
-    import cv2
 
     rows, columns = (sorted({place[i] for place in places}) for i in (0, 1))
     h, w = frame.shape[1:]
     cell = max(24, min(w * 4, (width - 4 * (len(columns) - 1)) // len(columns)))
-    size = (cell, max(1, round(h * cell / w)))
-    way = cv2.INTER_AREA if cell < w else cv2.INTER_NEAREST
-    sheet = np.full((len(rows) * (size[1] + 4) - 4, len(columns) * (cell + 4) - 4, 3), 255, np.uint8)
+    size = (max(1, round(h * cell / w)), cell)
+    sheet = np.full((len(rows) * (size[0] + 4) - 4, len(columns) * (cell + 4) - 4, 3), 255, np.uint8)
     for i, (u, v) in enumerate(places):
-        picture = to_uint8(frame[3 * i : 3 * i + 3], value_range)
-        y, x = rows.index(u) * (size[1] + 4), columns.index(v) * (cell + 4)
-        sheet[y : y + size[1], x : x + cell] = cv2.resize(picture, size, interpolation=way)
+        planes = frame[3 * i : 3 * i + 3]
+        picture = to_uint8(planes if cell < w else resize_nearest(planes, size), value_range)
+        y, x = rows.index(u) * (size[0] + 4), columns.index(v) * (cell + 4)
+        sheet[y : y + size[0], x : x + cell] = resize_picture(picture, size)
     return sheet

@@ -18,8 +18,8 @@ from toy_sensor import change_readers, sonar, write  # noqa: F401  (fixture)
 
 from armseg_core.conversion.convert import cast_frame, convert_file, guess_modality, to_tensor
 from armseg_core.errors import ArmsegError, FormatError, InputError, OutputError, UsageError
-from armseg_core.files import provenance
-from armseg_core.files.provenance import source_hash
+from armseg_core.files import hashing
+from armseg_core.files.hashing import source_hash
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo
 from armseg_core.sensors.modalities import MODALITIES
 from armseg_core.sensors.reader import Reader
@@ -382,12 +382,12 @@ def test_a_changed_file_beside_the_recording_is_noticed(tmp_path: Path) -> None:
 
 
 def test_very_large_sources_are_hashed_by_samples(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(provenance, "FULL_HASH_BYTES", 3_000_000)
+    monkeypatch.setattr(hashing, "FULL_HASH_BYTES", 3_000_000)
     path = tmp_path / "big.bin"
     data = bytearray(np.random.default_rng(0).bytes(4_000_000))
     path.write_bytes(data)
     digest, rule = source_hash(path)
-    assert rule == provenance.SAMPLED
+    assert rule == hashing.SAMPLED
     stat = path.stat()
     assert source_hash(path) == (digest, rule)
     data[-5] ^= 1
@@ -400,7 +400,7 @@ def test_very_large_sources_are_hashed_by_samples(tmp_path: Path, monkeypatch) -
     assert source_hash(path)[0] != digest  # the time counts
     small = tmp_path / "small.bin"
     small.write_bytes(b"abc")
-    assert source_hash(small) == (hashlib.sha256(b"abc").hexdigest(), provenance.FULL)
+    assert source_hash(small) == (hashlib.sha256(b"abc").hexdigest(), hashing.FULL)
 
 
 def test_a_recording_that_grows_while_it_is_read_is_noted(tmp_path: Path, sonar, monkeypatch) -> None:  # noqa: F811

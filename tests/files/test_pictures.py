@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from armseg_core.conversion.convert import to_tensor
 from armseg_core.errors import FormatError, InputError
-from armseg_core.files.pictures import read_color_label, read_label, read_rgb, to_unit
+from armseg_core.files.pictures import read_color_label, read_image, read_label, read_rgb, to_unit
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 13, 3), np.uint8)
@@ -54,6 +55,48 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, suffix: str) -> None:
     assert image.shape == (24, 8, 3)
     assert image[:10].min() > 200
     assert image[14:].max() < 50
+
+
+def turned(path: Path, pixels: np.ndarray, orientation: int) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return save(path, pixels, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_every_orientation_turns_all_readings_alike(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = turned(tmp_path / f"a.{suffix}", PIXELS, orientation)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
+    for read in (read_rgb, read_image):
+        got = read(path)
+        assert got.shape == expected.shape
+        assert np.abs(got.astype(int) - expected).max() <= 3  # the decoders of JPEG round differently
+
+
+def test_a_photo_and_a_thermal_picture_of_one_device_lie_on_each_other(tmp_path: Path) -> None:
+    """A phone with a thermal camera stores both lying on their side, to be shown turned clockwise."""
+    photo, heat = np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 40, np.uint8)
+    photo[:24, :, 0], heat[:24] = 200, 220  # upper half red and hot as stored: the right half as seen
+    rgb = read_rgb(turned(tmp_path / "photo.jpg", photo, 6))
+    path = turned(tmp_path / "thermal.jpg", heat, 6)
+    frame = to_tensor(path, modality="thermal").frames[0, 0]
+    assert rgb.shape[:2] == frame.shape == (64, 48)
+    for image in (rgb[..., 0] / 255, frame):
+        assert image[:, 28:].min() > 0.5
+        assert image[:, :20].max() < 0.4
+
+
+def test_samples_of_16_bits_and_palettes_are_turned_too(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 65536, (9, 13), dtype=np.uint16)
+    np.testing.assert_array_equal(read_image(turned(tmp_path / "a.png", pixels, 6)), np.rot90(pixels, -1))
+    label = Image.fromarray(INDICES)
+    label.putpalette([0] * 768)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    label.save(tmp_path / "label.png", exif=exif)
+    np.testing.assert_array_equal(read_label(tmp_path / "label.png"), np.rot90(INDICES))
 
 
 def test_unit_range_is_the_range_of_the_dtype() -> None:

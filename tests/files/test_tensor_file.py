@@ -12,13 +12,13 @@ import pytest
 from places import REPOSITORY
 
 from armseg_core.errors import FormatError, InputError, OutputError
+from armseg_core.files.hashing import sha256_of
 from armseg_core.files.tensor_file import (
     SensorTensor,
     TensorFile,
     TensorInfo,
     TensorWriter,
     is_tensor_file,
-    sha256_of,
 )
 
 INFO = TensorInfo("event", "voxel_grid", ("a", "b"), ("", ""), (-1.0, 1.0), {"bins": 2}, "x.h5", "00ff")

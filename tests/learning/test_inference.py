@@ -22,8 +22,8 @@ from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.learning.training import train
+from armseg_core.resizing import resize_image, resize_model_tensor
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.resizing import resize_image, resize_model_tensor
 
 SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
 

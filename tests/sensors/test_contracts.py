@@ -17,12 +17,12 @@ from smallest import SIZE, SPAN_US, valid_data
 from armseg_core.arrays import EventSource, Frame
 from armseg_core.errors import ArmsegError
 from armseg_core.learning.augment import flip_tensor
+from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.drawing import render_model_tensor
 from armseg_core.sensors.event.windows import EventWindow
 from armseg_core.sensors.modalities import MODALITIES, SENSORS, get_modality
 from armseg_core.sensors.recognition import readers_for
 from armseg_core.sensors.representations import get_representation, model_tensor
-from armseg_core.sensors.resizing import resize_model_tensor
 
 READERS = readers_for()
 REPRESENTATIONS = [row for sensor in SENSORS.values() for row in sensor.representations]

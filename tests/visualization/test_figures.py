@@ -12,10 +12,11 @@ from PIL import Image
 
 from armseg_core.errors import DataSetError, FormatError, InputError, UsageError
 from armseg_core.figures import make_figure, visualize
+from armseg_core.files.pictures import save_indexed_png, save_png
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.sensors.modalities import MODALITIES
-from armseg_core.visualization import distinct_palette, label_to_color, save_indexed_png, save_png
+from armseg_core.visualization import distinct_palette, label_to_color
 
 
 def has_color(picture: np.ndarray, color: object) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from armseg_core.errors import FormatError, OutputError, UsageError
+from armseg_core.files.pictures import save_indexed_png, save_png
 from armseg_core.sensors.drawing import sample_figure
 from armseg_core.visualization import (
     IGNORE,
@@ -20,8 +21,6 @@ from armseg_core.visualization import (
     label_to_color,
     legend,
     overlay,
-    save_indexed_png,
-    save_png,
     stack,
     training_curves,
     with_legend,

@@ -17,21 +17,13 @@ import numpy as np
 
 from armseg_core.arrays import Depth, HhaImage
 from armseg_core.errors import ArmsegWarning, FormatError, UsageError, require_extra
-from armseg_core.files.images import (
-    hdf5_keys,
-    head_of,
-    image_header,
-    is_plane,
-    npy_header,
-    npz_names,
-    quiet,
-    read_hdf5,
-    read_image,
-    read_npy,
-    single_channel,
-)
+from armseg_core.files.facts import head_of
+from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
+from armseg_core.files.image_headers import image_header
+from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
+from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.depth.options import DepthOptions
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 _SCALES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "kitti256": 1 / 256, "tum5000": 1 / 5000}
 _PLAUSIBLE_M = (0.01, 1000.0)  # a median depth outside is a wrong unit
@@ -170,8 +162,7 @@ def read_mat(path: Path, options: DepthOptions) -> Depth:
     if index >= count:
         raise FormatError(f"frame {index} of {count}", where=path, expected=f"--frame 0 to {count - 1}")
     values = read_hdf5(path, key) if len(shape) == 2 else read_hdf5(path, key, (index,))
-    matlab = head_of(path, 10) == b"MATLAB 7.3"
-    values = values.T if matlab else values
+    values = values.T if is_matlab(path) else values
     return _depth(values, path, options, "m" if values.dtype.kind == "f" else "mm", say=key != "depths")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from armseg_core.arrays import Depth, Frame, HhaImage
 from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.resizing import resize_nearest
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.representation import Representation
 
@@ -62,7 +63,7 @@ def hha(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """
     names, units = ("disparity", "height", "angle"), ("31000/cm", "cm", "degree + 38")
     if isinstance(data, HhaImage):
-        return Frame(_nearest_planes(data.values, options), names, units, (0.0, 255.0))
+        return Frame(resize_nearest(data.values, options.size), names, units, (0.0, 255.0))
     depth, camera = _with_camera(data, options, "hha")
     valid = depth > 0
     near = plane_normals(depth, camera, _NORMAL_RADIUS)
@@ -183,24 +184,13 @@ def _nearest(data: Depth, options: DepthOptions) -> tuple[np.ndarray, np.ndarray
     """Depth (0 where invalid) at `options.size` by the nearest pixel, and the intrinsics of that size."""
     depth = np.where(data.valid, data.meters, 0).astype(np.float32)
     h, w = depth.shape
-    resized = _nearest_planes(depth[None], options)[0]
+    resized = resize_nearest(depth, options.size)
     if data.intrinsics is None or resized.shape == (h, w):
         return resized, data.intrinsics
     sx, sy = resized.shape[1] / w, resized.shape[0] / h
     # pixel centers at whole numbers: x' = (x + 1/2) s - 1/2
     scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return resized, scale @ data.intrinsics
-
-
-def _nearest_planes(planes: np.ndarray, options: DepthOptions) -> np.ndarray:
-    import cv2
-
-    if options.size is None or planes.shape[1:] == options.size:
-        return planes
-    h, w = options.size
-    return np.stack(
-        [cv2.resize(np.ascontiguousarray(p), (w, h), interpolation=cv2.INTER_NEAREST_EXACT) for p in planes]
-    )
 
 
 DEPTH_REPRESENTATIONS: tuple[Representation, ...] = (

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError, UsageError
+from armseg_core.files.hdf5 import open_hdf5
 from armseg_core.sensors.event.options import EventOptions
 
 MAX_SIDE = 65535  # coordinates are kept as uint16
@@ -86,16 +87,13 @@ def read_rectify_map(path: Path) -> np.ndarray:
     Raises:
         InputError: no such file. FormatError: it holds no such map.
     """
-    import h5py
-    import hdf5plugin  # noqa: F401  (registers the compression filters)
-
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", where=path)
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             data = file.get("rectify_map")
-            if not isinstance(data, h5py.Dataset):
+            if not hasattr(data, "dtype"):  # absent, or a group
                 raise FormatError(
                     "holds no rectify map", where=path, expected="a data set rectify_map of (H, W, 2)"
                 )

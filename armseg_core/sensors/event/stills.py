@@ -11,9 +11,9 @@ import numpy as np
 
 from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.resizing import resize_image
 from armseg_core.sensors.event.kernels import normalized
 from armseg_core.sensors.event.options import EventOptions
-from armseg_core.sensors.resizing import resize_image
 
 _USED = {"bins", "norm", "size", "crop_bottom"}  # the other options are about single events
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from armseg_core.arrays import Calibration
 from armseg_core.errors import FormatError, InputError, UsageError
-from armseg_core.files.images import image_header
+from armseg_core.files.image_headers import image_header
 from armseg_core.sensors.lidar.options import LidarOptions
 
 _KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt

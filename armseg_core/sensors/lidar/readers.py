@@ -14,10 +14,10 @@ import numpy as np
 
 from armseg_core.arrays import PointCloud
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, require_extra
-from armseg_core.files.images import head_of, quiet
+from armseg_core.files.facts import head_of
 from armseg_core.sensors.lidar.calibration import calibration_files, find_calibration, read_calibration
 from armseg_core.sensors.lidar.options import LidarOptions
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 _PCD_TYPES = {
     ("F", 4): "f4",

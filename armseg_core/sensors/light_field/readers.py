@@ -13,19 +13,13 @@ import numpy as np
 
 from armseg_core.arrays import LightField
 from armseg_core.errors import FormatError, InputError
-from armseg_core.files.images import (
-    hdf5_keys,
-    head_of,
-    image_header,
-    npy_header,
-    npz_names,
-    quiet,
-    read_hdf5,
-    read_image,
-    read_npy,
-)
+from armseg_core.files.facts import head_of
+from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
+from armseg_core.files.image_headers import image_header
+from armseg_core.files.npy import npy_header, npz_names, read_npy
+from armseg_core.files.pictures import read_image
 from armseg_core.sensors.light_field.options import LightFieldOptions
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 _PICTURE = r"\.(?:png|tiff?|jpe?g|bmp)"
 _GRID_NAME = re.compile(rf"(\d{{1,3}})_(\d{{1,3}}){_PICTURE}", re.IGNORECASE)
@@ -237,12 +231,12 @@ def _is_lenslet(path: Path) -> bool:
 
 @quiet
 def _is_mat(path: Path) -> bool:
-    return head_of(path, 10) == b"MATLAB 7.3" and len(hdf5_keys(path).get("LF", ())) == 5
+    return is_matlab(path) and len(hdf5_keys(path).get("LF", ())) == 5
 
 
 @quiet
 def _is_hci_h5(path: Path) -> bool:
-    return head_of(path, 10) != b"MATLAB 7.3" and len(hdf5_keys(path).get("LF", ())) == 5
+    return not is_matlab(path) and len(hdf5_keys(path).get("LF", ())) == 5
 
 
 @quiet

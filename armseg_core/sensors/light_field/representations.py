@@ -11,6 +11,7 @@ import numpy as np
 
 from armseg_core.arrays import Frame, LightField
 from armseg_core.errors import FormatError
+from armseg_core.resizing import resize_picture
 from armseg_core.sensors.light_field.disparity import estimate_disparity
 from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.representation import Representation
@@ -174,19 +175,10 @@ def _resized(field: LightField, options: LightFieldOptions) -> np.ndarray:
 
     Disparity measured on them is in pixels of that size.
     """
-    import cv2
-
     array = field.views
     if options.size is None or array.shape[2:4] == options.size:
         return array
-    h, w = options.size
-    shrinks = h <= array.shape[2] and w <= array.shape[3]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    out = np.empty((*array.shape[:2], h, w, 3), array.dtype)
-    for u in range(array.shape[0]):
-        for v in range(array.shape[1]):
-            out[u, v] = cv2.resize(np.ascontiguousarray(array[u, v]), (w, h), interpolation=how)
-    return out
+    return np.array([[resize_picture(view, options.size) for view in row] for row in array])
 
 
 LIGHT_FIELD_REPRESENTATIONS: tuple[Representation, ...] = (

@@ -12,23 +12,23 @@ import numpy as np
 
 from armseg_core.arrays import PolarizedImages, Stokes
 from armseg_core.errors import ArmsegWarning, FormatError
-from armseg_core.files.images import (
-    finite_or_zero,
-    full_scale,
-    image_header,
-    npy_header,
-    quiet,
-    read_image,
-    read_npy,
-    single_channel,
-)
+from armseg_core.files.image_headers import image_header
+from armseg_core.files.npy import npy_header, read_npy
+from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.polarization.angle_sets import PICTURES, find_aolp, find_set
 from armseg_core.sensors.polarization.demosaic import ANGLES, demosaic_bayer, demosaic_polarizers
 from armseg_core.sensors.polarization.options import PolarizationOptions
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 _SENSOR_BITS = 12  # of the polarization sensors in use (IMX250MZR / MYR, IMX264MZR)
 _MCUBES = ("polL_aolp_sin", "polL_aolp_cos", "polL_dolp")
+
+
+def _finite_or_zero(values: np.ndarray) -> np.ndarray:
+    """float32 copy with NaN and infinities as 0."""
+    out = values.astype(np.float32)
+    out[~np.isfinite(out)] = 0.0
+    return out
 
 
 def read_mosaic(path: Path, options: PolarizationOptions) -> PolarizedImages:
@@ -120,7 +120,7 @@ def read_stokes(path: Path, options: PolarizationOptions) -> Stokes:
             where=path,
             expected="(H, W, 3 or 4), (H, W, 4, colors) or (H, W, colors, 4)",
         )
-    s = finite_or_zero(array[:3])
+    s = _finite_or_zero(array[:3])
     if not (s[0] > 0).any():
         raise FormatError("S0 is nowhere positive", where=path, expected="S0, S1, S2 in this order")
     return Stokes(s, np.zeros(s.shape[1:], bool))
@@ -177,7 +177,8 @@ def _luma(image: np.ndarray) -> np.ndarray:
     """(H, W) float32, full scale 1, of a gray picture or the BT.601 luma of an RGB(A) one."""
     import cv2
 
-    unit = image.astype(np.float32) / np.float32(full_scale(image.dtype))
+    full = np.iinfo(image.dtype).max if image.dtype.kind in "ui" else 1
+    unit = image.astype(np.float32) / np.float32(full)
     return unit if unit.ndim == 2 else np.asarray(cv2.cvtColor(unit[..., :3], cv2.COLOR_RGB2GRAY))
 
 
@@ -219,7 +220,7 @@ def _plane(path: Path) -> np.ndarray:
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise FormatError(f"the array is {array.dtype} {array.shape}", where=path, expected="numbers (H, W)")
-    return finite_or_zero(array)
+    return _finite_or_zero(array)
 
 
 def _same_shape(arrays: dict[str, np.ndarray], path: Path) -> None:

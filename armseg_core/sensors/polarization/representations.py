@@ -15,6 +15,7 @@ import numpy as np
 
 from armseg_core.arrays import Frame, PolarizedImages, Stokes
 from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.resizing import resize_image
 from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.representation import Representation
 
@@ -85,7 +86,7 @@ def angles(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Fram
         frame = np.stack([s0 + s1, s0 + s2, s0 - s1, s0 - s2]) / 2
     else:
         frame, degrees = _gray(data.intensity), data.angles_deg
-    frame = _resized(_cropped(frame.astype(np.float32), options), options.size)
+    frame = resize_image(_cropped(frame.astype(np.float32), options), options.size)
     names = tuple(f"i{a:g}" for a in degrees)
     return Frame(frame, names, ("fraction of full scale",) * len(frame), (0.0, 1.0))
 
@@ -103,10 +104,10 @@ def _stokes_image(
     """
     s = data.s if isinstance(data, Stokes) else stokes_parameters(_gray(data.intensity), data.angles_deg)
     s, saturated = _cropped(s.astype(np.float32, copy=False), options), _cropped(data.saturated, options)
-    resized = _resized(s, options.size)
+    resized = resize_image(s, options.size)
     if resized is s:
         return s, saturated
-    mask = _resized(saturated[None].astype(np.float32), options.size)[0] > 0
+    mask = resize_image(saturated[None].astype(np.float32), options.size)[0] > 0
     return resized, mask
 
 
@@ -120,17 +121,6 @@ def _cropped(planes: np.ndarray, options: PolarizationOptions) -> np.ndarray:
             expected=f"less than the {columns} columns of the picture",
         )
     return planes[..., options.crop_left :]
-
-
-def _resized(planes: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    import cv2
-
-    if size is None or planes.shape[1:] == size:
-        return planes
-    h, w = size
-    shrinks = h <= planes.shape[1] and w <= planes.shape[2]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(np.ascontiguousarray(plane), (w, h), interpolation=how) for plane in planes])
 
 
 POLARIZATION_REPRESENTATIONS: tuple[Representation, ...] = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from armseg_core.sensors.resizing import resize_image
+from armseg_core.resizing import resize_image
 
 
 def resize(tensor: np.ndarray, size: tuple[int, int]) -> np.ndarray:

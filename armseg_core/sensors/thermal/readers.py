@@ -8,18 +8,11 @@ import numpy as np
 
 from armseg_core.arrays import Thermal
 from armseg_core.errors import FormatError, require_extra
-from armseg_core.files.images import (
-    head_of,
-    image_header,
-    is_plane,
-    npy_header,
-    npz_names,
-    quiet,
-    read_image,
-    read_npy,
-    single_channel,
-)
-from armseg_core.sensors.reader import Reader
+from armseg_core.files.facts import head_of
+from armseg_core.files.image_headers import image_header, is_jpeg
+from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
+from armseg_core.files.pictures import read_image, single_channel
+from armseg_core.sensors.reader import Reader, quiet
 from armseg_core.sensors.thermal.options import ThermalOptions
 
 _JPEG_TOLERANCE = 8  # gray JPEGs saved in color come back with channels a few counts apart
@@ -40,8 +33,7 @@ def read_picture(path: Path, options: ThermalOptions) -> Thermal:
         FormatError: damaged, or a color-mapped rendering.
     """
     image = read_image(path)
-    jpeg = head_of(path, 3) == b"\xff\xd8\xff"
-    return _thermal(single_channel(image, path, _JPEG_TOLERANCE if jpeg else 0), path, options)
+    return _thermal(single_channel(image, path, _JPEG_TOLERANCE if is_jpeg(path) else 0), path, options)
 
 
 def read_mfnet(path: Path, options: ThermalOptions) -> Thermal:

@@ -9,6 +9,7 @@ import numpy as np
 
 from armseg_core.arrays import Frame, Thermal
 from armseg_core.errors import UsageError
+from armseg_core.resizing import resize_picture
 from armseg_core.sensors.representation import Representation
 from armseg_core.sensors.thermal.options import ThermalOptions
 
@@ -72,7 +73,7 @@ def celsius(frame: Thermal, options: ThermalOptions) -> Frame:
     degrees = (
         _finite(frame.values).astype(np.float64) * scale + offset
     )  # float64: 16 bits stay exact before rounding
-    image = _resized(degrees.astype(np.float32), options.size)
+    image = resize_picture(degrees.astype(np.float32), options.size)
     return Frame(image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0))
 
 
@@ -80,7 +81,7 @@ def raw(frame: Thermal, options: ThermalOptions) -> Frame:
     """Counts as a fraction of the largest count of the file's type; float frames keep their values."""
     if frame.unit == "counts" and frame.bit_depth in (8, 16):
         return _channel(_finite(frame.values) / np.float32(2**frame.bit_depth - 1), options)
-    image = _resized(_finite(frame.values), options.size)
+    image = resize_picture(_finite(frame.values), options.size)
     unit = "degree Celsius" if frame.unit == "celsius" else "as stored"
     return Frame(image[None], ("value",), (unit,), (float(image.min()), float(image.max())))
 
@@ -106,18 +107,8 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _channel(image: np.ndarray, options: ThermalOptions) -> Frame:
-    frame = _resized(image.astype(np.float32, copy=False), options.size)[None]
+    frame = resize_picture(image.astype(np.float32, copy=False), options.size)[None]
     return Frame(frame, ("temperature",), ("fraction of range",), (0.0, 1.0))
-
-
-def _resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    import cv2
-
-    if size is None or image.shape == size:
-        return image
-    h, w = size
-    shrinks = h <= image.shape[0] and w <= image.shape[1]
-    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 THERMAL_REPRESENTATIONS: tuple[Representation, ...] = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from armseg_core.errors import FormatError, UsageError, require_extra
+from armseg_core.files.facts import head_of
 from armseg_core.sensors.event.columns import Columns, join, to_us
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.options import EventOptions
@@ -99,9 +100,7 @@ def _damage(path: Path) -> Iterator[None]:
 def _starts_with(*magic: bytes) -> Callable[[Path], bool]:
     def matches(path: Path) -> bool:
         with contextlib.suppress(OSError):
-            if path.is_file():
-                with open(path, "rb") as stream:
-                    return stream.read(16).startswith(magic)
+            return head_of(path, 16).startswith(magic)
         return False
 
     return matches

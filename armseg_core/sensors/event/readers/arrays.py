@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from armseg_core.errors import FormatError, UsageError
+from armseg_core.files.facts import head_of
+from armseg_core.files.npy import map_npy, npy_header, npz_headers, open_npz
 from armseg_core.sensors.event.columns import NAMES, Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import Geometry, find_geometry, needs_polarity
 from armseg_core.sensors.event.options import EventOptions
@@ -152,7 +154,7 @@ def _damaged(path: Path, error: Exception) -> FormatError:
 
 def _mapped(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return map_npy(path)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
 
@@ -180,7 +182,7 @@ def read_npz(path: Path, options: EventOptions) -> ArrayStream:
         FormatError: pickled, damaged, or without events. UsageError: columns, polarity or size must be told.
     """
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             names = list(archive.files)
             fields = match_names(names)
             wanted = list(fields.values()) if {"x", "y", "t"} <= set(fields) else names
@@ -292,45 +294,30 @@ def read_nmnist(path: Path, options: EventOptions) -> MemoryStream:
     return MemoryStream(Path(path), find_geometry(Path(path), options, usual=usual), Columns(x, y, t, p))
 
 
-def _is_table(data: Any) -> bool:
-    """Whether an array (its header alone) can be events."""
-    if data.dtype.names:
-        return {"x", "y", "t"} <= set(match_names(data.dtype.names))
-    return data.ndim == 2 and data.shape[1] == 4 and data.shape[0] > 4 and data.dtype.kind in "iuf"
+def _is_table(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array can be events, by its header alone."""
+    if dtype.names:
+        return {"x", "y", "t"} <= set(match_names(dtype.names))
+    return len(shape) == 2 and shape[1] == 4 and shape[0] > 4 and dtype.kind in "iuf"
 
 
 def _is_npy(path: Path) -> bool:
     with contextlib.suppress(Exception):
         if path.suffix.lower() == ".npy" and path.is_file():
-            data = np.load(path, mmap_mode="r", allow_pickle=False)
-            if data.dtype.names or not _is_table(data):
-                return _is_table(data)
-            head = np.asarray(data[:4096], np.float64)
+            header = npy_header(path)
+            if header is None or not _is_table(*header):
+                return False
+            if header[1].names:
+                return True
+            head = np.asarray(map_npy(path)[:4096], np.float64)
             return any(bool(np.isin(head[:, i], (-1, 0, 1)).all()) for i in range(4))  # a polarity
     return False
-
-
-def _npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and dtype of the arrays of an archive, without reading them."""
-    out = {}
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            with archive.open(name) as stream:
-                version = np.lib.format.read_magic(stream)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = read(stream)
-                out[name.removesuffix(".npy")] = (shape, dtype)
-    return out
 
 
 def _is_npz(path: Path) -> bool:
     with contextlib.suppress(Exception):
         if path.suffix.lower() == ".npz" and path.is_file():
-            headers = _npz_headers(path)
+            headers = npz_headers(path)
             flat = [name for name, (shape, _) in headers.items() if len(shape) <= 2]
             if {"x", "y", "t"} <= set(match_names(flat)):
                 return True
@@ -345,10 +332,9 @@ def _is_npz(path: Path) -> bool:
 def _is_pickled(path: Path) -> bool:
     with contextlib.suppress(Exception):
         if path.suffix.lower() == ".npy" and path.is_file():
-            with open(path, "rb") as stream:
-                return b"|O" in stream.read(256).split(b"\n")[0]
+            return b"|O" in head_of(path, 256).split(b"\n")[0]
         if path.suffix.lower() == ".npz" and path.is_file():
-            headers = _npz_headers(path)
+            headers = npz_headers(path)
             return bool(set(match_names(headers)) & set(NAMES)) and any(
                 d.hasobject for _, d in headers.values()
             )
@@ -360,7 +346,7 @@ def _is_nmnist(path: Path) -> bool:
         size = path.stat().st_size
         if path.suffix.lower() != ".bin" or not path.is_file() or size % 5 or not size:
             return False
-        rows = np.fromfile(path, np.uint8, 5 * 200).reshape(-1, 5).astype(np.int64)
+        rows = np.frombuffer(head_of(path, 5 * 200), np.uint8).reshape(-1, 5).astype(np.int64)
         t = ((rows[:, 2] & 0x7F) << 16) | (rows[:, 3] << 8) | rows[:, 4]
         rising = bool((np.diff(t[rows[:, 1] != OVERFLOW_ROW]) >= 0).all())
         return rising and int(rows[:, 0].max()) < 240 and int(rows[:, 1].max()) <= OVERFLOW_ROW

@@ -5,26 +5,25 @@ The layout is found from the names of the data sets, not from the name of the fi
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from armseg_core.errors import FormatError, UsageError
+from armseg_core.files.facts import Facts, facts_of
+from armseg_core.files.hdf5 import Node, look_into, nodes_of, open_hdf5
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity, rectify_map_beside
 from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 ECF_FILTER = 0x8ECF  # Prophesee's own compression
 DSEC_SIZE, M3ED_SIZE, MVSEC_SIZE = (480, 640), (720, 1280), (260, 346)  # (H, W) of the cameras of these sets
 MILLISECOND_INDEX = ("ms_to_idx", "ms_map_idx")
-_MAX_NODES = 2000  # groups and data sets looked at; a recording has a few dozen
 
 
 @dataclass(frozen=True)
@@ -46,41 +45,17 @@ class Layout:
     size: tuple[int, int] | None = None
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file, or None when it is not an HDF5 file."""
-    import h5py
-
-    file = None
-    with contextlib.suppress(OSError):
-        if path.is_file() and h5py.is_hdf5(path):
-            file = h5py.File(path, "r")
-    try:
-        yield file
-    finally:
-        if file is not None:
-            file.close()
-
-
-def find_layouts(file: Any) -> list[Layout]:
-    """Every event stream in an open HDF5 file, in the order of its names."""
-    import h5py
-
+def find_layouts(nodes: Mapping[str, Node]) -> list[Layout]:
+    """Every event stream in an HDF5 file, in the order of its names."""
     flat: dict[str, list[str]] = {}  # group -> names of its one-dimensional data sets
-    places: set[str] = set()
     others: list[Layout] = []
-
-    def visit(name: str, node: Any) -> bool | None:
-        places.add(name)
-        if isinstance(node, h5py.Dataset):
+    for name, node in nodes.items():
+        if node.ndim == 1:
             group, _, own = name.rpartition("/")
-            if node.ndim == 1:
-                flat.setdefault(group, []).append(own)
-            found = _table(name, node) or _matrix(name, node)
-            others.extend([found] if found else [])
-        return True if len(places) > _MAX_NODES else None
-
-    file.visititems(visit)
+            flat.setdefault(group, []).append(own)
+        found = _table(name, node) or _matrix(name, node)
+        others.extend([found] if found else [])
+    places = set(nodes)
     return [*filter(None, (_columns(places, group, names) for group, names in sorted(flat.items()))), *others]
 
 
@@ -99,9 +74,9 @@ def _columns(places: set[str], name: str, datasets: list[str]) -> Layout | None:
     return Layout("hdf5", "columns", name, fields)
 
 
-def _table(name: str, data: Any) -> Layout | None:
-    fields = match_names(data.dtype.names or ())
-    if data.ndim != 1 or not {"x", "y", "t"} <= set(fields):
+def _table(name: str, node: Node) -> Layout | None:
+    fields = match_names(node.fields)
+    if node.ndim != 1 or not {"x", "y", "t"} <= set(fields):
         return None
     prophesee = name == "CD/events"
     return Layout(
@@ -109,8 +84,8 @@ def _table(name: str, data: Any) -> Layout | None:
     )
 
 
-def _matrix(name: str, data: Any) -> Layout | None:
-    if data.ndim != 2 or data.shape[1] != 4 or name.rpartition("/")[2].lower() != "events":
+def _matrix(name: str, node: Node) -> Layout | None:
+    if node.ndim != 2 or node.shape[1] != 4 or name.rpartition("/")[2].lower() != "events":
         return None
     if name.startswith("davis/"):
         return Layout("mvsec", "matrix", name, {}, unit="s", order="xytp", size=MVSEC_SIZE)
@@ -333,17 +308,14 @@ def read_hdf5(
         FormatError: no events, missing codec, damaged or inconsistent columns.
         UsageError: resolution, polarity or column order must be given by an option.
     """
-    import h5py
-    import hdf5plugin  # noqa: F401  (registers the compression filters)
-
     path = Path(path)
     try:
         # a cache of a few chunks: a larger one pushes the events out of the processor's cache
-        file = h5py.File(path, "r", rdcc_nbytes=1 << 20)
+        file = open_hdf5(path, rdcc_nbytes=1 << 20)
     except OSError as error:
         raise FormatError("not a readable HDF5 file (truncated or damaged?)", where=path) from error
     try:
-        layouts = find_layouts(file)
+        layouts = find_layouts(nodes_of(file))
         if not layouts:
             raise FormatError(
                 "holds no events", where=path, expected="data sets x, y, t and p, or events of N x 4"
@@ -363,27 +335,23 @@ def read_hdf5(
     return source
 
 
-@lru_cache(maxsize=16)
-def _layout_names(path: Path, size: int, modified: int) -> frozenset[str]:
-    """Names of the layouts in a file as it is now: each row of the table asks, the file is opened once."""
-    with _opened(path) as file:
-        return frozenset() if file is None else frozenset(layout.name for layout in find_layouts(file))
+def _layout_names(facts: Facts) -> frozenset[str]:
+    found = look_into(facts.path)
+    return frozenset() if found is None else frozenset(layout.name for layout in find_layouts(found.nodes))
 
 
 def _holds(name: str) -> Any:
+    @quiet
     def matches(path: Path) -> bool:
-        with contextlib.suppress(Exception):
-            stat = path.stat()
-            return name in _layout_names(path.absolute(), stat.st_size, stat.st_mtime_ns)
-        return False
+        return name in facts_of(path).once(_layout_names)
 
     return matches
 
 
+@quiet
 def _is_raw_ddd17(path: Path) -> bool:
-    with contextlib.suppress(Exception), _opened(path) as file:
-        return file is not None and "dvs/data" in file and "dvs/timestamp" in file
-    return False
+    found = look_into(path)
+    return found is not None and {"dvs/data", "dvs/timestamp"} <= set(found.nodes)
 
 
 def _row(name: str, title: str, patterns: tuple[str, ...], notes: str = "", **more: Any) -> Reader:

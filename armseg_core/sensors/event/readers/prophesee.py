@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError
+from armseg_core.files.facts import facts_of, head_of
 from armseg_core.sensors.event.columns import Columns
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.options import EventOptions
@@ -28,7 +29,6 @@ from armseg_core.sensors.event.source import KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.reader import Reader
 
-MAX_HEADER = 1 << 16
 BLOCK_BYTES = 1 << 18  # read and decoded at a time; fits a second-level cache together with the columns
 DAT_CD = 0x0C
 
@@ -66,8 +66,7 @@ class RawHeader:
 
 def read_header(path: Path) -> RawHeader:
     """The text lines at the start of a RAW or DAT file, each "% keyword value"."""
-    with open(path, "rb") as stream:
-        head = stream.read(MAX_HEADER)
+    head = head_of(path)
     fields, start = {}, 0
     while head[start : start + 1] == b"%":
         end = head.find(b"\n", start)
@@ -85,9 +84,7 @@ def read_header(path: Path) -> RawHeader:
 
 def _share_of_types(path: Path, start: int, dtype: str, shift: int, types: tuple[int, ...]) -> float:
     """Share of the first words whose type exists in an encoding."""
-    with open(path, "rb") as stream:
-        stream.seek(start)
-        data = stream.read(BLOCK_BYTES)
+    data = facts_of(path).bytes_at(start, BLOCK_BYTES)
     words = np.frombuffer(data[: len(data) // 4 * 4], dtype)
     if not len(words):
         return 0.0
@@ -225,9 +222,7 @@ def read_dat(
     """
     path = Path(path)
     header = read_header(path)
-    with open(path, "rb") as stream:
-        stream.seek(header.start)
-        kind = stream.read(2)
+    kind = facts_of(path).bytes_at(header.start, 2)
     if len(kind) < 2 or kind[0] not in (0x00, DAT_CD) or kind[1] != 8:
         raise FormatError(
             f"events of type {kind[:1].hex() or '?'} and size {kind[1:].hex() or '?'}",
@@ -276,9 +271,7 @@ def is_dat(path: Path) -> bool:
     with contextlib.suppress(Exception):
         if path.is_file():
             header = read_header(path)
-            with open(path, "rb") as stream:
-                stream.seek(header.start)
-                kind = stream.read(2)
+            kind = facts_of(path).bytes_at(header.start, 2)
             return bool(header.start) and not header.format and kind in (b"\x0c\x08", b"\x00\x08")
     return False
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.errors import FormatError, UsageError, require_extra
+from armseg_core.files.facts import head_of
 from armseg_core.sensors.event.columns import Columns, join
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.options import EventOptions
@@ -262,8 +263,7 @@ def _bag_files(path: Path, options: EventOptions) -> Iterator[Path]:
 def _is_ros1(path: Path) -> bool:
     with contextlib.suppress(OSError):
         if path.is_file():
-            with open(path, "rb") as stream:
-                return stream.read(13) == b"#ROSBAG V2.0\n"
+            return head_of(path, 13) == b"#ROSBAG V2.0\n"
     return False
 
 

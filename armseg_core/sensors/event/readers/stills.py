@@ -16,9 +16,11 @@ import numpy as np
 
 from armseg_core.arrays import EventMoments, EventPicture
 from armseg_core.errors import ArmsegWarning, FormatError
-from armseg_core.files.images import image_header, npy_header, quiet, read_image, read_npy
+from armseg_core.files.image_headers import image_header
+from armseg_core.files.npy import npy_header, read_npy
+from armseg_core.files.pictures import read_image
 from armseg_core.sensors.event.options import EventOptions
-from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.reader import Reader, quiet
 
 _FOLDERS = ("event", "events")
 # 'event', '000010_event', '000010_event_front': what stands behind the word is the view of the camera

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError, UsageError
+from armseg_core.files.facts import HEAD, head_of
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity
 from armseg_core.sensors.event.options import EventOptions
@@ -44,14 +45,13 @@ def find_layout(path: Path) -> TextLayout:
     Raises:
         FormatError: it is not a table of three or four columns of numbers.
     """
-    with open(path, "rb") as stream:
-        head = stream.read(1 << 16)
+    head = head_of(path)
     offset, number, order, size = 0, 1, "", None
     for line in head.splitlines(keepends=True):
         words = [word for word in _SEPARATOR.split(line.strip().lstrip(b"#")) if word]
         numbers = not line.lstrip().startswith(b"#") and words and all(map(_is_number, words))
         if numbers and len(words) in (3, 4):
-            if not line.endswith((b"\n", b"\r")) and len(head) == 1 << 16:
+            if not line.endswith((b"\n", b"\r")) and len(head) == HEAD:
                 break
             delimiter = "," if b"," in line else (";" if b";" in line else None)
             return TextLayout(offset, number, delimiter, order, len(words), size)

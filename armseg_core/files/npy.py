@@ -1,0 +1,173 @@
+"""NumPy files, npy and npz: headers looked at once, arrays read or memory-mapped. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from armseg_core.errors import FormatError, InputError
+from armseg_core.files.facts import Facts, facts_of
+
+NPY_MAGIC = b"\x93NUMPY"
+Header = tuple[tuple[int, ...], np.dtype]  # shape, sample type
+_KNOWN_NAMES = ("depth", "thermal", "temperature", "lf", "light_field", "views", "stokes", "arr_0", "data")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header of a npy file says; offset: where the samples begin."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """names: of the members of a npz file. headers: of its arrays; None when a member is no array."""
+
+    names: tuple[str, ...]
+    headers: dict[str, Header] | None
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
+
+
+def _layout(facts: Facts) -> _Layout | None:
+    if not facts.head.startswith(NPY_MAGIC):
+        return None
+    stream = io.BytesIO(facts.head)
+    return _Layout(*_read_header(stream), stream.tell())
+
+
+def npy_header(path: Path) -> Header | None:
+    """(shape, dtype) of a .npy file without reading its data; None for anything else or object arrays.
+
+    Raises:
+        ValueError and others of NumPy's: a damaged header.
+    """
+    layout = facts_of(path).once(_layout)
+    return None if layout is None or layout.dtype.hasobject else (layout.shape, layout.dtype)
+
+
+def is_plane(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array can be one picture of one channel: (H, W), (H, W, 1) or (1, H, W) numbers, W above 8
+    (below, it is rather a table of points)."""
+    flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
+    return flat and dtype.kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """The array of a .npy file, memory-mapped for reading.
+
+    Raises:
+        ValueError and others of NumPy's: damaged, or Python objects.
+    """
+    layout = facts_of(path).once(_layout)
+    if layout is None or layout.dtype.hasobject:  # NumPy knows what to say about it
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
+    order: Any = "F" if layout.fortran else "C"
+    return np.memmap(path, layout.dtype, "r", layout.offset, layout.shape, order)
+
+
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """A .npz file, open: array by name. Raises what NumPy raises for damaged files."""
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        yield archive
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """An array of a .npy file, or the only (or the best known) array of a .npz file; pickles are refused.
+
+    Raises:
+        InputError: missing. FormatError: damaged, pickled, or several arrays and none with a usual name.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=path)
+    try:
+        with path.open("rb") as file:  # np.load leaves a file it opened itself open when it is damaged
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else _only_array(loaded, path)
+    except FormatError:
+        raise
+    except ValueError as error:
+        pickled = "pickle" in str(error)
+        what = "the array is pickled, which can run code" if pickled else "not a whole npy/npz file"
+        raise FormatError(
+            what, where=path, hint="np.save(path, np.asarray(data)) of a plain numeric array"
+        ) from error
+    except Exception as error:  # zipfile.BadZipFile, EOFError, zlib.error, OSError of damaged files
+        raise FormatError(f"not a whole npy/npz file ({type(error).__name__})", where=path) from error
+
+
+def _only_array(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
+    names = archive.files
+    if not names:
+        raise FormatError("the archive holds no array", where=path)
+    known = [name for name in names if name.lower() in _KNOWN_NAMES]
+    if len(names) > 1 and len(known) != 1:
+        raise FormatError(
+            f"the archive holds {len(names)} arrays ({', '.join(names[:6])})",
+            where=path,
+            expected="one array, or one named " + " / ".join(_KNOWN_NAMES),
+        )
+    return archive[known[0] if known else names[0]]
+
+
+def _archive(facts: Facts) -> _Archive | None:
+    if not facts.head.startswith(b"PK"):
+        return None
+    try:
+        with zipfile.ZipFile(facts.path) as archive:
+            names = tuple(archive.namelist())
+            return _Archive(names, _headers(archive, names))
+    except zipfile.BadZipFile:
+        return None
+
+
+def _headers(archive: zipfile.ZipFile, names: tuple[str, ...]) -> dict[str, Header] | None:
+    headers: dict[str, Header] = {}
+    try:
+        for name in names:
+            with archive.open(name) as stream:
+                shape, _, dtype = _read_header(stream)
+                headers[name.removesuffix(".npy")] = (shape, dtype)
+    except Exception:  # no array, damaged, encrypted, or of a compression that is not known
+        return None
+    return headers
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a whole zip archive, as .npz files are."""
+    return facts_of(path).once(_archive) is not None
+
+
+def npz_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in a .npz file, in lower case; () for anything else."""
+    archive = facts_of(path).once(_archive)
+    return () if archive is None else tuple(name.removesuffix(".npy").lower() for name in archive.names)
+
+
+def npz_headers(path: Path) -> dict[str, Header]:
+    """Name -> (shape, dtype) of the arrays of a .npz file, without reading them.
+
+    Raises:
+        FormatError: not a whole archive of arrays.
+    """
+    archive = facts_of(path).once(_archive)
+    if archive is None or archive.headers is None:
+        raise FormatError("not a whole archive of arrays", where=path)
+    return archive.headers
