@@ -82,7 +82,7 @@ def parse_options(modality: str, values: dict[str, Any]) -> Options:
                 expected="a recording of " + " or ".join(owners),
                 hint=f"leave {flag} out",
             )
-    options = group.parse(given)
+    options: Options = group.parse(given)
     for name, value in options:
         if isinstance(value, Path) and not value.is_file():
             raise InputError("no such file", where=f"--{name.replace('_', '-')} {value}")

@@ -227,11 +227,10 @@ def test_convert_starts_again_where_disorder_shows(tmp_path):
     path = write_dsec(tmp_path / "events.h5", mixed, index=False)
     options = {"norm": "none", "window": 10_000}
     plan = plan_conversion(path, options=options, dtype="float32")
-    reader = replace(
-        plan.reader, read=partial(read_hdf5, block_events=128)
-    )  # frames are made before it shows
+    small_blocks = partial(read_hdf5, block_events=128)  # frames are made before the disorder shows
+    reading = replace(plan.reading, reader=replace(plan.reading.reader, read=small_blocks))
     with pytest.warns(ArmsegWarning, match="not in time order"):
-        made = _convert(replace(plan, reader=reader), progress=False)
+        made = _convert(replace(plan, reading=reading), progress=False)
     assert any("not in time order" in note for note in made.notes)
     with TensorFile(plan.output) as file:
         for frame, t1 in zip(file.frames, file.t_us, strict=True):
