@@ -228,6 +228,22 @@ def _extras() -> Iterator[Check]:
         )
 
 
+def _plugins() -> Iterator[Check]:
+    from armseg_core.errors import collected_warnings
+    from armseg_core.sensors.modalities import sensor_plugins
+
+    with collected_warnings():  # what they say is told below
+        found = sensor_plugins()
+    for plugin in found:
+        yield Check(
+            "plug-ins",
+            f"sensor {plugin.name}",
+            "note" if plugin.problem else "ok",
+            f"{plugin.origin}: {plugin.problem or 'loads'}",
+            f"pip install -U {plugin.package}, or pip uninstall {plugin.package}" if plugin.problem else "",
+        )
+
+
 def _tiny_clip() -> Iterator[Check]:
     from armseg_core.config.training import TINY, ModelConfig
     from armseg_core.errors import ArmsegError
@@ -282,6 +298,7 @@ _CHECKS: tuple[tuple[str, Callable[[], Iterator[Any]]], ...] = (
     ("files", _image_codecs),
     ("files", _hdf5_filters),
     ("extras", _extras),
+    ("plug-ins", _plugins),
     ("weights", _tiny_clip),
     ("weights", _weights_cache),
     ("data", _data),
