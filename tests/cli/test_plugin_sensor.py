@@ -118,7 +118,6 @@ def test_doctor_lists_the_plugin(site: Path, data: Path) -> None:
     checks = {check["name"]: check for check in json.loads(shown.stdout)["checks"]}
     assert checks["sensor sonar"]["status"] == "ok"
     assert checks["sensor sonar"]["detail"] == "armseg-toy 1.2: loads"
-    assert "sensor sonar" not in armseg(None, "doctor", "--json", cwd=data).stdout
 
 
 def test_a_broken_plugin_breaks_nothing_else(data: Path, tmp_path: Path) -> None:
@@ -131,7 +130,3 @@ def test_a_broken_plugin_breaks_nothing_else(data: Path, tmp_path: Path) -> None
     assert len(warned) == 1
     assert warned[0].startswith("warning: the sensor plug-in 'sonar' of armseg-toy 1.2 is left out: ")
     assert "No module named 'no_such_module'" in warned[0]
-    doctor = json.loads(armseg(site, "doctor", "--json", cwd=tmp_path).stdout)
-    row = next(check for check in doctor["checks"] if check["name"] == "sensor sonar")
-    assert row["status"] == "note"
-    assert row["fix"] == "pip install -U armseg-toy, or pip uninstall armseg-toy"
