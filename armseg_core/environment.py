@@ -228,6 +228,30 @@ def _extras() -> Iterator[Check]:
         )
 
 
+def _plugins() -> Iterator[Check]:
+    from armseg_core.data.registry import GROUP, kind_titles
+    from armseg_core.errors import collected_warnings
+    from armseg_core.plugins import load_plugins
+    from armseg_core.sensors.modalities import sensor_plugins
+
+    with collected_warnings() as notes:  # what they say is told below
+        sensors, kinds = sensor_plugins(), kind_titles()
+    found = [("sensor", plugin, plugin.problem) for plugin in sensors]
+    for plugin in load_plugins(GROUP):
+        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+        said = [note for note in notes if f"'{plugin.name}' of {plugin.origin}" in note]
+        problem = "" if set(given) <= set(kinds) else (said or [plugin.problem or "not used"])[-1]
+        found.append(("data set", plugin, problem))
+    for what, plugin, problem in found:
+        yield Check(
+            "plug-ins",
+            f"{what} {plugin.name}",
+            "note" if problem else "ok",
+            f"{plugin.origin}: {problem or 'loads'}",
+            f"pip install -U {plugin.package}, or pip uninstall {plugin.package}" if problem else "",
+        )
+
+
 def _tiny_clip() -> Iterator[Check]:
     from armseg_core.config.training import TINY, ModelConfig
     from armseg_core.errors import ArmsegError
@@ -282,6 +306,7 @@ _CHECKS: tuple[tuple[str, Callable[[], Iterator[Any]]], ...] = (
     ("files", _image_codecs),
     ("files", _hdf5_filters),
     ("extras", _extras),
+    ("plug-ins", _plugins),
     ("weights", _tiny_clip),
     ("weights", _weights_cache),
     ("data", _data),

@@ -32,7 +32,7 @@ from armseg_core.learning.run_folder import MODEL_FILE, find_model
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.model.segmenter import Segmenter
-from armseg_core.sensors.modalities import MODALITIES, get_modality
+from armseg_core.sensors.modalities import MODALITIES, get_modality, package_of
 
 FORMAT_VERSION = 2  # 1 (armseg 0.1.0) listed the data sets as "domains"; both are read
 
@@ -143,7 +143,7 @@ def _write(model: Model, folder: Path) -> None:
         "clip": asdict(model.identity),
         "model": model.config.model_dump(mode="json"),
         "input": input_rule(model.input_size),
-        "modalities": {m: {"channels": get_modality(m).channels} for m in model.modalities},
+        "modalities": {m: _describe_sensor(m) for m in model.modalities},
         "datasets": [
             {"name": d.name, "classes": [asdict(c) for c in d.classes], "options": d.options}
             for d in model.datasets
@@ -266,8 +266,7 @@ def _read_description(path: Path) -> _Description:
         if meta["format_version"] > FORMAT_VERSION:
             raise CheckpointError("written by a newer armseg", where=file, hint="pip install -U armseg")
         for name, row in meta["modalities"].items():
-            if tuple(row["channels"]) != get_modality(name).channels:
-                raise _damaged(file, f"other channels of {name} than this version of armseg")
+            _check_sensor(name, row, file)
         return _Description(
             config=ModelConfig.parse(meta["model"]),
             identity=ClipIdentity(**meta["clip"]),
@@ -287,6 +286,26 @@ def _read_description(path: Path) -> _Description:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error
+
+
+def _describe_sensor(name: str) -> dict[str, Any]:
+    """What a model folder says of a sensor; `package` is that of a plug-in."""
+    package = package_of(name)
+    return {"channels": get_modality(name).channels, **({"package": package} if package else {})}
+
+
+def _check_sensor(name: str, recorded: dict[str, Any], file: Path) -> None:
+    """Raise CheckpointError for a sensor that is not installed here, or that has other channels here."""
+    if name not in MODALITIES:
+        package = recorded.get("package")
+        raise CheckpointError(
+            f"the model was trained with the sensor '{name}', which is not installed here",
+            where=file,
+            expected=f"the package {package}" if package else "a plug-in that brings it",
+            hint=f"pip install {package}" if package else "armseg doctor, which lists the plug-ins",
+        )
+    if tuple(recorded["channels"]) != get_modality(name).channels:
+        raise _damaged(file, f"other channels of {name} than this version of armseg")
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ __all__ = [
     "SENSORS",
     "Modality",
     "get_modality",
+    "package_of",
     "parse_modalities",
     "sensor_plugins",
 ]
@@ -123,6 +124,15 @@ def sensor_plugins() -> tuple[Plugin, ...]:
     """Every installed sensor plug-in, with the `problem` of each that is left out."""
     assert isinstance(SENSORS, _Sensors)
     return SENSORS.load()[1]
+
+
+def package_of(sensor: str) -> str:
+    """The package that brings a sensor: "" for a built-in one."""
+    for plugin in sensor_plugins():
+        rows = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+        if not plugin.problem and any(row.name == sensor for row in rows):
+            return plugin.package
+    return ""
 
 
 def get_modality(name: str) -> Modality:

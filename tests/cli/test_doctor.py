@@ -7,6 +7,8 @@ import json
 import sys
 
 import pytest
+from armseg_sonar import SENSOR
+from toy_sensor import use_plugins
 
 from armseg_core import environment
 
@@ -53,6 +55,16 @@ def test_two_opencv_variants_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     row = checks(environment._packages)["OpenCV variants"]
     assert row.status == "note"
     assert row.fix.startswith("pip uninstall -y opencv-python opencv-python-headless")
+
+
+def test_plugins_are_listed_with_what_is_wrong_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks(environment._plugins) == {}
+    use_plugins(monkeypatch, SENSOR, "no row")
+    found = checks(environment._plugins)
+    assert (found["sensor toy0"].status, found["sensor toy0"].detail) == ("ok", "armseg-toy 1.0: loads")
+    bad = found["sensor toy1"]
+    assert (bad.status, bad.fix) == ("note", "pip install -U armseg-toy, or pip uninstall armseg-toy")
+    assert "it loads str, not a Modality row" in bad.detail
 
 
 def test_a_check_that_crashes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
