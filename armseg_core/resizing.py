@@ -13,7 +13,8 @@ import numpy as np
 
 class Channeled(Protocol):
     """What is asked of a sensor: channels of its model tensor, those that are not mixed, its own rule if
-    any."""
+    any.
+    """
 
     @property
     def channels(self) -> tuple[str, ...]: ...
