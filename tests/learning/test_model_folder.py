@@ -206,13 +206,21 @@ def test_a_damaged_file_is_named(folder: Path, path: str, damage: str) -> None:
         {"datasets": [{"name": "x"}]},
         {"datasets": 7},
         {"modalities": ["depth"]},
-        {"modalities": {"sonar": {"channels": ["a"]}}},
+        {"modalities": {"depth": {"channels": ["a"]}}},
+        {"modalities": {"sonar": 3}},
         {"format_version": "x"},
     ],
 )
 def test_a_foreign_description_is_damage(folder: Path, changes: dict) -> None:
     edit(folder, **changes)
     refuse(folder, "armseg.json", "damaged")
+
+
+def test_a_sensor_that_is_not_installed_is_named(folder: Path) -> None:
+    edit(folder, modalities={"sonar": {"channels": ["a"]}})
+    refuse(folder, "sensor 'sonar', which is not installed here", "armseg doctor")
+    edit(folder, modalities={"sonar": {"channels": ["a"], "package": "armseg-toy"}})
+    refuse(folder, "sensor 'sonar', which is not installed here", "pip install armseg-toy")
 
 
 def test_a_description_that_is_no_object(folder: Path) -> None:
