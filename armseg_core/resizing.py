@@ -12,9 +12,7 @@ import numpy as np
 
 
 class Channeled(Protocol):
-    """What is asked of a sensor: channels of its model tensor, those that are not mixed, its own rule if
-    any.
-    """
+    """What is asked of a sensor: channels of its model tensor, those never mixed, its own rule if any."""
 
     @property
     def channels(self) -> tuple[str, ...]: ...
