@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from armseg_cli.console import print_next, print_table
-from armseg_cli.options import JsonOption
+from armseg_cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from armseg_core.data.check_report import Report
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of the data set.")],
     fast: Annotated[bool, typer.Option("--fast", help="Do not read and convert the sensor files.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List every problem of a data set: missing and damaged files, sizes, label values, splits, classes.
@@ -30,7 +31,7 @@ def command(
     """
     from armseg_core.data.checking import check_dataset
 
-    with _Progress() as progress:
+    with _Progress(quiet) as progress:
         report = check_dataset(data, sensors=not fast, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
@@ -92,6 +93,9 @@ def _percent(share: float) -> str:
 class _Progress:
     """A progress bar on stderr, where that is a terminal; called with (samples done, samples in all)."""
 
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
     def __enter__(self) -> _Progress:
         self._bar: Any = None
         return self
@@ -106,7 +110,7 @@ class _Progress:
                 unit="sample",
                 file=sys.stderr,
                 leave=False,
-                disable=not sys.stderr.isatty(),
+                disable=self._quiet or not sys.stderr.isatty(),
             )
         self._bar.update(1)
 

@@ -1,31 +1,30 @@
-"""`armseg convert`: raw recordings to sensor-tensor files.
-
-The flags of the sensors are made from the options groups in the rows of SENSORS: name, type, help and
-default stand there and nowhere else.
-"""
+"""`armseg convert`: raw recordings to sensor-tensor files."""
 
 from __future__ import annotations
 
-import inspect
 import json
-import types
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BeforeValidator
-from pydantic.fields import FieldInfo
 
 from armseg_cli.console import print_next
-from armseg_cli.options import JsonOption, ModalityOption, WorkersOption
-from armseg_core.sensors.modalities import SENSORS
+from armseg_cli.options import (
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    RepresentationOption,
+    WorkersOption,
+)
+from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core.sensors import SENSORS
 
 if TYPE_CHECKING:
     from armseg_core.conversion.convert import ConversionSummary
     from armseg_core.conversion.folder import FolderSummary
 
 
+@with_sensor_options
 def command(
     paths: Annotated[
         list[str],
@@ -35,21 +34,8 @@ def command(
         ),
     ],
     modality: ModalityOption = None,
-    representation: Annotated[
-        str | None,
-        typer.Option(
-            "--representation",
-            "-r",
-            metavar="NAME",
-            help="What to make: voxel_grid, stokes, ... (default: the sensor's; a wrong name lists all).",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="File or folder (default: beside the recording)."
-        ),
-    ] = None,
+    representation: RepresentationOption = None,
+    output: OutputOption = None,
     dtype: Annotated[
         str | None,
         typer.Option(
@@ -76,8 +62,10 @@ def command(
         ),
     ] = "local",
     force: Annotated[bool, typer.Option("--force", help="Convert again what is whole and current.")] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
-    **settings: Any,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Turn raw recordings of any sensor into sensor-tensor files (HDF5).
 
@@ -101,11 +89,14 @@ def command(
         "representation": representation,
         "dtype": dtype,
         "force": force,
-        "options": {name: value for name, value in settings.items() if value is not None},
+        "options": options,
+        "progress": not quiet,
     }
     share = parse_shard(shard) if shard else None
     if share or engine != "local" or is_many(paths, modality):
-        summary = convert_folder(paths, output, workers=workers, shard=share, engine=engine, **common)
+        # one worker is this process
+        processes = workers if workers is None else max(1, workers)
+        summary = convert_folder(paths, output, workers=processes, shard=share, engine=engine, **common)
         _show_folder(summary, as_json)
         raise typer.Exit(1 if summary.failed else 0)
     _show_file(convert_file(paths[0], output, **common), as_json)
@@ -151,71 +142,3 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
     good = [entry for entry in made.outcomes if entry["status"] != "failed"]
     if good:
         print_next(f"armseg visualize {Path(made.manifest).parent / good[0]['output']}")
-
-
-def sensor_flags() -> list[inspect.Parameter]:
-    """One flag for each name in the options groups, listed by sensor in the help."""
-    owners: dict[str, list[str]] = {}
-    for sensor, row in SENSORS.items():
-        for name in row.options.model_fields:
-            owners.setdefault(name, []).append(sensor)
-    shared_first = sorted(owners.items(), key=lambda item: len(item[1]) == 1)
-    return [_flag(name, sensors) for name, sensors in shared_first]
-
-
-def _flag(name: str, sensors: list[str]) -> inspect.Parameter:
-    field = SENSORS[sensors[0]].options.model_fields[name]
-    kind, metavar = _kind(field)
-    flag = "--" + name.replace("_", "-")
-    if kind is bool and field.default:
-        flag += f"/--no-{flag[2:]}"
-    panel = SENSORS[sensors[0]].title if len(sensors) == 1 else "several sensors"
-    option = typer.Option(
-        flag,
-        metavar=metavar,
-        help=_described(name, sensors, metavar),
-        rich_help_panel=panel[0].upper() + panel[1:],
-        show_default=False,
-    )
-    annotation: Any = Annotated[kind | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _kind(field: FieldInfo) -> tuple[type, str | None]:
-    """(type that typer parses, name of the value in the help); what is text here is parsed by the group."""
-    annotation, checks = field.annotation, [*field.metadata]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):  # X | None
-        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
-    if typing.get_origin(annotation) is Annotated:
-        annotation, *more = typing.get_args(annotation)
-        checks += more
-    if any(isinstance(check, BeforeValidator) for check in checks):
-        return str, "TIME" if annotation is int else "WxH"
-    if typing.get_origin(annotation) is typing.Literal:
-        return str, "|".join(typing.get_args(annotation))
-    plain = {bool: (bool, None), int: (int, "N"), float: (float, "X"), Path: (str, "FILE")}
-    return plain.get(annotation, (str, "TEXT"))  # type: ignore[arg-type]
-
-
-def _described(name: str, sensors: list[str], metavar: str | None) -> str:
-    """The description of an option (by sensor where they differ), and its default."""
-    owners: dict[str, list[str]] = {}
-    for sensor in sensors:
-        owners.setdefault(SENSORS[sensor].options.model_fields[name].description or "", []).append(sensor)
-    text = " ".join(
-        description if len(owners) == 1 else f"{', '.join(names)}: {description}"
-        for description, names in owners.items()
-    )
-    default = SENSORS[sensors[0]].options.model_fields[name].default
-    if default is None or isinstance(default, bool):
-        return text
-    return f"{text} [{f'{default // 1000}ms' if metavar == 'TIME' else default}]"
-
-
-def _with_flags(function: Any) -> None:
-    signature = inspect.signature(function, eval_str=True)
-    fixed = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = signature.replace(parameters=[*fixed, *sensor_flags()])
-
-
-_with_flags(command)

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from armseg_cli.console import print_next, print_table
-from armseg_cli.options import DeviceOption, JsonOption
+from armseg_cli.options import DeviceOption, JsonOption, OutputOption, QuietOption, SeedOption, StepsOption
 
 if TYPE_CHECKING:
     from armseg_core.demo import DemoResult
 
 
 def command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for everything that is made.")
-    ] = Path("demo_out"),
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps", min=1, help="Training steps (default: two to four minutes in all on 2 CPU cores)."
-        ),
-    ] = None,
+    output: OutputOption = "demo_out",
+    steps: StepsOption = None,
     device: DeviceOption = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
+    seed: SeedOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole way on the sample data: convert, train, eval, predict, visualize.
@@ -39,8 +33,14 @@ def command(
     """
     from armseg_core.demo import STEPS, run_demo
 
+    folder = Path(output or "demo_out")
     result = run_demo(
-        output, steps=steps or STEPS, device=device, seed=seed, say=lambda line: typer.echo(line, err=as_json)
+        folder,
+        steps=steps or STEPS,
+        device=device,
+        seed=seed or 0,
+        say=lambda line: typer.echo(line, err=as_json),
+        progress=not quiet,
     )
     if as_json:
         typer.echo(
@@ -56,7 +56,7 @@ def command(
             )
         )
     else:
-        show(result, output)
+        show(result, folder)
 
 
 def show(result: DemoResult, output: Path) -> None:

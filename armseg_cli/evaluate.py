@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from armseg_cli.console import print_next, print_table
-from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeOption
+from armseg_cli.options import (
+    BatchSizeOption,
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    ModalitiesOption,
+    ModelOption,
+    PrecisionOption,
+    QuietOption,
+    SizeOption,
+    WeightsOption,
+)
 
 if TYPE_CHECKING:
     from armseg_core.learning.evaluation import Report
-    from armseg_core.learning.run_folder import RunFolder
 
 
 def command(
-    model: Annotated[
-        Path | None, typer.Argument(help="Run or model folder (default: the newest run in runs/).")
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="FOLDER", help="Data set (default: those the run was trained on)."),
-    ] = None,
+    data: DataArgument = None,
+    model: ModelOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to measure.")] = "test",
     modalities: ModalitiesOption = None,
     controls: Annotated[
@@ -31,15 +36,16 @@ def command(
         typer.Option("--controls", help="Also measure the sensor alone, and the sensor of another scene."),
     ] = False,
     size: SizeOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")
-    ] = None,
+    batch_size: BatchSizeOption = None,
+    weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    precision: PrecisionOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on a split: IoU per class, mIoU in both conventions, pixel accuracy.
+
+    Without DATA, on the data sets that the run was trained on.
 
     The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur,
     "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
@@ -47,26 +53,28 @@ def command(
 
     Example:
         armseg eval
-        armseg eval runs/train-001 --split val --controls
+        armseg eval sample_data --model runs/train-001 --split val --controls
     """
     from armseg_core.config.base import parse_size
-    from armseg_core.learning.evaluation import evaluate, save_report
+    from armseg_core.learning.evaluation import evaluate, save_report, training_data
     from armseg_core.learning.run_folder import RunFolder, find_model
     from armseg_core.sensors.modalities import parse_modalities
 
+    _refuse_models(data or [])
     folder = find_model(model) if model else RunFolder.newest().model
     run = RunFolder.of(folder)
+    given: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
     report = evaluate(
         folder,
-        data or _training_data(run),
+        data or training_data(run),
         split,
         modalities=None if modalities is None else parse_modalities(modalities),
         controls=controls,
         size=parse_size(size) if size else None,
-        batch_size=batch_size,
         device=device,
-        precision=precision,
         weights=weights,
+        progress=not quiet,
+        **{name: value for name, value in given.items() if value is not None},
     )
     saved = None
     if run is not None:
@@ -78,20 +86,21 @@ def command(
         _show(report, saved)
 
 
-def _training_data(run: RunFolder | None) -> list[Path]:
-    """The data sets that a run was trained on."""
-    from armseg_core.data.sample_data import sample_data_dir
-    from armseg_core.errors import UsageError
+def _refuse_models(data: list[Path]) -> None:
+    """Models among the data sets: they were positional once.
 
-    found = run.data if run is not None else []
-    if not found:
-        raise UsageError(
-            "no data set given, and the model folder has no run folder around it", hint="--data FOLDER"
-        )
-    missing = [p for p in found if not p.is_dir()]
-    if missing and all("sample_data" in p.name for p in missing):
-        return [sample_data_dir()]
-    return found
+    Raises:
+        UsageError: there is one, with the command that measures it.
+    """
+    from armseg_core.errors import UsageError
+    from armseg_core.learning.run_folder import RunFolder, is_model_folder
+
+    for path in data:
+        if is_model_folder(path) or RunFolder.of(path) is not None:
+            others = "".join(f"{other} " for other in data if other != path)
+            raise UsageError(
+                "is a model and not a data set", where=path, hint=f"armseg eval {others}--model {path}"
+            )
 
 
 def _input_size(report: Report) -> str:

@@ -18,8 +18,8 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import typer
@@ -33,13 +33,18 @@ class Row:
     """One command.
 
     `module` has a typer function `command`; it is imported when the command is used, so that `armseg --help`
-    stays fast. `interrupted` is what Ctrl-C says: what is kept and how to go on.
+    stays fast. `interrupted` is what Ctrl-C says: what is kept and how to go on. `former` holds flags of
+    earlier versions: what to type instead.
     """
 
     name: str
     module: str
     summary: str
     interrupted: str
+    former: Mapping[str, str] = field(default_factory=dict)
+
+
+Sections = dict[str, list[tuple[str, str]]]  # heading -> (option, help)
 
 
 class ArmsegCommand(TyperCommand):
@@ -49,15 +54,21 @@ class ArmsegCommand(TyperCommand):
         write_verbatim(self.help, formatter)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
+        for title, records in self.sections(ctx).items():
+            with formatter.section(title):
+                widest = max(len(option) for option, _ in records)
+                one_line = all(widest + len(text) + 4 < formatter.width for _, text in records)
+                formatter.write_dl(records, col_max=widest if one_line else 30)
+
+    def sections(self, ctx: Any) -> Sections:
+        """What the help lists."""
+        found: Sections = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
                 default = "Arguments" if param.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+                found.setdefault(getattr(param, "rich_help_panel", None) or default, []).append(record)
+        return found
 
 
 class ArmsegGroup(TyperGroup):
@@ -110,19 +121,25 @@ class ArmsegGroup(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt as error:
-            row = next((row for row in self.rows if row.name == ctx.invoked_subcommand), None)
+            row = self._row(ctx)
             kept = "; ".join(getattr(error, "__notes__", ())) or (row.interrupted if row else "")
             fail(error, f"interrupted: {kept}" if kept else "interrupted", 130)
         except Exception as error:
-            line, code = describe(error, " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand])))
+            row = self._row(ctx)
+            path = " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
+            line, code = describe(error, path, row.former if row else {})
             fail(error, line, code)
+
+    def _row(self, ctx: Any) -> Row | None:
+        return next((row for row in self.rows if row.name == ctx.invoked_subcommand), None)
 
 
 def load(row: Row) -> Any:
     """Import the module of a command and build the command from its function `command`."""
     function = importlib.import_module(row.module).command
+    kind = getattr(function, "command_class", ArmsegCommand)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(row.name, cls=ArmsegCommand, short_help=row.summary)(function)
+    single.command(row.name, cls=kind, short_help=row.summary)(function)
     return typer.main.get_command(single)
 
 
@@ -148,12 +165,17 @@ _UNUSABLE = {
 }
 
 
-def describe(error: Exception, command: str = "armseg") -> tuple[str, int]:
-    """The line for the user and the exit code of an exception raised in a command ("armseg convert")."""
+def describe(
+    error: Exception, command: str = "armseg", former: Mapping[str, str] | None = None
+) -> tuple[str, int]:
+    """The line for the user and the exit code of an exception raised in a command ("armseg convert").
+
+    former: flags that the command had once -> what to type instead.
+    """
     if isinstance(error, ArmsegError):
         return f"error: {error}", error.exit_code
     if isinstance(error, typer.TyperException):
-        return f"error: {usage_line(error, command)}", 2
+        return f"error: {usage_line(error, command, former or {})}", 2
     if isinstance(error, OSError) and error.errno in _UNUSABLE:
         where = f"{error.filename}: " if error.filename else ""
         return f"error: {where}{(error.strerror or str(error)).lower()}", 2
@@ -166,11 +188,13 @@ def describe(error: Exception, command: str = "armseg") -> tuple[str, int]:
     ), 1
 
 
-def usage_line(error: Any, command: str) -> str:
+def usage_line(error: Any, command: str, former: Mapping[str, str]) -> str:
     """A usage error of typer in one line, with a suggestion where there is one."""
     text = " ".join(error.format_message().split())
-    if getattr(error, "possibilities", None):
-        name = error.option_name
+    name = getattr(error, "option_name", None)
+    if name is not None and name in former:
+        text = f"No such option: {name}. Try: {former[name]}"
+    elif getattr(error, "possibilities", None):
         near = difflib.get_close_matches(name, error.possibilities, n=1) or error.possibilities[:1]
         text = f"No such option: {name}. Try: {near[0]}"
     else:

@@ -8,24 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from armseg_cli.console import print_next
-from armseg_cli.options import JsonOption, ModalityOption
+from armseg_cli.options import JsonOption
+from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 
 
+@with_sensor_options
 def command(
     paths: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Raw or converted files, or recording folders.")
     ],
     modality: ModalityOption = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="NAME=VALUE",
-            help="An option of `armseg convert` that reading needs, such as "
-            "sensor-size=346x260 (repeatable).",
-        ),
-    ] = None,
     as_json: JsonOption = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Say what a raw or converted file is, without converting it.
 
@@ -36,16 +31,7 @@ def command(
         armseg inspect sample_data/scene_00018/events.h5
     """
     from armseg_core.conversion.inspection import inspect_file
-    from armseg_core.errors import UsageError
 
-    options = {}
-    for text in option or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(
-                f"'{text}' is not an option with a value", where="--option", expected="NAME=VALUE"
-            )
-        options[name.strip().lstrip("-").replace("-", "_")] = value.strip()
     reports = []
     for path in paths:
         report = inspect_file(path, modality=modality, options=options)

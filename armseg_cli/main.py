@@ -20,12 +20,14 @@ COMMANDS: tuple[Row, ...] = (
         "armseg_cli.train",
         "Train a model on one or several data sets.",
         "the run folder keeps the last checkpoint; continue with: armseg train --resume latest",
+        {"--out": "--output"},
     ),
     Row(
         "eval",
         "armseg_cli.evaluate",
         "Measure a model: IoU per class, RGB only beside RGB+X.",
         "nothing was written",
+        {"--data": "armseg eval DATA --model RUN"},
     ),
     Row(
         "predict",
@@ -44,13 +46,15 @@ COMMANDS: tuple[Row, ...] = (
         "armseg_cli.inspect",
         "Say what a raw or converted file is, without converting it.",
         "nothing was written",
+        {"--option": "--set KEY=VALUE"},
     ),
     Row("check", "armseg_cli.check", "List every problem of a data set at once.", "nothing was written"),
     Row(
         "simulate",
         "armseg_cli.simulate",
-        "Make scenes with raw files of all five sensors.",
+        "Make scenes with raw files of all sensors.",
         "finished scenes are kept",
+        {"--sensors": "--modalities"},
     ),
     Row(
         "demo",

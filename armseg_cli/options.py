@@ -11,19 +11,18 @@ from typing import Annotated
 
 import typer
 
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where the result goes.")
+DataArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[DATA]...", help="Data set folders (default: the sample data, or the model's)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-ModalityOption = Annotated[
-    str | None,
+OutputOption = Annotated[
+    str | None,  # text: a "/" at the end says that a folder is meant
     typer.Option(
-        "--modality",
-        "-m",
-        metavar="SENSOR",
-        help="event, thermal, depth, lidar, polarization or light_field (default: from the file).",
+        "--output", "-o", metavar="PATH", help="Where the result goes (default: beside the input, or here)."
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 ModalitiesOption = Annotated[
     str | None,
     typer.Option(
@@ -32,16 +31,50 @@ ModalitiesOption = Annotated[
         help="Sensors beside RGB, such as depth,thermal; all; rgb for none (default: all).",
     ),
 ]
+RepresentationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--representation",
+        "-r",
+        metavar="NAME",
+        help="What to make: voxel_grid, stokes, ... (default: the sensor's; a wrong name lists all).",
+    ),
+]
 SizeOption = Annotated[
-    str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels, such as 640x480.")
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Width x height of the images in pixels, such as 640x480."),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda.")
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="NAME", help="fp32, bf16 or auto: bf16 on CUDA, else fp32."),
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Parallel processes (default: one per core).")
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes beside this one; 0: none (default: one per core, in training none).",
+    ),
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of all random choices (default: 0).")
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps of the training.")]
+BatchSizeOption = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Images at a time (default: 8).")
 ]
 ModelOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="FOLDER", help="Model or run folder (default: the newest run in runs/)."),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Local file of the CLIP weights, instead of a tag or where they have moved.",
+    ),
 ]

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from armseg_cli.console import print_next
-from armseg_cli.options import DeviceOption, JsonOption, ModalityOption, ModelOption
+from armseg_cli.options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    OutputOption,
+    PrecisionOption,
+    WeightsOption,
+)
+from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+
+if TYPE_CHECKING:
+    from armseg_core.learning.prediction import Prediction
 
 
+@with_sensor_options
 def command(
     image: Annotated[Path, typer.Argument(help="RGB image.")],
     sensor: Annotated[
@@ -23,12 +35,7 @@ def command(
     ] = None,
     modality: ModalityOption = None,
     model: ModelOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Where the pictures go (default: the current folder)."
-        ),
-    ] = None,
+    output: OutputOption = None,
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", help="Whose class list, when the model knows several data sets."),
@@ -37,23 +44,15 @@ def command(
         int | None,
         typer.Option("--at", metavar="US", help="Time in the recording, microseconds (default: its end)."),
     ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Conversion option of the sensor, such as depth_unit=mm or window=20ms.",
-        ),
-    ] = None,
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Accept a sensor frame of another aspect ratio.")
     ] = False,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="CLIP weights, when they have moved.")
-    ] = None,
+    weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Label every pixel of an image, with the help of a sensor recording.
 
@@ -65,7 +64,6 @@ def command(
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
         armseg predict sample_data/scene_00018/rgb.png --model runs/train-001 -o predicted
     """
-    from armseg_cli.training_options import parse_settings
     from armseg_core.errors import InputError
     from armseg_core.learning.prediction import Predictor, save_prediction
     from armseg_core.learning.run_folder import RunFolder
@@ -73,31 +71,34 @@ def command(
     for path in (image, sensor):
         if path is not None and not path.exists():
             raise InputError("no such file", where=path)
-    predictor = Predictor.load(model or RunFolder.newest().folder, device, weights, precision)
+    predictor = Predictor.load(model or RunFolder.newest().folder, device, weights, precision or "auto")
     result = predictor.predict(
         image,
         sensor,
         modality,
         dataset=dataset,
         at_us=at_us,
-        options=parse_settings(options or []),
+        options=options,
         stretch=stretch,
     )
-    paths = save_prediction(result, output or Path(), image.stem)
+    paths = save_prediction(result, Path(output or ""), image.stem)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "modality": result.modality,
-                    "modality_from": result.how,
-                    "shares": result.shares,
-                    "mean_confidence": float(result.confidence.mean()),
-                    "files": {k: str(p) for k, p in paths.items()},
-                },
-                indent=2,
-            )
-        )
-        return
+        typer.echo(json.dumps(_values(result, paths), indent=2))
+    else:
+        _show(result, paths)
+
+
+def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
+    return {
+        "modality": result.modality,
+        "modality_from": result.how,
+        "shares": result.shares,
+        "mean_confidence": float(result.confidence.mean()),
+        "files": {kind: str(path) for kind, path in paths.items()},
+    }
+
+
+def _show(result: Prediction, paths: dict[str, Path]) -> None:
     typer.echo(
         f"inputs: rgb{f' + {result.modality} (from {result.how})' if result.modality else ' only'}, "
         f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}"

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from armseg_cli.console import print_next, print_table
-from armseg_cli.options import DeviceOption, JsonOption, ModalitiesOption, SizeOption
+from armseg_cli.options import (
+    BatchSizeOption,
+    DataArgument,
+    DeviceOption,
+    JsonOption,
+    ModalitiesOption,
+    OutputOption,
+    PrecisionOption,
+    QuietOption,
+    SeedOption,
+    SizeOption,
+    StepsOption,
+    WeightsOption,
+    WorkersOption,
+)
+from armseg_cli.settings import set_option
+from armseg_cli.training_options import groups
 
 if TYPE_CHECKING:
     from armseg_core.learning.run_folder import RunFolder
 
 
 def command(
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Data set folders (default: the sample data).", metavar="[DATA]..."),
-    ] = None,
+    data: DataArgument = None,
     modalities: ModalitiesOption = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images per step.")] = None,
+    steps: StepsOption = None,
+    batch_size: BatchSizeOption = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     size: SizeOption = None,
     crop: Annotated[str | None, typer.Option("--crop", metavar="WxH", help="Training crop.")] = None,
@@ -40,28 +52,14 @@ def command(
             "--pretrained", metavar="TAG", help="open_clip tag of the CLIP weights, such as openai."
         ),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Local CLIP weights, instead of a tag.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Where the run folder goes (default: runs)."),
-    ] = None,
+    weights: WeightsOption = None,
+    output: OutputOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run (default: train).")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of weights, sampling and augmentation.")
-    ] = None,
+    seed: SeedOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes that prepare batches.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any other option, such as loss.dice=0.3 or model.lora_rank=4."
-        ),
-    ] = None,
+    precision: PrecisionOption = None,
+    workers: WorkersOption = None,
+    settings: set_option(groups) = None,  # type: ignore[valid-type]
     resume: Annotated[
         str | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run folder; 'latest' takes the newest."),
@@ -72,9 +70,10 @@ def command(
             "--dry-run", help="Build everything, run one batch, print shapes and sizes, write nothing."
         ),
     ] = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one model for RGB and the given sensors.
+    """Train one model for RGB and the given sensors, in a new run folder below --output (default: runs).
 
     Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for
     it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP.
@@ -94,7 +93,7 @@ def command(
         "lr": lr,
         "size": size,
         "crop": crop,
-        "out": out,
+        "out": output,
         "name": name,
         "seed": seed,
         "device": None if device == "auto" else device,
@@ -106,16 +105,16 @@ def command(
     }
     run, described = None, None
     if resume is not None:
-        # --out says where to look for the run
+        # --output says where to look for the run
         given = {"DATA": data, "modalities": modalities, "set": settings, **flags, "out": None}
-        run = resolve_resume(resume, out, [key for key, value in given.items() if value not in (None, [])])
+        run = resolve_resume(resume, output, [key for key, value in given.items() if value not in (None, [])])
         config = RunFolder.reopen(run)[1]
     else:
         config, described = train_config(data, modalities, settings or [], flags)
     if dry_run:
         _show_dry_run(run_dry(config, described), as_json)
     else:
-        _show(RunFolder(train(config, resume=run, data=described)), as_json)
+        _show(RunFolder(train(config, resume=run, data=described, progress=not quiet)), as_json)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
@@ -137,4 +136,4 @@ def _show(run: RunFolder, as_json: bool) -> None:
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))
     typer.echo(f"run folder: {run.folder} (best/ and last/ are model folders, plots/ has the curves)")
-    print_next(f"armseg eval {run.folder}")
+    print_next(f"armseg eval --model {run.folder}")

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from armseg_core.config.base import parse_size
+from armseg_cli.settings import Group, merged, parse_settings, settings_of
+from armseg_core.config.base import Options, parse_size
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.learning.run_folder import OUT, RunFolder
-from armseg_core.sensors.modalities import parse_modalities
+from armseg_core.sensors import SENSORS, parse_modalities
+
+FLAGS = {"out": "--output"}  # options whose flag has another name than the last part of their key
+
+
+def groups(sensor: str | None = None) -> Iterator[Group]:
+    """(title, options) of every group: what `--set` can change. Data sets and sensors have places of their
+    own."""
+    settings = [row for row in settings_of(TrainConfig) if row.key not in ("data", "modalities")]
+    yield "Options of the training", settings
+    for name, field in TrainConfig.model_fields.items():
+        if isinstance(field.default, Options):
+            yield f"Options of the {name}", list(settings_of(type(field.default), f"{name}."))
+
 
 if TYPE_CHECKING:
     from armseg_core.data import Description
@@ -19,25 +34,28 @@ if TYPE_CHECKING:
 def train_config(
     data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
 ) -> tuple[TrainConfig, list[Description]]:
-    """The options of a run, flags that were given over `--set` over the defaults, and its data sets.
+    """The options of a run, what was given by flag or `--set` over the defaults, and its data sets.
+
+    flags: key as for `--set` -> value, None where it was not given.
 
     Raises:
         UsageError: an unknown key, a bad value, a data set without the sensor.
     """
-    values = parse_settings(settings)
-    for key, value in flags.items():
-        if value is not None:
-            _put(values, key, parse_size(value) if key in ("size", "crop") else value)
-    for key, how in (("data", "armseg train DATA"), ("modalities", "--modalities depth,thermal")):
-        if key in values:
-            raise UsageError(f"--set {key} is not possible", hint=how)
     from armseg_core.data import describe
+    from armseg_core.learning.batches import sensors_of
 
+    known = {row.key: row for _, rows in groups() for row in rows}
+    given = merged(flags, parse_settings(settings, known, _elsewhere), _same, _flag)
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        *outer, last = key.split(".")
+        group = values.setdefault(outer[0], {}) if outer else values
+        group[last] = _value(value, known[key].kind)
     folders = tuple(data) if data else (_sample_data(),)
     values["data"] = folders
     described = [describe(folder) for folder in folders]
-    values["modalities"] = _available(described) if modalities is None else parse_modalities(modalities)
-    config = TrainConfig.parse(values, where="armseg train")
+    values["modalities"] = sensors_of(described) if modalities is None else parse_modalities(modalities)
+    config: TrainConfig = TrainConfig.parse(values, where="armseg train")
     if config.model.clip == TINY:
         import sys
 
@@ -47,27 +65,33 @@ def train_config(
     return config, described
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """['loss.dice=0.3', 'steps=10'] -> {'loss': {'dice': 0.3}, 'steps': 10}.
-
-    Raises:
-        UsageError: not KEY=VALUE.
-    """
-    values: dict[str, Any] = {}
-    for text in settings:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise UsageError(f"--set {text}", expected="KEY=VALUE, such as loss.dice=0.3")
-        _put(values, key, _value(value))
-    return values
+def _elsewhere(key: str) -> str | None:
+    """Where a key belongs that is no option of the training."""
+    places = {"data": "armseg train DATA", "modalities": "--modalities depth,thermal"}
+    sensor = next((name for name, row in SENSORS.items() if key in row.options.model_fields), None)
+    if sensor is not None:
+        return f"dataset.toml: [modalities.{sensor}] options = {{ {key} = VALUE }}"
+    return places.get(key)
 
 
-def _available(described: list[Description]) -> tuple[str, ...]:
-    """Every sensor that some data set has, in table order."""
-    from armseg_core.sensors.modalities import SENSORS
+def _flag(key: str) -> str:
+    return FLAGS.get(key, "--" + key.rpartition(".")[2].replace("_", "-"))
 
-    found = {m for each in described for m in each.modalities}
-    return tuple(m for m in SENSORS if m in found)
+
+def _same(key: str, flag: Any, text: str) -> bool:
+    return str(flag) == text or flag == _value(text, "TEXT")
+
+
+def _value(value: Any, kind: str) -> Any:
+    """Text as JSON where it is JSON (numbers, true, null, lists), a size as (H, W)."""
+    if not isinstance(value, str):
+        return value
+    if kind == "WxH" and value != "null":
+        return parse_size(value)
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _sample_data() -> Path:
@@ -80,25 +104,8 @@ def _sample_data() -> Path:
     return folder
 
 
-def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
-    *groups, last = dotted.split(".")
-    for group in groups:
-        values = values.setdefault(group, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"--set {dotted}: '{group}' is not a group of options")
-    values[last] = value
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (numbers, true, null, lists), else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def resolve_resume(resume: str, out: Path | None, others: list[str]) -> Path:
-    """The run folder that --resume names; 'latest' is the one written last below --out (default: runs).
+def resolve_resume(resume: str, out: str | None, others: list[str]) -> Path:
+    """The run folder that --resume names; 'latest' is the one written last below --output (default: runs).
 
     others: what else was given on the command line.
 
@@ -107,14 +114,13 @@ def resolve_resume(resume: str, out: Path | None, others: list[str]) -> Path:
         CheckpointError: there is none.
     """
     if others:
-        name = others[0].removeprefix("model.").replace("_", "-")
         raise UsageError(
-            f"{name if name.isupper() else f'--{name}'} cannot be changed with --resume",
+            f"{others[0] if others[0].isupper() else _flag(others[0])} cannot be changed with --resume",
             expected="the run's own options, from its config.json",
         )
     if resume != "latest":
         return Path(resume)
-    place = out or OUT
+    place = Path(out) if out else OUT
     found = RunFolder.resumable(place)
     if not found:
         raise CheckpointError("no run to go on with", where=place, hint="armseg train without --resume")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from armseg_cli.console import print_next
-from armseg_cli.options import ModalityOption, OutputOption
+from armseg_cli.options import JsonOption, OutputOption, RepresentationOption
+from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 
 
+@with_sensor_options
 def command(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="What to show.", show_default=False)],
     output: OutputOption = None,
@@ -23,12 +27,16 @@ def command(
         ),
     ] = None,
     modality: ModalityOption = None,
+    representation: RepresentationOption = None,
     sample: Annotated[
         str | None, typer.Option("--sample", metavar="ID", help="Sample of a data set (default: the first).")
     ] = None,
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Opacity of a sample's label over its RGB image.")
     ] = 0.5,
+    as_json: JsonOption = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Render a recording, tensor file, sample or run as PNG.
 
@@ -41,6 +49,18 @@ def command(
     """
     from armseg_core.figures import visualize
 
-    made = visualize(path, output, frame=frame, modality=modality, sample=sample, alpha=alpha)
+    made = visualize(
+        path,
+        output,
+        frame=frame,
+        modality=modality,
+        representation=representation,
+        options=options,
+        sample=sample,
+        alpha=alpha,
+    )
+    if as_json:
+        typer.echo(json.dumps({**asdict(made), "output": str(made.output)}, indent=1))
+        return
     typer.echo(f"{made.output}  ({made.width}x{made.height}, {made.what})")
     print_next(made.next_command)

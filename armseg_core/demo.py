@@ -54,6 +54,7 @@ def run_demo(
     device: str = "auto",
     seed: int = 0,
     say: Callable[[str], None] = print,
+    progress: bool = True,
 ) -> DemoResult:
     """Run every stage on the sample data.
 
@@ -63,6 +64,7 @@ def run_demo(
         device: auto, cpu or cuda.
         seed: of the training.
         say: receives one line as each stage begins.
+        progress: show bars on stderr when it is a terminal.
 
     Raises:
         ArmsegError: a stage failed; what the earlier stages made is kept.
@@ -93,9 +95,9 @@ def run_demo(
     with stage("convert", "one raw recording of each sensor becomes a sensor-tensor file"):
         conversions = convert_one_of_each(scenes, output / "converted")
     with stage("train", f"one model for {len(scenes.modalities)} sensors, {steps} steps"):
-        run = train(config)
+        run = train(config, progress=progress)
     with stage("eval", "the test scenes, RGB only and with each sensor"):
-        report = evaluate(run, [data], "test", device=device)
+        report = evaluate(run, [data], "test", device=device, progress=progress)
         save_report(report, output / "evaluation.json")
     with stage("predict", "one test scene with each of its sensors"):
         pictures = predict_one_scene(Predictor.load(run, device), scenes, output)

@@ -118,8 +118,8 @@ def make_figure(
         raise InputError("no such file or folder", where=path)
     sensor = None if modality is None else get_modality(modality).name
     kind = _kind(path, sensor)
-    given = {"--frame": frame, "--modality": modality, "--sample": sample, "--representation": representation}
-    _check_options(path, kind, given)
+    flags = {"--frame": frame, "--modality": modality, "--sample": sample, "--representation": representation}
+    _check_options(path, kind, flags)
     if kind != "recording":
         _refuse_options(path, kind, options or {})
     if kind == "run":
@@ -130,7 +130,11 @@ def make_figure(
         return _picture_figure(path)
     if kind == "tensor":
         return _recording_figure(Recording.open(path), frame)
-    return _recording_figure(_unnormalized(Reading.find(path, sensor, options, representation)), frame)
+    reading = Reading.find(path, sensor, options, representation)
+    if frame is not None and reading.reader.name == "depth-mat":  # holds many, of which its reader takes one
+        given, frame = {"frame": frame, **(options or {})}, None
+        reading = Reading.find(path, sensor, given, representation)
+    return _recording_figure(_unnormalized(reading), frame)
 
 
 _OPTIONS_OF = {

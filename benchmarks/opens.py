@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data = Path(name, "data")
         shutil.copytree(REPOSITORY / "sample_data", data)
-        out = ["--out", str(Path(name, "runs"))]
+        out = ["--output", str(Path(name, "runs"))]
         model = ["--set", "eval_every=1000", "--batch-size", "1", "--workers", "0"]
         epoch = opens(
             ["train", str(data), *out, *model, "--steps", str(TRAINING_SAMPLES), "--name", "epoch"], data

@@ -60,7 +60,8 @@ def armseg(*arguments: object) -> str:
 
 def training_lines(folder: Path) -> list[str]:
     """The rows of metrics.jsonl of the seeded training, every digit of them."""
-    made = json.loads(armseg("train", SAMPLE_DATA, "--out", folder, *TRAINING, "--json"))
+    flag = "--output" if "--output" in armseg("train", "--help") else "--out"  # as older commits have it
+    made = json.loads(armseg("train", SAMPLE_DATA, flag, folder, *TRAINING, "--json"))
     rows = map(json.loads, (Path(made["run"]) / "metrics.jsonl").read_text().splitlines())
     return [json.dumps({k: v for k, v in row.items() if k not in TIMES}, sort_keys=True) for row in rows]
 

@@ -30,10 +30,15 @@ FOREIGN = {
     "--force-reinstall": "pip install",
 }  # flags of other programs
 
+FORMER = {flag for row in COMMANDS for flag in row.former}  # typed, they name what replaced them
+
 # Hints of these files are raised by these commands at least; those of other files may name any command's
 # flags.
+READING = "convert inspect visualize predict"
 OWNERS = (
-    (r"armseg_core/(sensors|conversion)/", "convert"),
+    (r"armseg_core/sensors/.*readers\.py", READING),
+    (r"armseg_core/sensors/", "convert visualize"),  # only these make representations of one's choice
+    (r"armseg_core/conversion/", "convert"),
     (r"armseg_core/files/tensor_file\.py", "convert"),
     (r"armseg_core/learning/(training|batches|run_folder|resume_state|clip_loading)\.py", "train"),
     (r"armseg_core/simulate/", "simulate"),
@@ -170,14 +175,19 @@ def test_the_flags_that_are_told_exist_in_the_command_they_are_told_for() -> Non
         for number, part in enumerate(re.split(r"(?<![\w/.-])armseg (?=[a-z])", text.text)):
             first = re.match(r"[a-z]+", part)
             name = first[0] if number and first and first[0] in NAMES else owner
-            known = (
-                FLAGS[name] if name else {flag for flags in FLAGS.values() for flag in flags} | {"--version"}
-            )
+            known = known_flags(name)
             told = told_flags(part)
             wrong += [f"{text}: {flag}" for flag in told if flag not in known and flag not in FOREIGN]
             count += len(told)
     assert wrong == []
     assert count >= 150
+
+
+def known_flags(names: str | None) -> set[str]:
+    """The flags that all of the commands have ('convert inspect'); None: the flags of any."""
+    if names is None:
+        return {flag for flags in FLAGS.values() for flag in flags} | {"--version"} | FORMER
+    return set.intersection(*(set(FLAGS[name]) for name in names.split()))
 
 
 def told_flags(text: str) -> list[str]:
@@ -218,7 +228,7 @@ def test_every_next_line_is_printed_in_one_place() -> None:
         ("train --resume", "requires an argument"),
         ("convert", "Missing argument"),
         ("simulate OUT --scenes many", "valid integer"),
-        ("eval --model runs/train-001", "No such option: --model"),
+        ("eval --data DATA", "No such option: --data"),
         (f"predict img.png {GAP} --model {GAP}", None),
         ("train without --resume", None),
         ("inspect FILE says more", None),

@@ -55,7 +55,7 @@ def test_an_old_run_folder_goes_on_as_it_went_on(armseg, tmp_path: Path) -> None
     for key in ("loss", "cross_entropy", "contrastive", "align"):  # but for the last bits, as above
         assert now[2][key] == pytest.approx(then[2][key], rel=1e-3)
     assert now[3]["miou"] == pytest.approx(then[3]["miou"], abs=0.01)
-    evaluated = armseg("eval", run, "--json")
+    evaluated = armseg("eval", "--model", run, "--json")
     assert evaluated.exit_code == 0, evaluated.output
     assert json.loads(evaluated.stdout)["model"] == str(run / "best")
 

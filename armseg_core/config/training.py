@@ -91,10 +91,10 @@ class TrainConfig(Options):
     warmup: int = Field(30, ge=0, description="warm-up steps; the rate then falls with a half cosine")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
     size: tuple[int, int] | None = Field(
-        None, description="resize samples to this (H, W) first; none = as recorded"
+        None, description="resize samples to this size first; none = as recorded"
     )
     crop: tuple[int, int] | None = Field(
-        None, description="random training crop (H, W); none = 512x512 at most, and no larger than the images"
+        None, description="random training crop; none = 512x512 at most, and no larger than the images"
     )
     scale: tuple[float, float] = Field((0.75, 1.5), description="random rescaling range before the crop")
     hflip: bool = Field(True, description="random horizontal flips")

@@ -9,7 +9,7 @@ Shape letters: B batch, C channels, H W image rows and columns.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,12 @@ def with_known_sensors(config: TrainConfig) -> TrainConfig:
     if RGB.name in found:
         raise UsageError("modalities lists extra sensors only; leave rgb out (it is always there)")
     return config.model_copy(update={"modalities": found})
+
+
+def sensors_of(data: Iterable[Description]) -> tuple[str, ...]:
+    """Every sensor that some of the data sets has, in table order."""
+    found = {name for described in data for name in described.modalities}
+    return tuple(name for name in SENSORS if name in found)
 
 
 def open_data(

@@ -20,13 +20,14 @@ from tqdm import tqdm
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample import Sample
+from armseg_core.data.sample_data import sample_data_dir
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.model_folder import Model, input_rule, load
-from armseg_core.learning.run_folder import find_model
+from armseg_core.learning.run_folder import RunFolder, find_model
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,24 @@ def evaluate(
             )
             rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
     return Report(rows, names, split, where, inference.size, loaded.input_size)
+
+
+def training_data(run: RunFolder | None) -> list[Path]:
+    """The data sets that a run was trained on; the sample data where its own has moved.
+
+    Raises:
+        UsageError: there is no run, or it does not say.
+    """
+    found = run.data if run is not None else []
+    if not found:
+        raise UsageError(
+            "no data set given, and the model folder has no run folder around it",
+            hint="armseg eval DATA --model FOLDER",
+        )
+    missing = [folder for folder in found if not folder.is_dir()]
+    if missing and all("sample_data" in folder.name for folder in missing):
+        return [sample_data_dir()]
+    return found
 
 
 def _plan(dataset: DataSet, modalities: list[str], controls: bool) -> Iterator[Inputs]:

@@ -29,7 +29,7 @@ from armseg_core.files.json_lines import append_row, read_rows, write_rows
 
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
-OUT: Path = TrainConfig.model_fields["out"].default  # where runs lie unless --out says otherwise
+OUT: Path = TrainConfig.model_fields["out"].default  # where runs lie unless --output says otherwise
 
 
 class RunFolder:
@@ -66,7 +66,7 @@ class RunFolder:
                     break
         except OSError as error:
             raise OutputError(
-                f"cannot make a run folder: {error.strerror}", where=config.out, hint="--out FOLDER"
+                f"cannot make a run folder: {error.strerror}", where=config.out, hint="--output FOLDER"
             ) from error
         with atomic_path(run._config) as path:
             path.write_text(config.model_dump_json(indent=2))

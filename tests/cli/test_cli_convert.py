@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from pathlib import Path
@@ -12,70 +11,9 @@ import numpy as np
 import pytest
 import raw_files
 
-from armseg_cli import convert as module
-from armseg_core.files.tensor_file import TensorFile
-from armseg_core.sensors import SENSORS
 from armseg_core.sensors.modalities import MODALITIES
 from armseg_core.sensors.recognition import format_table, readers_for, sniff
 from armseg_core.sensors.sniffing import diagnose, named_modalities
-
-# --- the flags are the options ---------------------------------------------------------------------------
-
-
-def test_flags_and_options_are_the_same(armseg) -> None:
-    fields = {name for row in SENSORS.values() for name in row.options.model_fields}
-    flags = {p.name for p in module.sensor_flags()}
-    assert flags == fields
-    fixed = {name for name, p in inspect.signature(module.command).parameters.items()} - flags
-    assert fixed == {
-        "paths",
-        "modality",
-        "representation",
-        "output",
-        "dtype",
-        "workers",
-        "shard",
-        "engine",
-        "force",
-        "as_json",
-    }
-    shown = armseg("convert", "--help").stdout
-    for name in fields:
-        assert f"--{name.replace('_', '-')}" in shown
-
-
-SAMPLE = {  # a value that differs from the default, for every kind of field
-    "window": ("30ms", 30_000),
-    "bins": ("3", 3),
-    "norm": ("none", "none"),
-    "size": ("64x48", (48, 64)),
-    "rectify": ("--no-rectify", False),
-    "hot_pixels": ("9.5", 9.5),
-    "columns": ("xytp", "xytp"),
-}
-
-
-@pytest.mark.parametrize("name", SAMPLE)
-def test_a_flag_reaches_its_option(name: str, tmp_path: Path, armseg) -> None:
-    raw = raw_files.events(tmp_path / "events.h5")
-    text, value = SAMPLE[name]
-    flags = [text] if text.startswith("--") else [f"--{name.replace('_', '-')}", text]
-    result = armseg("convert", raw, *flags)
-    assert result.exit_code == 0, result.stderr
-    with TensorFile(tmp_path / "events.voxel_grid.h5") as file:
-        stored = file.info.parameters[name]
-        assert (tuple(stored) if isinstance(stored, list) else stored) == value
-        if name == "size":
-            assert file.frames.shape[2:] == (48, 64)
-
-
-def test_defaults_are_those_of_the_groups(tmp_path: Path, armseg) -> None:
-    raw = raw_files.depth(tmp_path / "depth.png")
-    assert armseg("convert", raw).exit_code == 0
-    with TensorFile(tmp_path / "depth.metric.h5") as file:
-        stored = {name: file.info.parameters[name] for name in SENSORS["depth"].options.model_fields}
-    assert stored == SENSORS["depth"].options().model_dump(mode="json")
-
 
 # --- what it prints --------------------------------------------------------------------------------------
 
@@ -229,7 +167,7 @@ def bad_value(folder: Path) -> tuple[list, str]:
 
 
 def bad_number(folder: Path) -> tuple[list, str]:
-    return [raw_files.events(folder / "events.h5"), "--bins", "many"], "--bins"
+    return [raw_files.events(folder / "events.h5"), "--bins", "many"], "'bins' is 'many'"
 
 
 def flag_of_another_sensor(folder: Path) -> tuple[list, str]:

@@ -48,7 +48,9 @@ def test_the_table_of_the_newest_run(armseg, place: Path) -> None:
 
 
 def test_json_is_the_saved_report(armseg, place: Path) -> None:
-    result = armseg("eval", "runs/train-001", "--split", "train", "--controls", "--json", cwd=place)
+    result = armseg(
+        "eval", "--model", "runs/train-001", "--split", "train", "--controls", "--json", cwd=place
+    )
     printed = json.loads(result.stdout)
     assert [row["inputs"] for row in printed["rows"]] == [
         "rgb",
@@ -61,7 +63,7 @@ def test_json_is_the_saved_report(armseg, place: Path) -> None:
 
 def test_last_and_best_are_told_apart(armseg, place: Path) -> None:
     reports = [
-        json.loads(armseg("eval", f"runs/train-001/{name}", "--json", cwd=place).stdout)
+        json.loads(armseg("eval", "--model", f"runs/train-001/{name}", "--json", cwd=place).stdout)
         for name in ("best", "last")
     ]
     assert [r["model"].rpartition("/")[2] for r in reports] == ["best", "last"]
@@ -71,46 +73,61 @@ def test_last_and_best_are_told_apart(armseg, place: Path) -> None:
 def test_a_model_folder_on_other_data_writes_nothing(armseg, place: Path) -> None:
     before = files_below(place)
     result = armseg(
-        "eval", "model", "--data", "data", "--modalities", "rgb", "--size", "32x24", "--json", cwd=place
+        "eval", "data", "--model", "model", "--modalities", "rgb", "--size", "32x24", "--json", cwd=place
     )
     assert [row["inputs"] for row in json.loads(result.stdout)["rows"]] == ["rgb"]
     assert files_below(place) == before
 
 
 def test_a_run_is_measured_from_any_folder(armseg, place: Path, tmp_path: Path) -> None:
-    result = armseg("eval", place / "runs" / "train-001", "--json", cwd=tmp_path)
+    result = armseg("eval", "--model", place / "runs" / "train-001", "--json", cwd=tmp_path)
     assert result.exit_code == 0, result.output
 
 
 WRONG = {
     "no run": (("--split", "val"), "empty", "no trained model found", "armseg train"),
-    "missing model": (("nothing",), "", "nothing: no such folder"),
-    "a folder that is no model": (("empty",), "", "empty: no model here"),
-    "damaged model": (("damaged", "--data", "data"), "", "segmenter.safetensors", "damaged"),
-    "a model folder without data": (("model",), "", "no data set given", "--data FOLDER"),
-    "missing data": (("model", "--data", "nothing"), "", "nothing: no such folder"),
-    "data of other classes": (("model", "--data", "other"), "", "classes of 'other'", "scenes: near, far"),
-    "unknown split": (("model", "--data", "data", "--split", "tset"), "", "no split 'tset'", "train, test"),
-    "unknown modality": (("model", "--data", "data", "--modalities", "dept"), "", "unknown modality 'dept'"),
+    "missing model": (("--model", "nothing"), "", "nothing: no such folder"),
+    "a folder that is no model": (("--model", "empty"), "", "empty: no model here"),
+    "damaged model": (("data", "--model", "damaged"), "", "segmenter.safetensors", "damaged"),
+    "a model folder without data": (("--model", "model"), "", "no data set given", "armseg eval DATA"),
+    "missing data": (("nothing", "--model", "model"), "", "nothing: no such folder"),
+    "data of other classes": (("other", "--model", "model"), "", "classes of 'other'", "scenes: near, far"),
+    "unknown split": (("data", "--model", "model", "--split", "tset"), "", "no split 'tset'", "train, test"),
+    "unknown modality": (("data", "--model", "model", "--modalities", "dept"), "", "unknown modality 'dept'"),
     "modality of no use": (
-        ("model", "--data", "data", "--modalities", "thermal"),
+        ("data", "--model", "model", "--modalities", "thermal"),
         "",
         "not trained with thermal",
     ),
-    "bad size": (("model", "--data", "data", "--size", "4"), "", "'4' is not a size"),
-    "bad device": (("model", "--data", "data", "--device", "tpu"), "", "unknown device 'tpu'"),
-    "bad precision": (("model", "--data", "data", "--precision", "half"), "", "unknown precision 'half'"),
+    "bad size": (("data", "--model", "model", "--size", "4"), "", "'4' is not a size"),
+    "bad device": (("data", "--model", "model", "--device", "tpu"), "", "unknown device 'tpu'"),
+    "bad precision": (("data", "--model", "model", "--precision", "half"), "", "unknown precision 'half'"),
     "missing weights": (
-        ("model", "--data", "data", "--weights", "nothing"),
+        ("data", "--model", "model", "--weights", "nothing"),
         "",
         "no such file of CLIP weights",
     ),
     "weights of another CLIP": (
-        ("model", "--data", "data", "--weights", "data/dataset.toml"),
+        ("data", "--model", "model", "--weights", "data/dataset.toml"),
         "",
         "cannot be read",
     ),
-    "option typo": (("model", "--dta", "data"), "", "no such option: --dta. Try: --data"),
+    "option typo": (("data", "--modle", "model"), "", "no such option: --modle. Try: --model"),
+    "the former order": (
+        ("runs/train-001", "--split", "val"),
+        "",
+        "runs/train-001: is a model and not a data set. Try: armseg eval --model runs/train-001",
+    ),
+    "a model among the data sets": (
+        ("data", "model"),
+        "",
+        "model: is a model and not a data set. Try: armseg eval data --model model",
+    ),
+    "the former flag": (
+        ("model", "--data", "data"),
+        "",
+        "no such option: --data. Try: armseg eval DATA --model RUN",
+    ),
 }
 
 

@@ -48,7 +48,7 @@ def train(armseg, place: Path, tmp_path: Path):
     """Run `armseg train data ...` with the small CLIP, the run folder below tmp_path / "runs"."""
 
     def run(*arguments: str):
-        return armseg("train", "data", *FAST, "--out", tmp_path / "runs", *arguments, cwd=place)
+        return armseg("train", "data", *FAST, "--output", tmp_path / "runs", *arguments, cwd=place)
 
     return run
 
@@ -57,7 +57,7 @@ def test_a_run_and_what_is_said_about_it(train, tmp_path: Path) -> None:
     result = train("--steps", "3", "--name", "mine", "--seed", "5", "--set", "loss.dice=0.25")
     assert result.exit_code == 0, result.output
     run = tmp_path / "runs" / "mine-001"
-    assert f"Next: armseg eval {run}" in result.stdout
+    assert f"Next: armseg eval --model {run}" in result.stdout
     assert "rgb+depth" in result.stdout
     assert result.stderr == ""  # no progress bar without a terminal
     config = json.loads((run / "config.json").read_text())
@@ -125,7 +125,7 @@ def test_ctrl_c_in_a_terminal_keeps_the_state_and_the_run_goes_on(
         "train",
         "data",
         *FAST,
-        "--out",
+        "--output",
         str(runs),
         "--steps",
         "60",
@@ -174,7 +174,7 @@ def test_resume_takes_the_newest_run_and_keeps_its_options(
 ) -> None:
     for name in ("old", "new"):
         assert train("--steps", "2", "--name", name).exit_code == 0
-    result = armseg("train", "--resume", "latest", "--out", tmp_path / "runs", "--json", cwd=place)
+    result = armseg("train", "--resume", "latest", "--output", tmp_path / "runs", "--json", cwd=place)
     assert json.loads(result.stdout)["run"] == str(tmp_path / "runs" / "new-001")
     dry = armseg("train", "--resume", tmp_path / "runs" / "old-001", "--dry-run", "--json", cwd=place)
     assert json.loads(dry.stdout)["batch_rgb"] == [2, 3, 32, 48]
@@ -194,8 +194,12 @@ WRONG = {
     "setting without a value": (("data", "--set", "steps"), "KEY=VALUE"),
     "unknown setting": (("data", "--set", "stps=3"), "unknown option 'stps'", "did you mean 'steps'"),
     "unknown nested setting": (("data", "--set", "loss.dise=1"), "unknown option 'loss.dise'", "'loss.dice'"),
-    "unknown group": (("data", "--set", "los.dice=1"), "unknown option 'los'", "'loss'"),
-    "a setting below a value": (("data", "--set", "steps=3", "--set", "steps.x=3"), "'steps' is not a group"),
+    "unknown group": (("data", "--set", "los.dice=1"), "unknown option 'los.dice'", "'loss.dice'"),
+    "a setting below a value": (
+        ("data", "--set", "steps=3", "--set", "steps.x=3"),
+        "unknown option 'steps.x'",
+        "'steps'",
+    ),
     "a setting of the wrong type": (("data", "--set", "steps=many"), "'steps' is 'many'", "integer"),
     "a setting out of range": (("data", "--set", "model.lora_rank=-1"), "'model.lora_rank' is -1", "0"),
     "settings that contradict": (
@@ -203,7 +207,23 @@ WRONG = {
         "below 1",
     ),
     "no loss at all": (("data", "--set", "loss.cross_entropy=0", "--set", "loss.dice=0"), "above 0"),
-    "data by --set": (("data", "--set", "data=x"), "--set data is not possible", "armseg train DATA"),
+    "data by --set": (("data", "--set", "data=x"), "unknown option 'data'", "armseg train DATA"),
+    "a flag and a setting that disagree": (
+        ("data", "--steps", "3", "--set", "steps=4"),
+        "--steps and --set steps disagree",
+        "one of 3 and 4",
+    ),
+    "a flag of another name and a setting that disagree": (
+        ("data", "--clip", "x.json", "--set", "model.clip=y.json"),
+        "--clip and --set model.clip disagree",
+    ),
+    "an option of a sensor": (
+        ("data", "--set", "depth-unit=mm"),
+        "unknown option 'depth_unit'",
+        "dataset.toml: [modalities.depth] options = { depth_unit = VALUE }",
+    ),
+    "a size as rows and columns": (("data", "--set", "size=[48,64]"), "is not a size", "640x480"),
+    "the former flag of the output": (("data", "--out", "x"), "no such option: --out. Try: --output"),
     "modalities by --set": (("data", "--set", "modalities=x"), "--modalities"),
     "zero steps": (("data", "--steps", "0"), "--steps", "greater than or equal to 1"),
     "bad size": (("data", "--size", "big"), "'big' is not a size", "640x480"),
@@ -228,7 +248,7 @@ WRONG = {
     ),
     "truncated weights": (("data", "--clip", "clip/clip.json", "--weights", "cut.safetensors"), "truncated"),
     "output below a file": (
-        ("data", *FAST, "--out", "file/runs", "--steps", "1"),
+        ("data", *FAST, "--output", "file/runs", "--steps", "1"),
         "cannot make a run folder",
     ),
     "resume of nothing": (("--resume", "nothing"), "nothing: no such run folder"),

@@ -124,11 +124,9 @@ def test_an_option_that_reading_needs(tmp_path: Path, armseg) -> None:
     (tmp_path / "events.txt").write_text(
         "".join(f"{i * 0.001:.6f} {i % 30} {i % 20} {i % 2}\n" for i in range(50))
     )
-    result = armseg(
-        "inspect", tmp_path / "events.txt", "-m", "event", "--option", "sensor-size=32x24", "--json"
-    )
+    result = armseg("inspect", tmp_path / "events.txt", "-m", "event", "--set", "sensor-size=32x24", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["size"] == "32x24"
-    result = armseg("inspect", tmp_path / "events.txt", "--option", "sensor-size")
+    result = armseg("inspect", tmp_path / "events.txt", "--set", "sensor-size")
     assert result.exit_code == 2
-    assert "NAME=VALUE" in result.stderr
+    assert "KEY=VALUE" in result.stderr

@@ -229,7 +229,7 @@ def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_the_command_says_what_it_made(armseg, tmp_path: Path) -> None:
     result = armseg(
-        "simulate", tmp_path / "out", "--scenes", "1", "--size", "64x48", "--sensors", "depth", "--quiet"
+        "simulate", tmp_path / "out", "--scenes", "1", "--size", "64x48", "--modalities", "depth", "--quiet"
     )
     assert result.exit_code == 0, result.output
     assert "1 scene in" in result.stdout
