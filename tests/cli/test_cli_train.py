@@ -72,7 +72,7 @@ def test_what_a_data_set_says_is_read_once(
     armseg, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = ("dataset.toml", "train.txt", "val.txt", "test.txt")
-    small = (*CLIP, "--batch-size", "2", "--crop", "48x32", "--steps", "1", "--out", tmp_path)
+    small = (*CLIP, "--batch-size", "2", "--crop", "48x32", "--steps", "1", "--output", tmp_path)
     opened = count_opens(monkeypatch)
     result = armseg("train", "data", *small, "--json", cwd=place)
     assert result.exit_code == 0, result.stderr
