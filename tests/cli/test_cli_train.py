@@ -78,7 +78,7 @@ def test_what_a_data_set_says_is_read_once(
     assert result.exit_code == 0, result.stderr
     assert [opened[name] for name in files] == [1, 1, 1, 0]
     opened.clear()
-    result = armseg("eval", json.loads(result.stdout)["run"], "--data", place / "data")
+    result = armseg("eval", "data", "--model", json.loads(result.stdout)["run"])
     assert result.exit_code == 0, result.stderr
     assert [opened[name] for name in files] == [1, 0, 0, 1]
 

@@ -59,11 +59,11 @@ def test_the_package_says_nothing_of_the_sensor() -> None:
 
 
 def test_help_lists_the_options_of_the_sensor(site: Path, data: Path) -> None:
-    shown = armseg(site, "convert", "--help", cwd=data)
+    shown = armseg(site, "convert", "--modality", "sonar", "--help", cwd=data)
     assert shown.returncode == 0, shown.stderr
     assert "--gain" in shown.stdout
     assert "Factor on the echoes. [1.0]" in " ".join(shown.stdout.split())
-    assert "--gain" not in armseg(None, "convert", "--help", cwd=data).stdout
+    assert "--gain" not in armseg(None, "convert", "--modality", "sonar", "--help", cwd=data).stdout
 
 
 def test_one_recording_is_said_converted_and_drawn(site: Path, data: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_data_set_is_checked(site: Path, data: Path) -> None:
 def test_a_model_learns_is_measured_and_predicts(site: Path, data: Path, run: Path, tmp_path: Path) -> None:
     described = json.loads((run / "last/armseg.json").read_text())["modalities"]
     assert described == {"sonar": {"channels": ["echo", "slope"], "package": "armseg-toy"}}
-    scored = armseg(site, "eval", run, "--data", "scenes", "--split", "test", "--json", cwd=data)
+    scored = armseg(site, "eval", "scenes", "--model", run, "--split", "test", "--json", cwd=data)
     assert scored.returncode == 0, scored.stderr
     assert "rgb+sonar" in {row["inputs"] for row in json.loads(scored.stdout)["rows"]}
     image, raw = data / "scenes/rgb/test0.png", data / "scenes/sonar/test0.sonar"

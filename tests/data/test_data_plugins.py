@@ -65,12 +65,22 @@ def test_an_installed_format_is_checked_trained_and_evaluated(
     write_clip(tmp_path / "clip", layers=2)
     options = ["--clip", tmp_path / "clip/clip.json", "--weights", tmp_path / "clip/clip.safetensors"]
     options += [part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}")]
-    options += ["--steps", "2", "--batch-size", "2", "--workers", "1", "--out", tmp_path / "runs", "--json"]
+    options += [
+        "--steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--workers",
+        "1",
+        "--output",
+        tmp_path / "runs",
+        "--json",
+    ]
     trained = run(site, "-m", "armseg_cli", "train", boxes, *options)
     assert trained.returncode == 0, trained.stderr
     made = json.loads(trained.stdout)
     assert made["validation"]["boxes"].keys() == {"rgb", "rgb+depth"}
-    scored = run(site, "-m", "armseg_cli", "eval", made["run"], "--data", boxes, "--json")
+    scored = run(site, "-m", "armseg_cli", "eval", boxes, "--model", made["run"], "--json")
     assert scored.returncode == 0, scored.stderr
     rows = json.loads(scored.stdout)["rows"]
     assert [(row["dataset"], row["inputs"], row["samples"]) for row in rows] == [

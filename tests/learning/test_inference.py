@@ -59,7 +59,7 @@ def validation(run: Path) -> dict[str, float]:
 
 
 def test_eval_gives_the_numbers_of_the_trainings_own_validation(armseg, run: Path) -> None:
-    done = armseg("eval", run / "last", "--split", "val", "--json")
+    done = armseg("eval", "--model", run / "last", "--split", "val", "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert {row["inputs"]: row["miou"] for row in report["rows"]} == validation(run)
@@ -83,12 +83,12 @@ def test_the_masks_that_predict_writes_score_what_eval_says(
 
 
 def test_another_size_can_be_asked_for_and_is_said(armseg, run: Path) -> None:
-    done = armseg("eval", run / "last", "--split", "val", "--size", "80x60")
+    done = armseg("eval", "--model", run / "last", "--split", "val", "--size", "80x60")
     assert "input size: 80x60 (--size; trained at 64x48)" in done.stdout
     saved = json.loads((run / "metrics" / "eval_val.json").read_text())
     assert saved["input"] == {"rule": "resize", "size": [60, 80]}
     assert {row["inputs"]: row["miou"] for row in saved["rows"]} != validation(run)
-    assert "input size: 64x48\n" in armseg("eval", run / "last", "--split", "val").stdout
+    assert "input size: 64x48\n" in armseg("eval", "--model", run / "last", "--split", "val").stdout
 
 
 # -- the model folder
