@@ -11,7 +11,6 @@ import event_files
 import numpy as np
 import pytest
 import raw_files
-from armseg_core.visualization.sensors import render_model_tensor
 from places import REPOSITORY
 from smallest import SIZE, SPAN_US, valid_data
 
