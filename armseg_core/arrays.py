@@ -48,7 +48,8 @@ class Events:
         columns = (self.x, self.y, self.t, self.p)
         if (
             all(c.shape == (n,) for c in columns)
-            and (self.t.dtype, self.p.dtype) == (np.int64, np.uint8)
+            and self.t.dtype == np.int64
+            and self.p.dtype == np.uint8
             and self.x.dtype == self.y.dtype
         ):
             return  # made for every piece of a recording: no messages are put together when all is well
@@ -108,8 +109,9 @@ class EventSource(ABC):
         """Events number i0 (included) to i1 (excluded), less those that have to be dropped."""
 
     def pieces(self, i0: int, i1: int) -> Iterator[Events]:
-        """Like `read_index`, in pieces of any size that suits the source and stays small in memory: the fast
-        way through a recording.
+        """Like `read_index`, in pieces: the fast way through a recording.
+
+        The pieces have any size that suits the source and stays small in memory.
 
         Raises:
             OutOfOrder: disorder shows for the first time.
@@ -118,8 +120,10 @@ class EventSource(ABC):
             yield self.read_index(i, min(i + PIECE_EVENTS, i1))
 
     def time_of(self, i: int) -> int:
-        """Time of the stored event number i. A format that drops events overrides this: windows are found by
-        the times of all stored events."""
+        """Time of the stored event number i.
+
+        A format that drops events overrides this: windows are found by the times of all stored events.
+        """
         return int(self.read_index(i, i + 1).t[0])
 
     @property
@@ -233,8 +237,11 @@ class EventMoments:
 
 @dataclass(frozen=True)
 class LightField:
-    """views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or
-    even grids; the center view is (U // 2, V // 2)."""
+    """Views of a scene from a grid of places.
+
+    views: (U, V, H, W, 3) uint8 or uint16 RGB; u counts rows of views (down), v columns (right); odd or even
+    grids; the center view is (U // 2, V // 2).
+    """
 
     views: np.ndarray
 
@@ -319,9 +326,11 @@ class Depth:
 
 @dataclass(frozen=True)
 class HhaImage:
-    """Depth already encoded as HHA (Gupta et al., ECCV 2014). values: (3, H, W) uint8: 31000 / depth in cm,
-    height above the ground in cm, angle between surface normal and gravity in degrees + 38. All 0 where
-    unknown."""
+    """Depth already encoded as HHA (Gupta et al., ECCV 2014).
+
+    values: (3, H, W) uint8: 31000 / depth in cm, height above the ground in cm, angle between surface normal
+    and gravity in degrees + 38. All 0 where unknown.
+    """
 
     values: np.ndarray
 
@@ -336,10 +345,9 @@ class HhaImage:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Camera model for projecting points: intrinsics K (3, 3), lidar_to_camera (4, 4) rigid, image size (H,
-    W).
+    """Camera model for projecting points.
 
-    A point X in the LiDAR frame lands at pixel K [R|t] X, camera axes x right, y down, z forward.
+    intrinsics: K (3, 3). lidar_to_camera: (4, 4) rigid. size: of the image, (H, W). A point X in the LiDAR frame lands at pixel K [R|t] X, camera axes x right, y down, z forward.
     """
 
     intrinsics: np.ndarray
@@ -357,9 +365,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class PointCloud:
-    """points: (N, 3) float32 meters in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when
-    absent).
-    calibration: where the camera stands; None when none was found (then the cloud cannot be projected)."""
+    """What a LiDAR measured in one turn.
+
+    points: (N, 3) float32 meters in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent).
+    calibration: where the camera stands; None when none was found (then the cloud cannot be projected).
+    """
 
     points: np.ndarray
     intensity: np.ndarray
@@ -416,7 +426,9 @@ class Frame:
 
 
 def _surely_finite(values: np.ndarray) -> bool:
-    """True only when all values are finite: a sum passes on every NaN and infinity, and is five times as
-    fast as a look at each value. False where the sum of finite values overflows too."""
+    """True only when all values are finite; false where the sum of finite values overflows too.
+
+    A sum passes on every NaN and infinity, and is five times as fast as a look at each value.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum(dtype=np.float32)))

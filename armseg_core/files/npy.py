@@ -62,8 +62,10 @@ def npy_header(path: Path) -> Header | None:
 
 
 def is_plane(shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array can be one picture of one channel: (H, W), (H, W, 1) or (1, H, W) numbers, W above 8
-    (below, it is rather a table of points)."""
+    """Whether an array can be one picture of one channel: (H, W), (H, W, 1) or (1, H, W) numbers.
+
+    The second length is above 8: below, the array is rather a table of points.
+    """
     flat = len(shape) == 2 or (len(shape) == 3 and 1 in (shape[0], shape[2]))
     return flat and dtype.kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
 

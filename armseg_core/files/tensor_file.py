@@ -75,8 +75,11 @@ class SensorTensor:
 
 
 class _Sink:
-    """The file HDF5 writes to. When a write fails (disk full, quota), the error is kept and the rest is
-    dropped, so that HDF5 can close the file: it crashes the process when it cannot write its last bytes."""
+    """The file HDF5 writes to.
+
+    When a write fails (disk full, quota), the error is kept and the rest is dropped, so that HDF5 can close
+    the file: it crashes the process when it cannot write its last bytes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "w+b", buffering=0)  # noqa: SIM115

@@ -116,8 +116,11 @@ def render_tensor_file(path: str | os.PathLike[str], frame: int = -1) -> np.ndar
 
 
 class SampleLike(Protocol):
-    """id: name. rgb: (3, H, W) float in [0, 1]. label: (H, W) integers or None. sensors: modality -> model
-    tensor (C, H, W). Arrays may be numpy or CPU torch tensors. `armseg_core.data.sample.Sample` is one."""
+    """What is drawn of a sample; `armseg_core.data.sample.Sample` is one.
+
+    id: name. rgb: (3, H, W) float in [0, 1]. label: (H, W) integers or None. sensors: modality -> model
+    tensor (C, H, W). Arrays may be numpy or CPU torch tensors.
+    """
 
     @property
     def id(self) -> str: ...

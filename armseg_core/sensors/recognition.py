@@ -32,10 +32,9 @@ def readers_for(modality: str | None = None) -> tuple[Reader, ...]:
 
 
 def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
-    """The reader of a recording (file or folder), from its content and, where that fits two sensors, its
-    name.
+    """The reader of a recording (file or folder), by its content.
 
-    Within one sensor the first matching row wins.
+    Where that fits two sensors, by its name. Within one sensor the first matching row wins.
 
     Args:
         path: the recording.

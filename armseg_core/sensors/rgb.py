@@ -9,7 +9,8 @@ from armseg_core.sensors.modality import Modality
 
 def picture(frame: np.ndarray) -> np.ndarray:
     """(3, H, W) in [0, 1] -> (H, W, 3) uint8."""
-    return np.rint(np.clip(np.nan_to_num(frame), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    levels: np.ndarray = np.rint(np.clip(np.nan_to_num(frame), 0, 1) * 255)
+    return levels.astype(np.uint8).transpose(1, 2, 0)
 
 
 RGB = Modality(

@@ -1,5 +1,7 @@
-"""Arrays -> pictures: uint8 RGB (H, W, 3), drawn with OpenCV, numpy and Pillow's own font. No
-sensor is known here and no file is read; no array that is passed in is written to."""
+"""Arrays -> pictures: uint8 RGB (H, W, 3), drawn with OpenCV, numpy and Pillow's own font.
+
+No sensor is known here and no file is read; no array that is passed in is written to.
+"""
 
 from __future__ import annotations
 

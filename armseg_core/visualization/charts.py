@@ -41,8 +41,9 @@ _LINES = (
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Confusion matrix") -> np.ndarray:
-    """Where each class went: rows are labels, columns predictions, cells the share of the row in percent, and
-    the IoU of each class at the right.
+    """Where each class went, as a table with the IoU of each class at the right.
+
+    Rows are labels, columns predictions, cells the share of the row in percent.
 
     Args:
         matrix: (K, K) counts, row = label, column = prediction. names: K class names.
@@ -151,8 +152,10 @@ def line_chart(
 
 
 def _y_range(values: np.ndarray, smoothed: bool) -> tuple[float, float]:
-    """A little more than the values span; from 0 when they are positive and 0 is near. Rare peaks of a noisy
-    line are cut off."""
+    """A little more than the values span; from 0 when they are positive and 0 is near.
+
+    Rare peaks of a noisy line are cut off.
+    """
     low, high = float(values.min()), float(np.percentile(values, 99.5) if smoothed else values.max())
     pad = (high - low) * 0.06 or max(abs(low) * 0.1, 1e-6)
     return 0.0 if low >= 0 and low - pad < 0.25 * (high + pad) else low - pad, high + pad
@@ -204,8 +207,11 @@ _CHARTS = (  # caption, key, smoothed
 
 
 def _miou_series(rows: Sequence[dict[str, Any]], x_key: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Validation mIoU: one line for each choice of inputs, a mean over the data sets, where the rows say it
-    in `val` ({data set: {inputs: mIoU}}); else the mean of the sensors and RGB only."""
+    """Validation mIoU as lines (name, steps, values).
+
+    One line for each choice of inputs, a mean over the data sets, where the rows say it in `val`
+    ({data set: {inputs: mIoU}}); else the mean of the sensors and RGB only.
+    """
     flat = []
     for row in rows:
         by_inputs: dict[str, list[float]] = {}

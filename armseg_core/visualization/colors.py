@@ -121,8 +121,10 @@ _DISTINCT = (
 
 
 def distinct_palette(count: int) -> np.ndarray:
-    """(count, 3) uint8 colors that differ visibly, none of them black, white or the ignore color; the first
-    ones never change with `count`."""
+    """(count, 3) uint8 colors that differ visibly, none of them black, white or the ignore color.
+
+    The first ones never change with `count`.
+    """
     if count <= len(_DISTINCT):
         return np.asarray(_DISTINCT[:count], np.uint8).reshape(-1, 3)
     extra = np.arange(count - len(_DISTINCT))

@@ -87,8 +87,10 @@ def legend(
 def with_legend(
     picture: np.ndarray, names: Sequence[str], colors: Any, shares: Sequence[float] | None = None
 ) -> np.ndarray:
-    """A picture (enlarged to at least 480 pixels) with the legend to its right, on white. `predict` saves its
-    overlay so."""
+    """A picture (enlarged to at least 480 pixels) with the legend to its right, on white.
+
+    `predict` saves its overlay so.
+    """
     picture = fit_width(picture, 480, 1600)
     side = legend(names, colors, shares, max_height=max(picture.shape[0] - 20, 60))
     height = max(picture.shape[0], side.shape[0] + 20)

@@ -85,7 +85,8 @@ def to_uint8(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray
     if not (np.isfinite([low, high]).all() and low < high):
         low, high = robust_range(values)
     scaled = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
-    return np.rint(scaled * 255).astype(np.uint8).transpose(1, 2, 0)
+    levels: np.ndarray = np.rint(scaled * 255)
+    return levels.astype(np.uint8).transpose(1, 2, 0)
 
 
 def pictures(frame: np.ndarray, names: Sequence[str], value_range: tuple[float, float]) -> list[Panel] | None:
@@ -110,7 +111,6 @@ def contact_sheet(
     width: int = 960,
 ) -> np.ndarray:
     """(3N, H, W) views -> one picture, view (u, v) in row u and column v, about `width` pixels wide."""
-
     rows, columns = (sorted({place[i] for place in places}) for i in (0, 1))
     h, w = frame.shape[1:]
     cell = max(24, min(w * 4, (width - 4 * (len(columns) - 1)) // len(columns)))

@@ -81,10 +81,9 @@ def back_project(depth: np.ndarray, camera: np.ndarray) -> np.ndarray:
     """(H, W) meters -> (3, H, W) points in camera axes, float64."""
     h, w = depth.shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float64)
-    return (
-        np.stack([(x - camera[0, 2]) / camera[0, 0], (y - camera[1, 2]) / camera[1, 1], np.ones((h, w))])
-        * depth
-    )
+    rays = np.stack([(x - camera[0, 2]) / camera[0, 0], (y - camera[1, 2]) / camera[1, 1], np.ones((h, w))])
+    points: np.ndarray = rays * depth
+    return points
 
 
 def plane_normals(depth: np.ndarray, camera: np.ndarray, radius: int) -> np.ndarray:

@@ -57,7 +57,7 @@ def join(parts: list[Columns]) -> Columns:
     bad = None
     if any(part.bad is not None for part in parts):
         bad = np.concatenate([np.zeros(len(c.t), bool) if c.bad is None else c.bad for c in parts])
-    x, y, t, p = (np.concatenate([c[i] for c in parts]) for i in range(4))  # type: ignore[arg-type]
+    x, y, t, p = (np.concatenate([c[i] for c in parts]) for i in range(4))
     return Columns(x, y, t, p, bad)
 
 
@@ -158,6 +158,7 @@ def whole_numbers(a: np.ndarray) -> np.ndarray:
 
 
 def inside(a: np.ndarray, limit: int) -> bool:
+    """Whether all coordinates (N >= 1 of them) are below `limit` and at least 0, fractional ones above -1."""
     if a.dtype.kind == "f":
         return bool(a.min() > -1) and bool(a.max() < limit)  # False for NaN
     return (a.dtype.kind == "u" or int(a.min()) >= 0) and int(a.max()) < limit

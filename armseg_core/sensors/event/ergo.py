@@ -1,5 +1,4 @@
-"""ERGO-12 (Zubic et al., ICCV 2023): twelve channels found by searching over windows, functions,
-aggregations.
+"""ERGO-12 (Zubic et al., ICCV 2023): twelve channels found by a search over windows and statistics.
 
 Shape letters: N events, H rows, W columns.
 """

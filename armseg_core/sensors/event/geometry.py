@@ -16,8 +16,11 @@ MAX_SIDE = 65535  # coordinates are kept as uint16
 
 @dataclass(frozen=True)
 class Geometry:
-    """size: sensor (H, W). rectify: (H, W, 2) float32 undistorted (x, y) of each pixel, or None.
-    notes: key -> what was assumed, for the user."""
+    """Where the pixels of a sensor are.
+
+    size: sensor (H, W). rectify: (H, W, 2) float32 undistorted (x, y) of each pixel, or None.
+    notes: key -> what was assumed, for the user.
+    """
 
     size: tuple[int, int]
     rectify: np.ndarray | None = None
@@ -25,8 +28,10 @@ class Geometry:
 
 
 def rectify_map_beside(path: Path, options: EventOptions) -> tuple[Path, ...]:
-    """The map beside a DSEC recording, where coordinates are undistorted and no option names another; it need
-    not exist."""
+    """The map beside a DSEC recording, where coordinates are undistorted and no option names another.
+
+    It need not exist.
+    """
     return (path.parent / "rectify_map.h5",) if options.rectify and options.rectify_map is None else ()
 
 

@@ -63,8 +63,10 @@ class EventInput:
         return (int(t[0]), int(t[-1])) if len(t) else None
 
     def _hot_pixels(self, factor: float) -> np.ndarray:
-        """(H, W) bool: pixels with more than `factor` times the median count of the 5 x 5 pixels around them
-        (at least 1)."""
+        """(H, W) bool: pixels with many more events than those around them.
+
+        More than `factor` times the median count of the 5 x 5 pixels around, or than `factor` where that is 0.
+        """
         import cv2
 
         height, width = self._events.size

@@ -160,8 +160,10 @@ def corners(events: Landed, grid: Grid) -> Iterator[tuple[np.ndarray, np.ndarray
 
 
 class VoxelGrid:
-    """Sums of a voxel grid, piece by piece (Zhu et al., CVPR 2019, eq. 1; with B - 1 intervals as in DSEC and
-    E2VID): t* = (B-1) (t - first) / (last - first), V(b) = sum of q max(0, 1 - |b - t*|).
+    """Sums of a voxel grid, piece by piece.
+
+    t* = (B-1) (t - first) / (last - first), V(b) = sum of q max(0, 1 - |b - t*|): Zhu et al., CVPR 2019,
+    eq. 1, with B - 1 intervals as in DSEC and E2VID.
 
     Without extent in time (one event, equal times) t* is 0: everything is in the first bin.
 
@@ -271,10 +273,9 @@ class VoxelGrid:
 
 
 def normalized(frame: np.ndarray) -> np.ndarray:
-    """DSEC normalization: zero mean and unit (unbiased) deviation over the non-zero cells, which alone
-    change.
+    """DSEC normalization: zero mean and unit (unbiased) deviation over the non-zero cells.
 
-    Only the mean is subtracted when the deviation is 0 (or there is a single cell).
+    They alone change. Only the mean is subtracted when the deviation is 0 (or there is a single cell).
     """
     filled = frame != 0
     number = int(np.count_nonzero(filled))

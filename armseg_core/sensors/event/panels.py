@@ -85,18 +85,23 @@ def event_limit(signed: np.ndarray) -> float:
 
 
 def render_signed(signed: np.ndarray, limit: float | None = None) -> np.ndarray:
-    """(H, W) signed event mass -> (H, W, 3): positive red, negative blue, none white; the color of a weak
-    value starts at a quarter of full strength so that single events can be seen."""
+    """(H, W) signed event mass -> (H, W, 3): positive red, negative blue, none white.
+
+    The color of a weak value starts at a quarter of full strength so that single events can be seen.
+    """
     signed = np.nan_to_num(np.asarray(signed, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     strength = np.abs(signed) / (limit or event_limit(signed))
     strength = np.where(signed == 0, 0.0, 0.25 + 0.75 * np.clip(strength, 0, 1))[..., None]
     full = np.where(signed[..., None] > 0, np.asarray(POSITIVE, np.float64), np.asarray(NEGATIVE, np.float64))
-    return np.rint(255 + (full - 255) * strength).astype(np.uint8)
+    levels: np.ndarray = np.rint(255 + (full - 255) * strength)
+    return levels.astype(np.uint8)
 
 
 def render_polarities(negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """(H, W) counts of darker and brighter events -> (H, W, 3): red where only brighter, blue where only
-    darker, dark where both, white where none. Counts are drawn logarithmically."""
+    """(H, W) counts of darker and brighter events -> (H, W, 3), counts drawn logarithmically.
+
+    Red where only brighter, blue where only darker, dark where both, white where none.
+    """
     strength = []
     for counts in (negative, positive):
         mass = np.log1p(np.clip(np.nan_to_num(np.asarray(counts, np.float64), posinf=0.0), 0, None))

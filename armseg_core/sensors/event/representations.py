@@ -101,8 +101,10 @@ def histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> 
 
 
 def stacked_histogram(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
-    """Histograms of `options.stack` equal slices between the first and the last event, counts up to `clip`:
-    first all negative, then all positive slices."""
+    """Histograms of `options.stack` equal slices between the first and the last event, counts up to `clip`.
+
+    First all negative, then all positive slices.
+    """
     given = EventInput(events, options)
     span = given.span() or (0, 0)
     planes = _sliced(given, options.stack, span)
@@ -134,8 +136,10 @@ def event_frame(events: Window, options: EventOptions, t0_us: int, t1_us: int) -
 
 
 def time_surface(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
-    """exp(-(t1 - t) / tau) of the last event of each pixel and polarity (negative, positive), 0 without
-    one."""
+    """exp(-(t1 - t) / tau) of the last event of each pixel and polarity, 0 without one.
+
+    Negative, then positive.
+    """
     given = EventInput(events, options)
     cells = given.grid.cells
     last = np.full((2, cells), np.inf)  # age of the last event
@@ -149,9 +153,11 @@ TORE_MIN_US, TORE_MAX_US = 150, 5_000_000  # younger and older events look the s
 
 
 def tore(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
-    """Time-ordered recent events: for each pixel and polarity the `options.depth` latest ages a (microseconds
-    before t1, at most 5 s, 5 s where there is none) as max(0, log(a + 1) - log(151)); positive, then
-    negative, each from the latest to the oldest."""
+    """Time-ordered recent events: for each pixel and polarity the `options.depth` latest ages.
+
+    An age a (microseconds before t1, at most 5 s, 5 s where there is none) is given as
+    max(0, log(a + 1) - log(151)); positive, then negative, each from the latest to the oldest.
+    """
     given = EventInput(events, options)
     depth, cells = options.depth, given.grid.cells
     ages = np.full((depth, 2 * cells), TORE_MAX_US, np.int64)
@@ -188,8 +194,11 @@ def _latest(cell: np.ndarray, depth: int, mark: np.ndarray) -> list[np.ndarray]:
 
 
 def mdes(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:
-    """Mixed-density event stack: frame b holds the polarity (+1, -1, 0 none) of the latest event of each
-    pixel among the last N / 2^b events."""
+    """Mixed-density event stack: ever shorter pasts of the window.
+
+    Frame b holds the polarity (+1, -1, 0 none) of the latest event of each pixel among the last N / 2^b
+    events.
+    """
     given = EventInput(events, options)
     cells, number = given.grid.cells, 0
     latest, sign = np.full(cells, -1, np.int64), np.zeros(cells, np.float32)
@@ -212,8 +221,10 @@ def _row(
     make: Callable[..., Frame],
     still: Callable[..., Frame] | None = None,
 ) -> Representation:
-    """A row whose `make` takes a window of events or, where there is `still`, a file without single
-    events."""
+    """A row whose `make` takes a window of events.
+
+    Where there is `still` it takes a file without single events too.
+    """
 
     def make_any(data: Window | EventPicture | EventMoments, options: EventOptions, *window: int) -> Frame:
         if not isinstance(data, EventPicture | EventMoments):

@@ -172,8 +172,10 @@ class EventStream(EventSource):
     # --- order -------------------------------------------------------------------------------------------
 
     def check_order(self) -> bool:
-        """Scan all times once. A recording that is not in time order is sorted (stably, with a warning) when
-        it has at most `keep_events` events; a longer one is put right window by window.
+        """Scan all times once.
+
+        A recording that is not in time order is sorted (stably, with a warning) when it has at most
+        `keep_events` events; a longer one is put right window by window.
 
         Returns:
             whether the recording was in time order.

@@ -205,9 +205,14 @@ def read_end_times(path: Path) -> np.ndarray:
 
 
 def _keep_freed_memory() -> None:
-    """Work on one piece makes and frees a few megabytes of arrays. By itself glibc gives them back to the
-    system each time, and getting them again costs a tenth of the whole conversion; having freed a large array
-    once, it keeps them. (The array is never touched, so it takes no memory.)"""
+    """Make the allocator keep freed memory.
+
+    Work on one piece makes and frees a few megabytes of arrays. By itself glibc gives them back to the system
+    each time, and getting them again costs a tenth of the whole conversion; having freed a large array once,
+    it keeps them: freeing a mapped block raises its threshold for mapping to the size of the block, up to
+    32 MiB (mallopt(3), M_MMAP_THRESHOLD), so the array is just below that. It is never touched and takes no
+    memory.
+    """
     np.empty((32 << 20) - (1 << 16), np.uint8)
 
 

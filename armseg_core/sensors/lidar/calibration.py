@@ -146,7 +146,9 @@ def _from_kitti(table: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, n
     return k, shift @ rectify @ velodyne
 
 
-def _from_kitti_raw(table: dict[str, np.ndarray], path: Path):
+def _from_kitti_raw(
+    table: dict[str, np.ndarray], path: Path
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     camera_file = path.parent / _KITTI_RAW_CAMERA
     if not camera_file.is_file():
         raise InputError("KITTI raw keeps the camera in a second file, which is missing", where=camera_file)

@@ -8,6 +8,7 @@ Shape letters: N points.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +210,9 @@ def _ply_elements(lines: list[list[str]], path: Path) -> tuple[str, list[tuple[s
     return form, elements
 
 
-def _ply_vertex(elements, path: Path):
+def _ply_vertex(
+    elements: Sequence[tuple[str, int, list[list[str]]]], path: Path
+) -> tuple[list[tuple[list[tuple[str, str]], int]], list[tuple[str, str]], int]:
     """(fields, count) of the elements before `vertex`, its fields, its count; a field is (name, code)."""
     if "vertex" not in [name for name, _, _ in elements]:
         raise FormatError("the PLY file has no element 'vertex'", where=path)

@@ -119,7 +119,8 @@ def _lowest(cost: np.ndarray, planes: np.ndarray) -> np.ndarray:
     at = np.clip(cost.argmin(axis=0), 1, len(planes) - 2)
     below, here, above = (np.take_along_axis(cost, (at + i)[None], axis=0)[0] for i in (-1, 0, 1))
     shift = (below - above) / (2 * (below - 2 * here + above) + 1e-12)
-    return (planes[at] + np.clip(shift, -1, 1) * STEP_PX).astype(np.float32)
+    disparity: np.ndarray = planes[at] + np.clip(shift, -1, 1) * STEP_PX
+    return disparity.astype(np.float32)
 
 
 def _linearize(views: np.ndarray, offsets: np.ndarray, disparity: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -178,7 +179,8 @@ def _fill(disparity: np.ndarray, information: np.ndarray, noise: float) -> np.nd
         certainty = weight * window**2 / noise
         smooth = (certainty * mean + prior * smooth) / (certainty + prior)
     certainty = information * WINDOW**2 / noise
-    return ((certainty * disparity + prior * smooth) / (certainty + prior)).astype(np.float32)
+    filled: np.ndarray = (certainty * disparity + prior * smooth) / (certainty + prior)
+    return filled.astype(np.float32)
 
 
 def _box(values: np.ndarray, window: int) -> np.ndarray:

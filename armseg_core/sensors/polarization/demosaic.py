@@ -74,4 +74,5 @@ def _normalized(samples: np.ndarray, mask: np.ndarray, kernel: np.ndarray) -> np
 
     weight = spread(mask)
     total = spread(samples)
-    return total / (weight if total.ndim == 2 else weight[..., None])
+    mean: np.ndarray = total / (weight if total.ndim == 2 else weight[..., None])
+    return mean

@@ -90,7 +90,7 @@ def hue_wheel(size: int = 120, limit: float = 1.0) -> np.ndarray:
     distance = np.hypot(x, y)
     disc = render_aolp(np.arctan2(-y, x), distance / r)
     edge = np.clip(r - distance + 0.5, 0, 1)[..., None]
-    canvas = np.rint(disc * edge + blank(*distance.shape) * (1 - edge)).astype(np.uint8)
+    canvas: np.ndarray = np.rint(disc * edge + blank(*distance.shape) * (1 - edge)).astype(np.uint8)
     cy, cx = pad + r, pad + 12 + r
     for angle in (0, 45, 90, 135, 180):
         a = np.deg2rad(angle)

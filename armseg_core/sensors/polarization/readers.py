@@ -258,7 +258,7 @@ def _full_code(raw: np.ndarray, path: Path, bits: int | None) -> int:
             )
         return 255
     if bits is not None:
-        full = 2**bits - 1
+        full: int = 2**bits - 1
         if top <= full:
             return full
         if zeros >= 16 - bits:
@@ -273,7 +273,7 @@ def _full_code(raw: np.ndarray, path: Path, bits: int | None) -> int:
             ),
             stacklevel=2,
         )
-        return 2**_SENSOR_BITS - 1
+        return (1 << _SENSOR_BITS) - 1
     if zeros >= 2:
         warnings.warn(
             ArmsegWarning(
@@ -301,7 +301,8 @@ def _calibrated(intensity: np.ndarray, options: PolarizationOptions) -> np.ndarr
     letters = "ij" if matrix.ndim == 2 else "yxij"
     channels = "c" if intensity.ndim == 4 else ""
     ideal = np.einsum(f"{letters},jyx{channels}->iyx{channels}", matrix.astype(np.float32), intensity)
-    return np.maximum(ideal, 0).astype(np.float32)
+    positive: np.ndarray = np.maximum(ideal, 0)
+    return positive.astype(np.float32)
 
 
 # --- content tests ---

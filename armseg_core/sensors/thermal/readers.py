@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def _thermal(array: np.ndarray, path: Path, options: ThermalOptions) -> Thermal:
     return Thermal(array.astype(np.float32), "counts", 8 * array.dtype.itemsize)
 
 
-def _refuse(reason: str, advice: str):
+def _refuse(reason: str, advice: str) -> Callable[[Path, ThermalOptions], Thermal]:
     def read(path: Path, options: ThermalOptions) -> Thermal:
         raise FormatError(reason, where=path, hint=advice)
 

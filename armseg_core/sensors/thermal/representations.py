@@ -103,7 +103,8 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
         bottom, top = float(good.min()), float(good.max())
     if bottom >= top:
         return np.zeros_like(values)
-    return np.clip((_finite(values).astype(np.float64) - bottom) / (top - bottom), 0, 1).astype(np.float32)
+    scaled: np.ndarray = np.clip((_finite(values).astype(np.float64) - bottom) / (top - bottom), 0, 1)
+    return scaled.astype(np.float32)
 
 
 def _channel(image: np.ndarray, options: ThermalOptions) -> Frame:

@@ -20,16 +20,20 @@ EVT3_TYPES = (0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF)
 
 
 class Evt2State(NamedTuple):
-    """base: microseconds of the last TIME_HIGH with the turns of its 28 bits counted in; -1 before the
-    first."""
+    """What an EVT2 decoder carries from block to block.
+
+    base: microseconds of the last TIME_HIGH with the turns of its 28 bits counted in; -1 before the first.
+    """
 
     base: int = -1
 
 
 class Evt3State(NamedTuple):
-    """base: microseconds of the last TIME_HIGH with the turns of its 12 bits counted in; -1 before the first.
-    low: last TIME_LOW. y: last row, x: column of the next vector, both -1 before the first. p: its
-    polarity."""
+    """What an EVT3 decoder carries from block to block.
+
+    base: microseconds of the last TIME_HIGH with the turns of its 12 bits counted in; -1 before the first.
+    low: last TIME_LOW. y: last row, x: column of the next vector, both -1 before the first. p: its polarity.
+    """
 
     base: int = -1
     low: int = 0
@@ -191,8 +195,7 @@ def _evt3_vectors(
     single: Columns,
     state: Evt3State,
 ) -> tuple[Columns, int]:
-    """Replace each vector word among the event words by the events of its set bits, in the order of the
-    stream.
+    """Replace each vector word among the event words by the events of its set bits, in stream order.
 
     Args:
         places: (M',) the event words. single: their columns, as if each were a single event.

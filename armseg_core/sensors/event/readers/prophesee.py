@@ -42,7 +42,7 @@ class RawHeader:
 
     @property
     def format(self) -> str:
-        """ "EVT2", "EVT3", "EVT21", ..., or "" when the header does not say."""
+        """Name of the encoding, "EVT2", "EVT3", "EVT21", ..., or "" when the header does not say."""
         if match := re.match(r"EVT(\d+)", self.fields.get("format", "").upper()):
             return match[0]
         if match := re.fullmatch(r"(\d)\.(\d)", self.fields.get("evt", "").strip()):
@@ -160,8 +160,10 @@ def evt_decoder(
     lost: Callable[[int], None] = lambda number: None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Callable[[Any], Iterator[tuple[Any, Columns]]]:
-    """Decoder of a RAW file for `DecodedStream`; `lost` is told how many events had no time or address
-    yet."""
+    """Decoder of a RAW file for `DecodedStream`.
+
+    `lost` is told how many events had no time or address yet.
+    """
     unit, dtype = (4, "<u4") if encoding == "EVT2" else (2, "<u2")
     decode_words: Any = decode_evt2 if encoding == "EVT2" else decode_evt3
 

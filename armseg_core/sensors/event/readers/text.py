@@ -28,8 +28,11 @@ _SEPARATOR = re.compile(rb"[,;\s]+")
 
 @dataclass(frozen=True)
 class TextLayout:
-    """start: offset of the first event. line: its line number. delimiter: None for blanks. order: names of
-    the columns that the file gives, or "". size: (H, W) of a first line `W H`, or None."""
+    """How a text file is laid out.
+
+    start: offset of the first event. line: its line number. delimiter: None for blanks. order: names of the
+    columns that the file gives, or "". width: numbers in a line. size: (H, W) of a first line `W H`, or None.
+    """
 
     start: int
     line: int
@@ -116,8 +119,11 @@ def parse(path: Path, block: bytes, line: int, layout: TextLayout) -> np.ndarray
 
 
 def parse_whole(path: Path, block: bytes, line: int, layout: TextLayout) -> tuple[np.ndarray, bool]:
-    """Like `parse`, but half a line at the end of the file is left out: (rows, whether every line was
-    whole)."""
+    """Like `parse`, but half a line at the end of the file is left out.
+
+    Returns:
+        rows; whether every line was whole.
+    """
     try:
         return parse(path, block, line, layout), True
     except _BadLine:
