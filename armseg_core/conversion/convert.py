@@ -287,8 +287,7 @@ def to_tensor(
     at_us: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> SensorTensor:
-    """One model tensor of a recording: float32, with the channels of the sensor's row in
-    `sensors/modalities.py`.
+    """One model tensor of a recording, with the channels of the sensor's row in `sensors/modalities.py`.
 
     Args:
         path: raw recording or sensor-tensor file.

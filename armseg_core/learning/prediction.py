@@ -25,9 +25,12 @@ from armseg_core.visualization import label_to_color, overlay, with_legend
 
 @dataclass(frozen=True)
 class Prediction:
-    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of
-    the chosen class. modality: the sensor used, or None; `how` says where that came from ("option", "file",
-    "MA-CLIP 93 %")."""
+    """The class of every pixel of an image.
+
+    rgb: the image (H, W, 3) uint8. mask: (H, W) uint8 class indices. confidence: (H, W) float32, the softmax
+    of the chosen class. modality: the sensor used, or None; `how` says where that came from ("option",
+    "file", "MA-CLIP, 93% sure").
+    """
 
     rgb: np.ndarray
     mask: np.ndarray
@@ -118,8 +121,17 @@ class Predictor:
         modality: str | None = None,
         dataset: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8 and confidence
-        float32, both (H, W) of the image, or of the sensor where there is no image."""
+        """Label every pixel of frames in memory.
+
+        rgb: (3, H, W) float32 in [0, 1] or None. sensor: model tensor (C, H, W) of `modality` or None.
+
+        Returns:
+            mask uint8 and confidence float32, both (H, W) of the image, or of the sensor where there is no
+            image.
+
+        Raises:
+            UsageError: neither is given.
+        """
         given = rgb if rgb is not None else sensor
         if given is None:
             raise UsageError("no inputs", expected="an image, a sensor frame, or both")
@@ -138,8 +150,10 @@ class Predictor:
         dataset: int,
         size: tuple[int, int],
     ) -> tuple[Recording, str]:
-        """(the recording, open until `opened` ends, where its sensor came from). size: (H, W) of the frame
-        that is wanted of it."""
+        """(the recording, open until `opened` ends, where its sensor came from).
+
+        size: (H, W) of the frame that is wanted of it.
+        """
         if not self.model.modalities:
             raise UsageError(
                 "the model knows RGB only and cannot use a sensor",
@@ -197,8 +211,10 @@ class Predictor:
         dataset: int,
         size: tuple[int, int] | None,
     ) -> tuple[Recording, float]:
-        """`guess`, with the winning reading, which stays open until `opened` ends. size: (H, W) of the frames
-        that are compared."""
+        """`guess`, with the winning reading, which stays open until `opened` ends.
+
+        size: (H, W) of the frames that are compared.
+        """
         readings: dict[str, Recording] = {}
         notes: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
@@ -239,7 +255,7 @@ def cuts(options: dict[str, Any]) -> dict[str, int]:
 
 
 def said(cut: dict[str, int]) -> str:
-    """'crop_left=192'"""
+    """Cuts as text: 'crop_left=192'."""
     return ", ".join(f"{name}={value}" for name, value in cut.items())
 
 

@@ -35,6 +35,7 @@ def _call_every_layer(visual: nn.Module) -> None:
     """
     for module in visual.modules():
         if getattr(module, "qkv_bias_separate", None) is False:
+            # nn.Module is typed as holding tensors and modules only
             module.qkv_bias_separate = True  # type: ignore[assignment]
 
 
