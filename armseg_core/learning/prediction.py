@@ -170,7 +170,7 @@ class Predictor:
             name, how = found, "file"
         else:
             recording, share = self._guess(opened, path, options, dataset, size)
-            if share < 0.6:
+            if share < 0.6:  # hardly better than a coin between two sensors
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
                 warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
             return recording, f"MA-CLIP, {share:.0%} sure"
@@ -245,6 +245,7 @@ class Predictor:
         """Log probability that a model tensor (C, H, W), read as one of `modality`, shows that sensor."""
         names = ("rgb", *self.model.modalities)
         prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
+        # the scale at which the loss `contrastive` has trained the embedding
         similarity = 1 / 0.07 * prompts.float() @ self.inference.embedding(frame, modality)
         return float(similarity.log_softmax(0)[names.index(modality)])
 

@@ -58,6 +58,7 @@ class LoraAdapters:
                 hint="--set model.lora_rank=0 to keep the tower frozen",
             )
         _call_every_layer(visual)
+        # rsLoRA: alpha / sqrt(rank) keeps the update's size when the rank grows (Kalajdzievski 2023, eq. 4)
         config = peft.LoraConfig(
             r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )
