@@ -134,9 +134,9 @@ def make_figure(
     if kind == "tensor":
         return _recording_figure(Recording.open(path), frame)
     reading = Reading.find(path, sensor, options, representation)
-    if frame is not None and reading.reader.name == "depth-mat":  # holds many, of which its reader takes one
+    if frame is not None and reading.reader.frames:
         given, frame = {"frame": frame, **(options or {})}, None
-        reading = Reading.find(path, sensor, given, representation)
+        reading = Reading.of(reading.reader, path, given, representation)
     return _recording_figure(_unnormalized(reading), frame)
 
 

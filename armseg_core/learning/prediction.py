@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from armseg_core.conversion.convert import guess_modality
+from armseg_core.conversion.convert import guess_format
+from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
 from armseg_core.files.pictures import read_rgb, save_indexed_png, save_png, to_unit
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import KnownDataSet, Model, load
 from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.reader import Reader
 from armseg_core.visualization import label_to_color, overlay, with_legend
 
 
@@ -165,10 +167,11 @@ class Predictor:
                 "no such file", where=path, expected="a sensor recording or a file made by `armseg convert`"
             )
         if modality is not None:
-            name, how = get_modality(modality).name, "option"
-        elif (found := guess_modality(path)) is not None:
-            name, how = found, "file"
+            name, reader, how = get_modality(modality).name, None, "option"
         else:
+            name, reader = guess_format(path)
+            how = "file"
+        if name is None:
             recording, share = self._guess(opened, path, options, dataset, size)
             if share < 0.6:  # hardly better than a coin between two sensors
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
@@ -181,12 +184,24 @@ class Predictor:
                 expected="one of " + ", ".join(self.model.modalities),
                 hint=f"armseg train --modalities {name}",
             )
-        return opened.enter_context(self._read_as(name, path, options, dataset)), how
+        return opened.enter_context(self._read_as(name, path, options, dataset, reader)), how
 
-    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, dataset: int) -> Recording:
-        """Open a file as a sensor's recording, as those of the data set were read in training."""
-        recorded = self.model.datasets[dataset].options.get(name, {})
-        return Recording.open(path, name, {**recorded, **(options or {})})
+    def _read_as(
+        self,
+        name: str,
+        path: Path,
+        options: dict[str, Any] | None,
+        dataset: int,
+        reader: Reader | None = None,
+    ) -> Recording:
+        """Open a file as a sensor's recording, as those of the data set were read in training.
+
+        reader: its format, where that is known already.
+        """
+        values = {**self.model.datasets[dataset].options.get(name, {}), **(options or {})}
+        if reader is not None:
+            return Recording.of(Reading.of(reader, path, values))
+        return Recording.open(path, name, values)
 
     def guess(self, path: Path, options: dict[str, Any] | None = None, dataset: int = 0) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
