@@ -53,6 +53,7 @@ def with_sensor_options(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in (("settings", set_option(groups)), *((n, _annotation(n)) for n in names))
     ]
+    # a function takes any attribute; its type knows of none
     command.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     command.command_class = SensorCommand  # type: ignore[attr-defined]
     return command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from armseg_cli.console import print_table
 from armseg_core.config.base import Options
@@ -26,7 +27,9 @@ class Setting:
     """One option of an options group, as a user meets it.
 
     key: what stands before the '='. kind: what stands behind it: N (integer), X (number), TIME, WxH, FILE,
-    yes|no, the choices with '|' between them, or TEXT. default: '' where the description says it.
+    yes|no, the choices with '|' between them, TEXT, VALUE (any of these), a list [...] or a table {... =
+    ...}.
+    default: '' where the description says it.
     """
 
     key: str
@@ -41,44 +44,50 @@ Group = tuple[str, list[Setting]]  # title and options
 def settings_of(group: type[Options], prefix: str = "") -> Iterator[Setting]:
     """The options of a group, without those of the groups inside it, in the order of the group."""
     for name, field in group.model_fields.items():
-        kind = None if isinstance(field.default, Options) else kind_of(field)
-        if kind is not None:
-            yield Setting(prefix + name, kind, _default(field.default, kind), field.description or "")
+        if not isinstance(field.default, Options):
+            yield Setting(prefix + name, kind_of(field), default_of(field), field.description or "")
 
 
 def kind_of(field: FieldInfo) -> str:
-    """What the value of an option looks like (see `Setting`)."""
-    annotation: Any = field.annotation
-    checks = [*field.metadata]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):  # X | None
-        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
-    if typing.get_origin(annotation) is Annotated:
-        annotation, *more = typing.get_args(annotation)
-        checks += more
+    """What the value of an option or of a key of dataset.toml looks like (see `Setting`)."""
+    return _kind(field.annotation, field.metadata)
+
+
+def _kind(annotation: Any, checks: Sequence[Any] = ()) -> str:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _kind(parts[0], (*checks, *parts[1:]))
+    if origin in (typing.Union, types.UnionType):  # X | None
+        return _kind(next(part for part in parts if part is not type(None)), checks)
     if annotation is int and any(isinstance(check, BeforeValidator) for check in checks):
         return "TIME"
-    if typing.get_origin(annotation) is typing.Literal:
-        return "|".join(typing.get_args(annotation))
+    if origin is typing.Literal:
+        return "|".join(map(str, parts))
     kinds: dict[Any, str] = {
         bool: "yes|no",
         int: "N",
         float: "X",
         Path: "FILE",
         tuple[int, int]: "WxH",
-        tuple[float, float]: "[X,X]",
+        Any: "VALUE",
     }
+    if origin is tuple and annotation not in kinds:
+        return "[" + ",".join("..." if part is Ellipsis else _kind(part) for part in parts) + "]"
+    if origin is dict:
+        return f"{{{_kind(parts[0])} = {_kind(parts[1])}}}"
     return kinds.get(annotation, "TEXT")
 
 
-def _default(value: Any, kind: str) -> str:
+def default_of(field: FieldInfo) -> str:
     """The default as a user would write it; '' where there is none."""
-    if value is None or value == ():
+    value, kind = field.default, kind_of(field)
+    if value is None or value is PydanticUndefined or value in ((), {}):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if kind == "TIME":
         return f"{value // 1000}ms"
-    return f"[{value[0]},{value[1]}]" if kind == "[X,X]" else str(value)
+    return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
 
 
 def parse_settings(

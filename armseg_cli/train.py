@@ -59,6 +59,7 @@ def command(
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
     workers: WorkersOption = None,
+    # the parameter's type is made by a call, which typer may do and mypy not
     settings: set_option(groups) = None,  # type: ignore[valid-type]
     resume: Annotated[
         str | None,

@@ -18,8 +18,10 @@ FLAGS = {"out": "--output"}  # options whose flag has another name than the last
 
 
 def groups(sensor: str | None = None) -> Iterator[Group]:
-    """(title, options) of every group: what `--set` can change. Data sets and sensors have places of their
-    own."""
+    """(title, options) of every group: what `--set` can change.
+
+    Data sets and sensors have places of their own.
+    """
     settings = [row for row in settings_of(TrainConfig) if row.key not in ("data", "modalities")]
     yield "Options of the training", settings
     for name, field in TrainConfig.model_fields.items():

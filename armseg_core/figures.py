@@ -42,8 +42,11 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture (H, W, 3) uint8 with what it shows, the stem of its usual file name and the command that
-    usually comes next."""
+    """A picture and what goes with it.
+
+    picture: (H, W, 3) uint8. what: what it shows. stem: of its usual file name. next_command: what
+    usually comes next.
+    """
 
     picture: np.ndarray
     what: str
@@ -131,9 +134,9 @@ def make_figure(
     if kind == "tensor":
         return _recording_figure(Recording.open(path), frame)
     reading = Reading.find(path, sensor, options, representation)
-    if frame is not None and reading.reader.name == "depth-mat":  # holds many, of which its reader takes one
+    if frame is not None and reading.reader.frames:
         given, frame = {"frame": frame, **(options or {})}, None
-        reading = Reading.find(path, sensor, given, representation)
+        reading = Reading.of(reading.reader, path, given, representation)
     return _recording_figure(_unnormalized(reading), frame)
 
 
@@ -271,8 +274,10 @@ def _picture_figure(path: Path) -> Figure:
 
 
 def _as_label(path: Path) -> np.ndarray | None:
-    """The class indices of a label picture; None for a photo. A gray picture is a label when its values are
-    small, or its name says so."""
+    """The class indices of a label picture; None for a photo.
+
+    A gray picture is a label when its values are small, or its name says so.
+    """
     mode, _ = coding_of(path)
     if mode not in ("P", "1", "L"):
         return None
@@ -283,8 +288,10 @@ def _as_label(path: Path) -> np.ndarray | None:
 
 
 def _classes_near(path: Path, label: np.ndarray) -> tuple[Path | None, list[str], np.ndarray]:
-    """(data set folder, class names, colors) of a label: of the data set it lies in, else its own palette,
-    else made up."""
+    """(data set folder, class names, colors) of a label.
+
+    They are those of the data set it lies in, else of its own palette, else made up.
+    """
     for folder in list(path.absolute().parents)[:4]:
         if (folder / FILE_NAME).is_file():
             try:

@@ -15,15 +15,13 @@ import os
 import re
 import sys
 import textwrap
-import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/README.md", "docs/cli.md", "docs/formats.md", "docs/api.md", "docs/datasets.md")
@@ -51,46 +49,13 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def type_of(annotation: Any, checks: Sequence[Any] = ()) -> str:
-    """An option's type in words: 'a | b', 'time', 'WxH', 'integer', 'list of ...'."""
-    if typing.get_origin(annotation) is Annotated:
-        inner, *checks = typing.get_args(annotation)
-        return type_of(inner, checks)
-    if any(isinstance(check, BeforeValidator) for check in checks):  # given as text
-        return "time" if annotation is int else "WxH"
-    parts = typing.get_args(annotation)
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_of(part) for part in parts if part is not type(None))
-    if origin is typing.Literal:
-        return " | ".join(f"`{part}`" for part in parts)
-    if origin is tuple:
-        if parts[-1] is Ellipsis:
-            return f"list of {type_of(parts[0])}"
-        return f"{len(parts)} x {type_of(parts[0])}"
-    if origin is dict:
-        return f"table of {type_of(parts[0])} = {type_of(parts[1])}"
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return "table"
-    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "file", Any: "value"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+def cells(place: str, field: FieldInfo) -> tuple[str, str, str, str]:
+    """The line of an option or key: its name, what its value looks like, the default, the meaning."""
+    from armseg_cli.settings import default_of, kind_of
 
-
-def field_type(field: FieldInfo) -> str:
-    """`type_of` a field."""
-    return type_of(field.annotation, field.metadata)
-
-
-def default_of(field: FieldInfo) -> str:
-    """The default as a user would type it; '' when there is none to type."""
-    value = field.default
-    if field_type(field) == "time" and isinstance(value, int):
-        return f"`{value // 1000}ms`"
-    if value is PydanticUndefined or value is None or value in ((), {}):
-        return ""
-    if isinstance(value, tuple):
-        return f"`{','.join(map(str, value))}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    default = default_of(field)
+    shown = "required" if field.is_required() else f"`{default}`" if default else ""
+    return f"`{place}`", f"`{kind_of(field)}`", shown, field.description or ""
 
 
 # -- the makers
@@ -134,12 +99,9 @@ def sensor_options() -> str:
 
     parts = []
     for name, sensor in SENSORS.items():
-        rows = [
-            (f"`{key}`", field_type(field), default_of(field), field.description or "")
-            for key, field in sensor.options.model_fields.items()
-        ]
+        rows = [cells(key, field) for key, field in sensor.options.model_fields.items()]
         title = sensor.title[0].upper() + sensor.title[1:]
-        parts.append(f"### {title} (`{name}`)\n\n" + table(("option", "type", "default", "meaning"), rows))
+        parts.append(f"### {title} (`{name}`)\n\n" + table(("option", "value", "default", "meaning"), rows))
     return "\n".join(parts)
 
 
@@ -147,15 +109,14 @@ def training_options() -> str:
     """Every setting of a training."""
     from armseg_core.config.training import TrainConfig
 
-    return table(("option", "type", "default", "meaning"), list(_settings(TrainConfig, "")))
+    return table(("option", "value", "default", "meaning"), list(_settings(TrainConfig, "")))
 
 
 def _settings(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, field in group.model_fields.items():
         inner = _table_in(field.annotation)
         if inner is None:
-            default = "required" if field.is_required() else default_of(field)
-            yield f"`{prefix}{name}`", field_type(field), default, field.description or ""
+            yield cells(prefix + name, field)
         else:
             yield from _settings(inner, f"{prefix}{name}.")
 
@@ -164,20 +125,20 @@ def dataset_keys() -> str:
     """Every key of dataset.toml."""
     from armseg_core.data.dataset_file import DataSetFile
 
-    return table(("key", "type", "default", "meaning"), list(_keys(DataSetFile, "")))
+    return table(("key", "value", "default", "meaning"), list(_keys(DataSetFile, "")))
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         inner, place = _table_in(field.annotation), prefix + name
-        default = "required" if field.is_required() else default_of(field)
         if inner is None:
-            yield f"`{place}`", field_type(field), default, field.description or ""
+            yield cells(place, field)
             continue
         origin = typing.get_origin(field.annotation)
         shown = {tuple: f"[[{place}]]", dict: f"[{place}.NAME]"}.get(origin, f"[{place}]")
         said = field.description or _summary(inner)
-        yield f"`{shown}`", "tables" if origin in (tuple, dict) else "table", default, said
+        kind = "tables" if origin in (tuple, dict) else "table"
+        yield f"`{shown}`", kind, "required" if field.is_required() else "", said
         yield from _keys(inner, f"{place}.NAME." if origin is dict else f"{place}.")
 
 

@@ -32,9 +32,9 @@ from armseg_core.errors import (
 from armseg_core.files.hashing import BackgroundHash
 from armseg_core.files.provenance import is_current
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorWriter, is_tensor_file
-from armseg_core.sensors.recognition import sniff
+from armseg_core.sensors.recognition import Reader, sniff
 
-__all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_modality", "to_tensor"]
+__all__ = ["ConversionSummary", "convert_file", "convert_recording", "guess_format", "to_tensor"]
 
 
 @dataclass(frozen=True)
@@ -287,8 +287,7 @@ def to_tensor(
     at_us: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> SensorTensor:
-    """One model tensor of a recording: float32, with the channels of the sensor's row in
-    `sensors/modalities.py`.
+    """One model tensor of a recording, with the channels of the sensor's row in `sensors/modalities.py`.
 
     Args:
         path: raw recording or sensor-tensor file.
@@ -310,12 +309,18 @@ def to_tensor(
         return recording.frame(size, at_us)
 
 
-def guess_modality(path: str | os.PathLike[str]) -> str | None:
-    """The sensor of a raw or converted file, from content and name alone; None when they leave it open."""
+def guess_format(path: str | os.PathLike[str]) -> tuple[str | None, Reader | None]:
+    """The sensor of a raw or converted file, from content and name alone.
+
+    Returns:
+        the sensor and the raw format; no format for a sensor-tensor file, and neither when content and name
+        leave the sensor open.
+    """
     try:
         if Path(path).is_file() and is_tensor_file(path):
             with TensorFile(path) as file:
-                return file.info.modality
-        return sniff(path).modality
+                return file.info.modality, None
+        reader = sniff(path)
     except ArmsegError:
-        return None
+        return None, None
+    return reader.modality, reader

@@ -17,8 +17,11 @@ from armseg_core.sensors.sniffing import HDF5_SUFFIXES, diagnose, judge_by_name,
 
 @dataclass(frozen=True)
 class Found:
-    """One recording. relative: its path below the common root. modality: its sensor, "" when that stays open
-    (`sniff` then says why)."""
+    """One recording.
+
+    relative: its path below the common root. modality: its sensor, "" when that stays open (`sniff` then says
+    why).
+    """
 
     source: Path
     relative: Path

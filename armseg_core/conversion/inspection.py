@@ -30,8 +30,8 @@ from armseg_core.files.tensor_file import TensorFile, is_tensor_file
 
 Report = dict[str, Any]  # plain JSON values, in the order in which they are shown
 
-CHUNK = 1 << 20  # events at a time
-_RATE_BIN_US = 10_000
+CHUNK = 1 << 20  # events at a time: some 30 MB of them, whatever the length of the recording
+_RATE_BIN_US = 10_000  # short enough to show a burst, long enough for a rate not to be noise
 
 
 def inspect_file(
@@ -130,8 +130,10 @@ def _converted(path: Path, file: TensorFile) -> Report:
 
 
 def _stored_values(file: TensorFile) -> Report:
-    """Smallest and largest finite value, share of zeros, number of values that are not finite (which only an
-    older armseg wrote)."""
+    """Smallest and largest finite value, share of zeros, number of values that are not finite.
+
+    Values that are not finite are those of files that an older armseg wrote.
+    """
     low, high, zeros, bad = math.inf, -math.inf, 0, 0
     for i in range(len(file)):
         frame = file.frame(i).astype(np.float32)

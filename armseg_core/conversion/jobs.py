@@ -81,9 +81,10 @@ class _Worker:
     def take(self) -> dict[str, Any] | None:
         """The outcome of the job, None when the worker died."""
         try:
-            return self.pipe.recv()
+            outcome: dict[str, Any] = self.pipe.recv()
         except (EOFError, OSError):
             return None
+        return outcome
 
     def obituary(self, job: dict[str, Any]) -> str:
         self._process.join(5)

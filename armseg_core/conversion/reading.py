@@ -51,6 +51,20 @@ class Reading:
         if modality is not None:
             _check_sensor(modality)
         reader = (recognize if refused_too else sniff)(path, modality)
+        return Reading.of(reader, path, options, representation)
+
+    @staticmethod
+    def of(
+        reader: Reader,
+        path: str | os.PathLike[str],
+        options: dict[str, Any] | None = None,
+        representation: str | None = None,
+    ) -> Reading:
+        """`find` for a recording that has been recognized already.
+
+        Raises:
+            ArmsegError: its sensor does not have such a representation or option.
+        """
         row = get_representation(reader.modality, representation)
         return Reading(Path(path), reader, row, parse_options(reader.modality, options or {}))
 

@@ -108,8 +108,10 @@ class Recording:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The options that the frames are made with, by name; of a sensor-tensor file those it was made
-        with."""
+        """The options that the frames are made with, by name.
+
+        Those of a sensor-tensor file are the ones it was made with.
+        """
         raise NotImplementedError
 
     def count(self, *, trusting: bool = False) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_EXAMPLES = 5
+MAX_EXAMPLES = 5  # of a kind of problem: enough to see what they share, few enough for a screen
 
 # kind of problem -> (is an error, what to do)
 KINDS: dict[str, tuple[bool, str]] = {

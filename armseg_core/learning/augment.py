@@ -136,7 +136,8 @@ def jitter(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gray = np.tensordot(_LUMA, image, 1)
     image = gray + saturation * (image - gray)
     image += sigma * _noise(image.shape, seed)
-    return np.clip(image, 0, 1).astype(np.float32, copy=False)
+    changed: np.ndarray = np.clip(image, 0, 1).astype(np.float32, copy=False)
+    return changed
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -121,8 +121,10 @@ STATISTICS_PIXELS = 7  # every 7th pixel of them: neighbors say nearly the same
 
 
 def crop_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Default training crop for images of `size`: CROP at most, a multiple of CROP_STEP, no larger than the
-    image (but at least CROP_STEP)."""
+    """Default training crop (H, W) for images of `size` (H, W).
+
+    CROP at most, a multiple of CROP_STEP, no larger than the image (but at least CROP_STEP).
+    """
     h, w = (max(CROP_STEP, min(CROP, side) // CROP_STEP * CROP_STEP) for side in size)
     return h, w
 
@@ -157,7 +159,7 @@ def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Ite
     )
 
 
-class _Draws(Dataset):
+class _Draws(Dataset[Batch]):
     """Turns (step, draw) into a Batch."""
 
     def __init__(self, config: TrainConfig, datasets: list[DataSet]) -> None:
@@ -202,8 +204,11 @@ def _leave_interrupt_to_parent(worker: int) -> None:
 
 
 def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
-    """How a data set's raw sensor files are converted, for the model folder: `predict` reads new recordings
-    the same way. Options that name a file are left out, since they belong to a recording."""
+    """How a data set's raw sensor files are converted, for the model folder.
+
+    `predict` reads new recordings the same way. Options that name a file are left out, since they belong to a
+    recording.
+    """
     return {
         m: {k: v for k, v in dataset.sensor_options(dataset.ids[0], m).items() if k not in path_options(m)}
         for m in dataset.selected

@@ -25,6 +25,7 @@ TINY_NOTICE = (
     "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real "
     "weights: --clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
 )
+# sentences whose mean is the embedding of a class name (Radford et al. 2021, section 3.1.4)
 TEMPLATES = (
     "a photo of a {}.",
     "a photo of the {}.",

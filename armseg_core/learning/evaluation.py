@@ -160,8 +160,11 @@ def confusion(
 
 
 def other_scenes(indices: list[int]) -> dict[int, int]:
-    """Sample -> the sample whose sensor frame it gets as a control: half a split further on, so that it is
-    far away in a video sequence. Never the sample itself when there are two or more."""
+    """Sample -> the sample whose sensor frame it gets as a control.
+
+    It is half a split further on, so that it is far away in a video sequence. Never the sample itself when
+    there are two or more.
+    """
     return dict(zip(indices, np.roll(indices, len(indices) // 2).tolist(), strict=True))
 
 

@@ -76,8 +76,10 @@ class Inference:
         return cls(model, size or model.input_size, precision)
 
     def input_size(self, native: tuple[int, int]) -> tuple[int, int]:
-        """The size (H, W) at which the network sees an image of `native` size: sensor frames are best made at
-        it, since events and points then lose nothing to resizing."""
+        """The size (H, W) at which the network sees an image of `native` size.
+
+        Sensor frames are best made at it, since events and points then lose nothing to resizing.
+        """
         return self.size or native
 
     def logits(

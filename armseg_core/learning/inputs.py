@@ -51,8 +51,10 @@ class Inputs:
 
     @property
     def title(self) -> str:
-        """For tables and JSON: "rgb", "thermal", "rgb+thermal", "rgb (samples with thermal)", "rgb+thermal
-        (other scene)"."""
+        """The name in tables and JSON.
+
+        "rgb", "thermal", "rgb+thermal", "rgb (samples with thermal)", "rgb+thermal (other scene)".
+        """
         notes = [f"samples with {self.among}"] if self.among else []
         notes += [self.control] if self.control else []
         return "+".join((*(("rgb",) * self.rgb), *self.sensors)) + (f" ({', '.join(notes)})" if notes else "")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+IGNORE = 255  # the last value of uint8, as in Cityscapes: masks of every other kind are mapped to it
 
 
 def cross_entropy(logits: Tensor, label: Tensor, ohem: float = 0.0) -> Tensor:
@@ -33,7 +33,10 @@ def _probabilities(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dice(logits: Tensor, label: Tensor) -> Tensor:
-    """1 - soft Dice, mean over the classes present (Milletari et al., 3DV 2016). Range [0, 1]."""
+    """1 - soft Dice, mean over the classes present. Range [0, 1].
+
+    Milletari et al., 3DV 2016, section 3, without the squares in the denominator.
+    """
     probability, one_hot = _probabilities(logits, label)
     if probability.numel() == 0:
         return logits.sum() * 0.0
@@ -55,8 +58,10 @@ def lovasz(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def contrastive(image: Tensor, text: Tensor, same: Tensor, scale: float = 1 / 0.07) -> Tensor:
-    """Cross-entropy of images against candidate texts with several right answers (InfoNCE, Radford et al.
-    2021).
+    """Cross-entropy of images against candidate texts with several right answers.
+
+    InfoNCE (van den Oord et al. 2018, eq. 4) as CLIP has it, whose first scale is 1 / 0.07 (Radford et al.
+    2021, section 2.5).
 
     image (B, E), text (T, E): unit length. same: (B, T) bool, True where the text describes the image; every
     row has at least one. The right answers share the target evenly.

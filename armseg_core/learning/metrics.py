@@ -85,7 +85,8 @@ class ConfusionMatrix:
     @property
     def present(self) -> np.ndarray:
         """(K,) bool: the class occurs in a label or in a prediction."""
-        return (self.matrix.sum(0) + self.matrix.sum(1)) > 0
+        occurs: np.ndarray = (self.matrix.sum(0) + self.matrix.sum(1)) > 0
+        return occurs
 
     @property
     def iou(self) -> np.ndarray:
@@ -160,7 +161,8 @@ def _to_numpy(values: Any, what: str) -> np.ndarray:
 def _ratio(part: Any, whole: Any) -> np.ndarray:
     """part / whole in float64, NaN where whole is 0, without a warning."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    ratio: np.ndarray = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return ratio
 
 
 def _mean(values: np.ndarray) -> float:

@@ -13,21 +13,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from armseg_core.conversion.convert import guess_modality
+from armseg_core.conversion.convert import guess_format
+from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
 from armseg_core.files.pictures import read_rgb, save_indexed_png, save_png, to_unit
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import KnownDataSet, Model, load
 from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.reader import Reader
 from armseg_core.visualization import label_to_color, overlay, with_legend
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """mask: (H, W) uint8 class indices at the RGB image's size. confidence: (H, W) float32, the softmax of
-    the chosen class. modality: the sensor used, or None; `how` says where that came from ("option", "file",
-    "MA-CLIP 93 %")."""
+    """The class of every pixel of an image.
+
+    rgb: the image (H, W, 3) uint8. mask: (H, W) uint8 class indices. confidence: (H, W) float32, the softmax
+    of the chosen class. modality: the sensor used, or None; `how` says where that came from ("option",
+    "file", "MA-CLIP, 93% sure").
+    """
 
     rgb: np.ndarray
     mask: np.ndarray
@@ -118,8 +123,17 @@ class Predictor:
         modality: str | None = None,
         dataset: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """rgb (3, H, W) float32 in [0, 1], sensor model tensor (C, H, W) -> mask uint8 and confidence
-        float32, both (H, W) of the image, or of the sensor where there is no image."""
+        """Label every pixel of frames in memory.
+
+        rgb: (3, H, W) float32 in [0, 1] or None. sensor: model tensor (C, H, W) of `modality` or None.
+
+        Returns:
+            mask uint8 and confidence float32, both (H, W) of the image, or of the sensor where there is no
+            image.
+
+        Raises:
+            UsageError: neither is given.
+        """
         given = rgb if rgb is not None else sensor
         if given is None:
             raise UsageError("no inputs", expected="an image, a sensor frame, or both")
@@ -138,8 +152,10 @@ class Predictor:
         dataset: int,
         size: tuple[int, int],
     ) -> tuple[Recording, str]:
-        """(the recording, open until `opened` ends, where its sensor came from). size: (H, W) of the frame
-        that is wanted of it."""
+        """(the recording, open until `opened` ends, where its sensor came from).
+
+        size: (H, W) of the frame that is wanted of it.
+        """
         if not self.model.modalities:
             raise UsageError(
                 "the model knows RGB only and cannot use a sensor",
@@ -150,13 +166,15 @@ class Predictor:
             raise InputError(
                 "no such file", where=path, expected="a sensor recording or a file made by `armseg convert`"
             )
+        name: str | None
         if modality is not None:
-            name, how = get_modality(modality).name, "option"
-        elif (found := guess_modality(path)) is not None:
-            name, how = found, "file"
+            name, reader, how = get_modality(modality).name, None, "option"
         else:
+            name, reader = guess_format(path)
+            how = "file"
+        if name is None:
             recording, share = self._guess(opened, path, options, dataset, size)
-            if share < 0.6:
+            if share < 0.6:  # hardly better than a coin between two sensors
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
                 warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
             return recording, f"MA-CLIP, {share:.0%} sure"
@@ -167,12 +185,24 @@ class Predictor:
                 expected="one of " + ", ".join(self.model.modalities),
                 hint=f"armseg train --modalities {name}",
             )
-        return opened.enter_context(self._read_as(name, path, options, dataset)), how
+        return opened.enter_context(self._read_as(name, path, options, dataset, reader)), how
 
-    def _read_as(self, name: str, path: Path, options: dict[str, Any] | None, dataset: int) -> Recording:
-        """Open a file as a sensor's recording, as those of the data set were read in training."""
-        recorded = self.model.datasets[dataset].options.get(name, {})
-        return Recording.open(path, name, {**recorded, **(options or {})})
+    def _read_as(
+        self,
+        name: str,
+        path: Path,
+        options: dict[str, Any] | None,
+        dataset: int,
+        reader: Reader | None = None,
+    ) -> Recording:
+        """Open a file as a sensor's recording, as those of the data set were read in training.
+
+        reader: its format, where that is known already.
+        """
+        values = {**self.model.datasets[dataset].options.get(name, {}), **(options or {})}
+        if reader is not None:
+            return Recording.of(Reading.of(reader, path, values))
+        return Recording.open(path, name, values)
 
     def guess(self, path: Path, options: dict[str, Any] | None = None, dataset: int = 0) -> tuple[str, float]:
         """MA-CLIP's own guess of the sensor of a file, and its confidence in (0, 1].
@@ -197,8 +227,10 @@ class Predictor:
         dataset: int,
         size: tuple[int, int] | None,
     ) -> tuple[Recording, float]:
-        """`guess`, with the winning reading, which stays open until `opened` ends. size: (H, W) of the frames
-        that are compared."""
+        """`guess`, with the winning reading, which stays open until `opened` ends.
+
+        size: (H, W) of the frames that are compared.
+        """
         readings: dict[str, Recording] = {}
         notes: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
@@ -229,6 +261,7 @@ class Predictor:
         """Log probability that a model tensor (C, H, W), read as one of `modality`, shows that sensor."""
         names = ("rgb", *self.model.modalities)
         prompts = torch.stack([self.model.prompts[m] for m in names]).to(self.model.device)
+        # the scale at which the loss `contrastive` has trained the embedding
         similarity = 1 / 0.07 * prompts.float() @ self.inference.embedding(frame, modality)
         return float(similarity.log_softmax(0)[names.index(modality)])
 
@@ -239,7 +272,7 @@ def cuts(options: dict[str, Any]) -> dict[str, int]:
 
 
 def said(cut: dict[str, int]) -> str:
-    """'crop_left=192'"""
+    """Cuts as text: 'crop_left=192'."""
     return ", ".join(f"{name}={value}" for name, value in cut.items())
 
 

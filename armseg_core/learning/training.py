@@ -226,8 +226,11 @@ def make_optimizer(config: TrainConfig, parameters: Mapping[str, Tensor]) -> tor
 
 
 def rate_factor(step: int, steps: int, warmup: int) -> float:
-    """Factor on the peak learning rate at a step (from 0): linear warm-up, then a half cosine down to
-    FINAL_RATE."""
+    """Factor on the peak learning rate at a step (from 0).
+
+    Linear warm-up, then a half cosine down to FINAL_RATE (Loshchilov and Hutter, ICLR 2017, eq. 5, without
+    restarts).
+    """
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -255,7 +258,7 @@ def training_step(
     terms = loss_terms(config, model, out, label, batch.dataset)
     values = torch.stack(list(terms.values()))
     optimizer.zero_grad(set_to_none=True)
-    values.sum().backward()
+    torch.autograd.backward(values.sum())
     torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], config.clip_norm)
     numbers = dict(zip(terms, values.tolist(), strict=True))
     if not math.isfinite(sum(numbers.values())):
@@ -298,8 +301,11 @@ def loss_terms(
 
 
 def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, dataset: int) -> Tensor:
-    """MA-CLIP's loss: each stream's embedding against prompts that name the modality and the scene's content
-    (the other images of the batch are the wrong contents), and against prompts that name a modality alone."""
+    """MA-CLIP's loss: each stream's embedding against the prompts of modality and content.
+
+    The prompts name the modality and the scene's content (the other images of the batch are the wrong
+    contents), or a modality alone.
+    """
     assert model.clip is not None
     names = model.datasets[dataset].class_names
     contents = [content_of(mask, names) for mask in label]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from armseg_core.errors import CheckpointError
 from armseg_core.model.layers import SplitMHA, resize
 
-STAGES = 4
+STAGES = 4  # maps at strides 4 to 32 (or four depths of a plain ViT), as pyramid decoders expect them
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class TextClassifier(nn.Module):
         )  # saved apart, in class_embeddings.safetensors
         self.residual = nn.Parameter(torch.zeros_like(text))
         self.bias = nn.Parameter(torch.zeros(len(text)))
+        # CLIP's first scale, and its limit of 100 below (Radford et al. 2021, section 2.5)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, pixels: Tensor) -> Tensor:

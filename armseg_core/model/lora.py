@@ -35,6 +35,7 @@ def _call_every_layer(visual: nn.Module) -> None:
     """
     for module in visual.modules():
         if getattr(module, "qkv_bias_separate", None) is False:
+            # nn.Module is typed as holding tensors and modules only
             module.qkv_bias_separate = True  # type: ignore[assignment]
 
 
@@ -57,6 +58,7 @@ class LoraAdapters:
                 hint="--set model.lora_rank=0 to keep the tower frozen",
             )
         _call_every_layer(visual)
+        # rsLoRA: alpha / sqrt(rank) keeps the update's size when the rank grows (Kalajdzievski 2023, eq. 4)
         config = peft.LoraConfig(
             r=rank, lora_alpha=cast(int, alpha), lora_dropout=dropout, target_modules=targets, use_rslora=True
         )

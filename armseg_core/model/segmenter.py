@@ -52,10 +52,10 @@ class Standardize(nn.Module):
     def set(self, mean: Tensor, std: Tensor) -> None:
         """Take over the statistics (C,) of the training data."""
         self.mean.copy_(mean.view_as(self.mean))
-        self.std.copy_(std.view_as(self.std).clamp(min=1e-4))
+        self.std.copy_(std.view_as(self.std).clamp(min=1e-4))  # a constant channel stays finite
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) / self.std).clamp(-5.0, 5.0)
+        return ((x - self.mean) / self.std).clamp(-5.0, 5.0)  # a hot pixel does not rule the stem
 
 
 def _laterals(channels: list[int], width: int) -> nn.ModuleList:

@@ -45,6 +45,7 @@ class Reader:
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
+    frames: the recording holds many frames, of which `read` takes the one that the option `frame` numbers.
     refuse: when set, the format is recognized but not readable, and this text says what to do instead.
     """
 
@@ -58,6 +59,7 @@ class Reader:
     notes: str = ""
     refuse: str = ""
     beside: Callable[[Path, Any], Iterable[Path]] = nothing_beside
+    frames: bool = False
 
     def files(self, path: Path, options: Any) -> tuple[Path, ...]:
         """The files a recording consists of: a change of any of them may change what is read.

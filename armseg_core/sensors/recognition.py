@@ -118,7 +118,7 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     if path.is_dir():
         hint = f"a recording inside it, or armseg check {path} for a data set"
     elif not named and not modality:
-        hint = "the table of formats in the README"
+        hint = "docs/formats.md lists every format"
     return FormatError(
         f"not a recording of {sensor} in a known format",
         where=path,

@@ -17,7 +17,8 @@ from armseg_core.simulate.scene import Mover, Scene
 from armseg_core.simulate.shading import Hits, Stage
 from armseg_core.simulate.world import PRINT, Surface, World
 
-SAMPLES = 3  # print resolution: samples per camera pixel, per axis
+# print resolution: samples per camera pixel and axis; finer than the 2 of the RGB image, so no print shows
+SAMPLES = 3
 
 
 def add_billboards(scene: Scene, world: World) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-IGNORE_INDEX = 255
+IGNORE_INDEX = 255  # the usual value of a mask's pixels that do not count
 
 
 @dataclass(frozen=True)

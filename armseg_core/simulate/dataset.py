@@ -25,7 +25,7 @@ from armseg_core.simulate.layout import draw_scene
 from armseg_core.simulate.scene import Scene
 
 SIMULATOR_VERSION = 3  # raised whenever the same seed gives other files
-MIN_SIDE = 32
+MIN_SIDE = 32  # pixels: in smaller pictures no object is left
 SPLITS = ("train", "val", "test")
 # sensor -> raw file, its options in dataset.toml
 RAW_FILES = {

@@ -25,11 +25,14 @@ from armseg_core.simulate.raycast import Blob, Panel
 from armseg_core.simulate.scene import Light, Mover, Scene
 from armseg_core.simulate.world import LOOK, Color, Surface, times
 
-FIELD_OF_VIEW = np.radians(60.0)  # horizontal, before the small variation of the focal length
-NIGHTS = 0.35  # share of scenes
-CAR_SHARES = (0.34, 0.34)  # moving, parked; the rest are billboards
+FIELD_OF_VIEW = np.radians(
+    60.0
+)  # horizontal, before the small variation of the focal length: a usual street camera
+NIGHTS = 0.35  # share of scenes: often enough for the sensors to be needed
+# moving, parked; the rest are billboards: a class is never to be guessed from how often it occurs
+CAR_SHARES = (0.34, 0.34)
 PERSON_SHARES = (0.42, 0.42)  # person, mannequin; the rest are billboards
-TRIES = 80  # places tried for an object before it is left out
+TRIES = 80  # places tried for an object before it is left out: a full street has no place
 
 
 def draw_scene(seed: int, index: int, size: tuple[int, int]) -> Scene:

@@ -17,16 +17,21 @@ from armseg_core.simulate.camera import Camera, ScanCamera
 from armseg_core.simulate.scene import Scene
 from armseg_core.simulate.shading import LUMINANCE, Hits, Shadows, Stage
 
-RECORDING_US = 100_000  # length of the event recording, which ends at the label time
-EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer; more for wider images
-CONTRAST = 0.2  # log-intensity step of one event
-DISPARITY_METERS = 6.0  # light field: disparity between neighboring views times depth, pixel meters
-VIEW_PIXELS = 250_000  # pixels of light-field views that are cast together
-LIDAR_BEAMS, LIDAR_COLUMNS = 32, 240
-DEPTH_LIMIT = 40.0  # meters
-KELVIN_PER_COUNT = 0.01
-POLARIZATION_FULL_SCALE = 4095
-PATTERN = (90.0, 45.0, 135.0, 0.0)  # DoFP mosaic: angles of rows (0,0) (0,1) (1,0) (1,1)
+RECORDING_US = (
+    100_000  # length of the event recording, which ends at the label time: twice the default window
+)
+EVENT_FRAMES = 13  # frames per recording at 160 columns or fewer (8 ms apart); more for wider images,
+# where the same motion crosses more pixels
+CONTRAST = 0.2  # log-intensity step of one event; cameras have 10 to 50 % (Gallego et al., TPAMI 2022)
+DISPARITY_METERS = 6.0  # light field: disparity between neighboring views times depth, pixel meters:
+# one pixel where most objects stand
+VIEW_PIXELS = 250_000  # pixels of light-field views that are cast together: bounds memory
+LIDAR_BEAMS, LIDAR_COLUMNS = 32, 240  # of a common spinning scanner: 0.3 degrees between columns
+DEPTH_LIMIT = 40.0  # meters: the objects are nearer, the end of the street is not
+KELVIN_PER_COUNT = 0.01  # the fine linear scale of radiometric thermal cameras
+POLARIZATION_FULL_SCALE = 4095  # 12 bits, as such cameras give and dataset.toml says
+# DoFP mosaic: angles of rows (0,0) (0,1) (1,0) (1,1), as on the common sensors (Sony IMX250MZR)
+PATTERN = (90.0, 45.0, 135.0, 0.0)
 
 
 class Renderer:
@@ -145,7 +150,10 @@ def depth(r: Renderer, rng: np.random.Generator) -> np.ndarray:
 
 
 def fresnel(cosine: np.ndarray, index: float) -> tuple[np.ndarray, np.ndarray]:
-    """Reflectances Rs, Rp of a dielectric with refractive index `index` at incidence cos = `cosine`."""
+    """Reflectances Rs, Rp of a dielectric at incidence cos = `cosine`.
+
+    By the Fresnel equations, with the angle of refraction of Snell's law. index: refractive index.
+    """
     transmitted = np.sqrt(np.maximum(1 - (1 - cosine**2) / index**2, 0))
     rs = (cosine - index * transmitted) / (cosine + index * transmitted)
     rp = (index * cosine - transmitted) / (index * cosine + transmitted)

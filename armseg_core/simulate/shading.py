@@ -18,9 +18,10 @@ from armseg_core.simulate.scene import Light
 from armseg_core.simulate.world import GROUND_SURFACE, LOOK, Surface, Table, World
 
 MAP_CELL, MAP_SIZE = 0.05, 640  # ground light map: meters per cell, cells; x in [-16, 16), z in [0, 32)
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear RGB, ITU-R BT.709
 UP = np.array([[0.0], [-1.0], [0.0]], np.float32)  # normal of the ground
-STEEPEST = 0.05  # smallest cosine of incidence used for texture footprints and virtual images
+STEEPEST = 0.05  # smallest cosine of incidence used for texture footprints and virtual images,
+# both of which grow without limit towards 0
 
 
 class Shadows:

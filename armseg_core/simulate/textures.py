@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-SIZE = 512
-LEVELS = 7
+SIZE = 512  # texels per side: 2 ** 9, since `sample` indexes with shifts
+LEVELS = 7  # copies, each blurred twice as wide as the one before: the last is nearly plain
 NAMES = ("noise", "brick", "asphalt", "foliage", "stripes", "plates", "plaid", "dirt")
 LAYER = {name: i for i, name in enumerate(NAMES)}
 

@@ -1,4 +1,4 @@
-"""convert_file, to_tensor and guess_modality: the whole way of one recording."""
+"""convert_file, to_tensor and guess_format: the whole way of one recording."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import raw_files
 from toy_sensor import change_readers, sonar, write  # noqa: F401  (fixture)
 
-from armseg_core.conversion.convert import cast_frame, convert_file, guess_modality, to_tensor
+from armseg_core.conversion.convert import cast_frame, convert_file, guess_format, to_tensor
 from armseg_core.errors import ArmsegError, FormatError, InputError, OutputError, UsageError
 from armseg_core.files import hashing
 from armseg_core.files.hashing import source_hash
@@ -80,21 +80,21 @@ def test_raw_and_converted_give_the_same_model_tensor(scene, sensor: str, tmp_pa
 
 
 @pytest.mark.parametrize("sensor", raw_files.SENSORS)
-def test_guess_modality(scene, sensor: str, tmp_path: Path) -> None:
-    assert guess_modality(scene[sensor]) == sensor
-    assert guess_modality(convert_file(scene[sensor], tmp_path).output) == sensor
+def test_guess_format(scene, sensor: str, tmp_path: Path) -> None:
+    assert guess_format(scene[sensor]) == (sensor, sniff(scene[sensor]))
+    assert guess_format(convert_file(scene[sensor], tmp_path).output) == (sensor, None)
 
 
-def test_guess_modality_leaves_rgb_and_labels_open(scene) -> None:
+def test_guess_format_leaves_rgb_and_labels_open(scene) -> None:
     folder = scene["depth"].parent
-    assert guess_modality(folder / "rgb.png") is None
-    assert guess_modality(folder / "label.png") is None
-    assert guess_modality(folder / "caption.txt") is None
-    assert guess_modality(folder / "missing.h5") is None
+    assert guess_format(folder / "rgb.png")[0] is None
+    assert guess_format(folder / "label.png")[0] is None
+    assert guess_format(folder / "caption.txt")[0] is None
+    assert guess_format(folder / "missing.h5")[0] is None
 
 
 def test_a_photo_without_a_telling_name_is_no_sensor(tmp_path: Path) -> None:
-    assert guess_modality(raw_files.rgb(tmp_path / "x" / "y" / "IMG0001.png")) is None
+    assert guess_format(raw_files.rgb(tmp_path / "x" / "y" / "IMG0001.png"))[0] is None
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -470,7 +470,7 @@ def test_a_new_sensor_is_one_row(sonar, tmp_path: Path, armseg) -> None:  # noqa
     values = np.random.default_rng(0).random((6, 8)).astype(np.float32)
     raw = write(tmp_path / "ping.sonar", values)
     assert sniff(raw).name == "sonar1"
-    assert guess_modality(raw) == "sonar"
+    assert guess_format(raw)[0] == "sonar"
     made = convert_file(raw, options={"gain": 2})
     assert (made.modality, made.shape, made.dtype) == ("sonar", (1, 2, 6, 8), "float32")
     np.testing.assert_array_equal(to_tensor(raw).frames[0, 0], values)

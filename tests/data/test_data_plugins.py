@@ -3,25 +3,18 @@ wrong with one."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import armseg_boxes
 import pytest
-from places import REPOSITORY
+from installed_plugin import armseg, install, python
 from small_models import SMALL, write_clip
 
 from armseg_core.data import ClassInfo, DataSet, Description, describe, open_dataset, registry
 from armseg_core.errors import ArmsegWarning, DataSetError, UsageError
 from armseg_core.plugins import Plugin
-
-PACKAGE = REPOSITORY / "tests" / "support" / "toy_dataset_plugin"
-
 
 # -- an installed package
 
@@ -29,35 +22,19 @@ PACKAGE = REPOSITORY / "tests" / "support" / "toy_dataset_plugin"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of installed packages that holds the toy plug-in."""
-    folder = tmp_path_factory.mktemp("site")
-    source = shutil.copytree(PACKAGE, folder / "source")  # setuptools writes beside what it builds
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "-q", "--target", folder / "installed", source], check=True)
-    return folder / "installed"
+    return install(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = importlib.util.spec_from_file_location("armseg_boxes_writer", PACKAGE / "armseg_boxes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write(tmp_path_factory.mktemp("boxes") / "data", {"train": 4, "val": 2, "test": 2})
-
-
-def run(site: Path | None, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run Python with the installed plug-ins on its path."""
-    path = os.pathsep.join(str(part) for part in (REPOSITORY, site) if part is not None)
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, check=False
-    )
+    return armseg_boxes.write(tmp_path_factory.mktemp("boxes") / "data", {"train": 4, "val": 2, "test": 2})
 
 
 @pytest.mark.slow
 def test_an_installed_format_is_checked_trained_and_evaluated(
     site: Path, boxes: Path, tmp_path: Path
 ) -> None:
-    checked = run(site, "-m", "armseg_cli", "check", boxes, "--json")
+    checked = armseg(site, "check", boxes, "--json", cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     report = json.loads(checked.stdout)
     assert (report["name"], report["splits"]) == ("boxes", {"train": 4, "val": 2, "test": 2})
@@ -76,11 +53,11 @@ def test_an_installed_format_is_checked_trained_and_evaluated(
         tmp_path / "runs",
         "--json",
     ]
-    trained = run(site, "-m", "armseg_cli", "train", boxes, *options)
+    trained = armseg(site, "train", boxes, *options, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     made = json.loads(trained.stdout)
     assert made["validation"]["boxes"].keys() == {"rgb", "rgb+depth"}
-    scored = run(site, "-m", "armseg_cli", "eval", boxes, "--model", made["run"], "--json")
+    scored = armseg(site, "eval", boxes, "--model", made["run"], "--json", cwd=tmp_path)
     assert scored.returncode == 0, scored.stderr
     rows = json.loads(scored.stdout)["rows"]
     assert [(row["dataset"], row["inputs"], row["samples"]) for row in rows] == [
@@ -89,11 +66,11 @@ def test_an_installed_format_is_checked_trained_and_evaluated(
     ]
 
 
-def test_without_the_package_its_folder_is_no_data_set(site: Path, boxes: Path) -> None:
+def test_without_the_package_its_folder_is_no_data_set(site: Path, boxes: Path, tmp_path: Path) -> None:
     code = f"from armseg_core.data import open_dataset as o; print(o({str(boxes)!r}, 'val').load(1).id)"
-    found = run(site, "-c", code)
+    found = python(site, "-c", code, cwd=tmp_path)
     assert (found.stdout, found.stderr) == ("val1\n", "")
-    missing = run(None, "-m", "armseg_cli", "check", boxes)
+    missing = armseg(None, "check", boxes, cwd=tmp_path)
     assert missing.returncode == 2
     assert "not a data set" in missing.stderr
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from picture_writer import png, tiff
 
-from armseg_core.conversion.convert import guess_modality, to_tensor
+from armseg_core.conversion.convert import guess_format, to_tensor
 from armseg_core.errors import ArmsegWarning
 from armseg_core.files import facts
 from armseg_core.files.facts import HEAD, TAIL, facts_of, head_of
@@ -58,7 +58,7 @@ def test_a_file_is_opened_once_for_all_content_tests(tmp_path: Path, opened: lis
 def test_a_picture_is_opened_to_recognize_it_and_to_decode_it(tmp_path: Path, opened: list[str]) -> None:
     path = png(tmp_path / "depth.png", np.full((40, 60), 2000, np.uint16))
     opened.clear()  # of the writing
-    assert guess_modality(path) == "depth"
+    assert guess_format(path)[0] == "depth"
     with pytest.warns(ArmsegWarning, match="depth taken as mm"):
         to_tensor(path, modality="depth")
     assert opened.count(str(path)) == 2

@@ -16,6 +16,7 @@ from PIL import Image
 from small_models import inputs, shake, small_model
 from toy_scenes import write_scenes
 
+from armseg_core.conversion import convert, reading
 from armseg_core.conversion.convert import convert_file, to_tensor
 from armseg_core.data import open_dataset
 from armseg_core.data.sample import ClassInfo
@@ -31,6 +32,7 @@ from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.learning.model_folder import KnownDataSet, Model, save
 from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
 from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.recognition import sniff
 
 SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))
 OTHER = KnownDataSet("other", tuple(ClassInfo(name, (i, 0, 0)) for i, name in enumerate("abc")))
@@ -167,6 +169,20 @@ def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(
     guessed = predictor.predict(scene / "rgb.png", scene / "scan.png")
     assert (guessed.modality, guessed.how) == ("thermal", "MA-CLIP, 93% sure")
     assert np.array_equal(guessed.mask, by_option.mask)
+
+
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
+def test_a_recording_is_recognized_once(predictor, scene: Path, monkeypatch) -> None:
+    recognized = []
+
+    def counting(path, modality=None):
+        recognized.append(path)
+        return sniff(path, modality)
+
+    for module in (convert, reading):
+        monkeypatch.setattr(module, "sniff", counting)
+    assert predictor.predict(scene / "rgb.png", scene / "depth.png").how == "file"
+    assert recognized == [scene / "depth.png"]
 
 
 def embedding_of(model: Model, path: Path, modality: str) -> torch.Tensor:

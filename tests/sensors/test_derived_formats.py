@@ -15,7 +15,7 @@ from PIL import Image
 from small_models import TOY, small_model
 
 from armseg_core.arrays import EventMoments, EventPicture
-from armseg_core.conversion.convert import convert_file, guess_modality, to_tensor
+from armseg_core.conversion.convert import convert_file, guess_format, to_tensor
 from armseg_core.conversion.inspection import inspect_file
 from armseg_core.data import open_dataset
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, UsageError
@@ -97,7 +97,7 @@ def model(small_clip, tmp_path_factory) -> Path:
 def test_every_command_reads_what_the_data_set_reads(name, armseg, model: Path, tmp_path: Path) -> None:
     write, modality, reader = FORMATS[name]
     path = write(tmp_path / "data")
-    assert (sniff(path).name, guess_modality(path)) == (reader, modality)
+    assert (sniff(path).name, guess_format(path)[0]) == (reader, modality)
     dataset = open_dataset(tmp_path / "data", "train", (modality,))
     sample = dataset.load(0)
     frame = to_tensor(path).frames[0]

@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent / "toy_plugin"
 def install(folder: Path, change: tuple[str, str] | None = None) -> Path:
     """Build and install the package below a folder; returns what belongs on PYTHONPATH.
 
-    change: text of its module that is replaced before, (old, new).
+    change: text of the sensor's module that is replaced before, (old, new).
     """
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     source = shutil.copytree(SOURCE, folder / "source", ignore=ignore)  # building writes into it
@@ -33,8 +33,13 @@ def install(folder: Path, change: tuple[str, str] | None = None) -> Path:
 
 def armseg(site: Path | None, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command line in a process of its own, beside the installed package (None: without it)."""
+    return python(site, "-m", "armseg_cli", *arguments, cwd=cwd)
+
+
+def python(site: Path | None, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own, beside the installed package (None: without it)."""
     path = os.pathsep.join(map(str, [REPOSITORY, *([site] if site else [])]))
-    command = [sys.executable, "-m", "armseg_cli", *map(str, arguments)]
+    command = [sys.executable, *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
     )

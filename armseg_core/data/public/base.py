@@ -29,8 +29,10 @@ def class_table(*rows: tuple[str, tuple[int, int, int]]) -> tuple[ClassInfo, ...
 
 @dataclass(frozen=True)
 class Published:
-    """What the authors say. citation: the paper. counts: split -> number of samples; where a data set comes
-    in parts the key is 'part/split'. protocol: how published figures are made: split, ignored labels, crop.
+    """What the authors say.
+
+    citation: the paper. counts: split -> number of samples; where a data set comes in parts the key is
+    'part/split'. protocol: how published figures are made: split, ignored labels, crop.
     """
 
     citation: str

@@ -10,8 +10,9 @@ CROP_LEFT = 192  # columns of 1224 that the published loaders cut off, so that 1
 
 
 class MCubeS(PublicDataSet):
-    """MCubeS (Liang 2022), 20 materials, 1024x1224 of which 1024x1032 are used. Its near infrared is not
-    offered. The counts are not verified.
+    """MCubeS (Liang 2022), 20 materials, 1024x1224 of which 1024x1032 are used.
+
+    Its near infrared is not offered. The counts are not verified.
     """
 
     title, layout, name = "MCubeS", "polL_color/ + polL_dolp/ + GT/, list_folder/", "MCubeS"

@@ -332,6 +332,7 @@ DEPTH_READERS: tuple[Reader, ...] = (
         read_mat,
         notes="NYUv2 labeled; --frame N",
         beside=camera_file,
+        frames=True,
     ),
     Reader(
         "exr",

@@ -65,7 +65,8 @@ class EventInput:
     def _hot_pixels(self, factor: float) -> np.ndarray:
         """(H, W) bool: pixels with many more events than those around them.
 
-        More than `factor` times the median count of the 5 x 5 pixels around, or than `factor` where that is 0.
+        More than `factor` times the median count of the 5 x 5 pixels around, or than `factor` where that is
+        0.
         """
         import cv2
 
