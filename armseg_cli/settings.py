@@ -27,7 +27,7 @@ class Setting:
     """One option of an options group, as a user meets it.
 
     key: what stands before the '='. kind: what stands behind it: N (integer), X (number), TIME, WxH, FILE,
-    yes|no, the choices with '|' between them, TEXT, VALUE (any of these), a list [...] or a table {... = ...}.
+    yes|no, the choices with '|' between them, TEXT, VALUE (any of these), [list] or {table}.
     default: '' where the description says it.
     """
 
