@@ -166,17 +166,14 @@ class Predictor:
             raise InputError(
                 "no such file", where=path, expected="a sensor recording or a file made by `armseg convert`"
             )
-        if modality is not None:
-            name, reader, how = get_modality(modality).name, None, "option"
-        else:
-            name, reader = guess_format(path)
-            how = "file"
+        name, reader = guess_format(path) if modality is None else (get_modality(modality).name, None)
         if name is None:
             recording, share = self._guess(opened, path, options, dataset, size)
             if share < 0.6:  # hardly better than a coin between two sensors
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
                 warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
             return recording, f"MA-CLIP, {share:.0%} sure"
+        how = "file" if modality is None else "option"
         if name not in self.model.modalities:
             raise UsageError(
                 f"the model was not trained with {name}",
