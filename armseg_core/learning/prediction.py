@@ -178,6 +178,7 @@ class Predictor:
                 doubt = f"taken for {recording.sensor} with {share:.0%} confidence only"
                 warnings.warn(ArmsegWarning(f"{path}: {doubt}; say --modality to be sure"), stacklevel=3)
             return recording, f"MA-CLIP, {share:.0%} sure"
+        how = "file" if modality is None else "option"
         if name not in self.model.modalities:
             raise UsageError(
                 f"the model was not trained with {name}",
