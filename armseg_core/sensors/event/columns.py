@@ -96,7 +96,7 @@ def to_us(t: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray | None]:
 def guess_unit(t: np.ndarray) -> tuple[str, str]:
     """Unit of recorded times whose format does not fix it: (unit, why), to be told to the user.
 
-    Fractions over less than 10^5 are seconds (more than a day; microseconds span that in a tenth of a second);
+    Fractions over less than 10^5 are seconds (a day; microseconds span that in a tenth of a second);
     whole numbers from 10^17 up are nanoseconds (that is how large the clock of a computer is in that unit);
     everything else is microseconds.
     """

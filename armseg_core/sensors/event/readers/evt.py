@@ -16,8 +16,8 @@ import numpy as np
 from armseg_core.sensors.event.columns import Columns
 
 # word types of Prophesee's formats EVT 2.0 (CD_OFF, CD_ON, TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED) and
-# EVT 3.0 (ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, CONTINUED_4, TIME_HIGH, EXT_TRIGGER, OTHERS,
-# CONTINUED_12); the masks and shifts below are theirs too
+# EVT 3.0 (ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, CONTINUED_4, TIME_HIGH, EXT_TRIGGER,
+# OTHERS, CONTINUED_12); the masks and shifts below are theirs too
 EVT2_TYPES = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)
 EVT3_TYPES = (0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF)
 
