@@ -31,6 +31,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        # mkstemp makes a private file (0600); this is what open() would have made
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except IsADirectoryError as error:

@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 HEAD = 65536  # enough for every IHDR / IFD / EXIF block, npy header and text header that is looked at
 TAIL = 65536  # writers put the directory of a TIFF behind its samples
-_KEPT = 32  # files remembered: 4 MiB at most
-# A file that changed so recently may change again without another time stamp (clock ticks of file systems).
+_KEPT = 32  # files remembered: 32 heads and tails of 64 KiB are 4 MiB at most
+# A file that changed so recently may change again without another time stamp: Linux stamps by clock ticks of
+# 1 to 10 ms (the 2 s of FAT are not covered). Longer would only look at fresh files more often.
 _SETTLED_NS = 50_000_000
 
 

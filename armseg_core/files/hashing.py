@@ -9,8 +9,8 @@ from pathlib import Path
 
 from armseg_core.errors import InputError
 
-FULL_HASH_BYTES = 1 << 30  # above this, reading everything a second time costs more than it is worth
-_EDGE = 1 << 20
+FULL_HASH_BYTES = 1 << 30  # about a second; above this, reading everything again costs more than it is worth
+_EDGE = 1 << 20  # bytes at either end; SAMPLED names it, so another number needs another text
 
 FULL = "sha256"
 SAMPLED = "sha256 of name, size, modification time, first and last MiB of each file"

@@ -14,7 +14,8 @@ from armseg_core.errors import FormatError
 from armseg_core.files.facts import Facts, facts_of, head_of
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Where it stands: at the start, or behind a user block of 512 bytes (MATLAB) or a larger power of two.
+# Where it stands: at the start, or behind a user block of 512 bytes (MATLAB) or a larger power of two
+# (HDF5 file format specification, II.A); larger blocks than 32 KiB lie outside the head that is read.
 _PLACES = (0, *(1 << power for power in range(9, 16)))
 _MAX_NODES = 2000  # groups and data sets looked at; a recording has a few dozen
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py makes of damage

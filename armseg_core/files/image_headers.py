@@ -8,8 +8,8 @@ from pathlib import Path
 
 from armseg_core.files.facts import Facts, facts_of
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"  # PNG specification, 5.2
+JPEG_MAGIC = b"\xff\xd8\xff"  # start of image (ITU-T T.81, B.1.1.3) and the first byte of the next marker
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def _header(facts: Facts) -> ImageHeader | None:
     try:
         if head.startswith(PNG_MAGIC) and head[12:16] == b"IHDR":
             width, height, bits, color = struct.unpack(">IIBB", head[16:26])
-            if color == 3:
+            if color == 3:  # PNG specification, 11.2.2: 0 gray, 2 RGB, 3 palette, 4 gray + alpha, 6 RGBA
                 return ImageHeader("indexed", (height, width), 3, 8)
             channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
             return ImageHeader("png", (height, width), channels, max(bits, 8))
@@ -67,13 +67,14 @@ def _tiff_header(facts: Facts, order: str) -> ImageHeader:
     tags: dict[int, int] = {}
     for i in range(count):
         tag, kind, n = struct.unpack_from(order + "HHI", table, 12 * i)
-        code = {1: "B", 3: "H", 4: "I"}.get(kind)
+        code = {1: "B", 3: "H", 4: "I"}.get(kind)  # BYTE, SHORT, LONG
         if code is None:
             continue
         if n * struct.calcsize(code) <= 4:
             tags[tag] = struct.unpack_from(order + code, table, 12 * i + 8)[0]
         else:  # an array: its first element tells enough (BitsPerSample 8, 8, 8)
             tags[tag] = number(code, struct.unpack_from(order + "I", table, 12 * i + 8)[0])
+    # ImageLength, ImageWidth, SamplesPerPixel, BitsPerSample, SampleFormat (3 = IEEE floats)
     return ImageHeader(
         "tiff", (tags[257], tags[256]), tags.get(277, 1), tags.get(258, 1), tags.get(339, 1) == 3
     )
@@ -83,7 +84,7 @@ def _jpeg_header(head: bytes) -> ImageHeader:
     at = 2
     while at + 9 < len(head) and head[at] == 0xFF:
         marker, length = head[at + 1], struct.unpack_from(">H", head, at + 2)[0]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame; not DHT, JPG, DAC
             bits, height, width, channels = struct.unpack_from(">BHHB", head, at + 4)
             return ImageHeader("jpeg", (height, width), channels, bits)
         at += 2 + length

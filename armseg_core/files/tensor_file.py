@@ -28,7 +28,7 @@ from armseg_core.errors import FormatError, InputError, OutputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # raised when older versions of armseg would misread a file: they refuse a larger number
 DTYPES = ("float16", "float32", "uint8", "uint16")
 
 

@@ -115,6 +115,7 @@ def diagnose(path: Path) -> str:
     if suffix == ".png":
         if not head.startswith(PNG_MAGIC):
             return "not a PNG file"
+        # the last chunk has 12 bytes; some writers add a few behind it
         return "" if b"IEND" in facts.bytes_at(max(0, facts.size - 64), 64) else "the PNG file is truncated"
     if suffix in (".tif", ".tiff") and head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "not a TIFF file"

@@ -18,6 +18,7 @@ from armseg_core.resizing import resize_picture
 from armseg_core.visualization.colors import FAINT, FRAME, INK, PAPER, color_table
 
 Color = tuple[int, int, int]
+# Sizes of text and gaps, here and in the other drawings, are pixels and free choices, made by eye.
 MARGIN = 16
 # characters that the font lacks -> what is written instead
 _MISSING_GLYPHS = str.maketrans("µμ×–—−²→", "uux---2>")
@@ -38,7 +39,7 @@ def _text_mask(text: str, size: int) -> np.ndarray:
     """(h, w) float32 coverage in [0, 1] of one line of text; h depends on the size only."""
     font, text = _font(size), text.translate(_MISSING_GLYPHS)
     left, _, right, _ = font.getbbox(text)
-    height = math.ceil(size * 1.3)
+    height = math.ceil(size * 1.3)  # room for descenders and accents
     image = Image.new("L", (max(1, math.ceil(max(right, font.getlength(text)) - min(0, left)) + 1), height))
     ImageDraw.Draw(image).text((-min(0, left), 0), text, fill=255, font=font)
     return np.asarray(image, np.float32) / 255
@@ -126,7 +127,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / raw)))
-    first = math.ceil(low / step - 1e-9)
+    first = math.ceil(low / step - 1e-9)  # a tick at an end is kept in spite of rounding
     return [float(f"{i * step:.12g}") for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 

@@ -27,6 +27,7 @@ from armseg_core.visualization.canvas import (
 )
 from armseg_core.visualization.colors import FAINT, INK, PAPER, color_table
 
+# free choices: a grid fainter than text, lines that differ in hue
 _GRID, _ABSENT = (230, 230, 234), (240, 240, 240)
 _LINES = (
     (33, 113, 181),
@@ -60,7 +61,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "Con
     total = matrix.sum(1, dtype=np.float64)
     share = np.divide(matrix, total[:, None], out=np.zeros((k, k)), where=total[:, None] > 0)
     union = matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
-    cell = int(np.clip(640 // k, 14, 56))
+    cell = int(np.clip(640 // k, 14, 56))  # about 640 pixels wide; below 14 the names overlap
     size = 13 if cell >= 20 else 11
     texts = [shorten(name, size, 150) for name in names]
     left = max(text_size(t, size)[0] for t in texts) + 34
@@ -87,7 +88,7 @@ def _draw_row(canvas: np.ndarray, share: np.ndarray, labeled: bool, x0: int, y: 
     for j, value in enumerate(share):
         area = canvas[y : y + cell - 1, x0 + j * cell : x0 + (j + 1) * cell - 1]
         area[:] = table[round(255 * value)] if labeled else _ABSENT
-        if labeled and cell >= 20 and value >= 0.005:
+        if labeled and cell >= 20 and value >= 0.005:  # two digits fit, and do not round to 0
             color = PAPER if value > 0.5 else INK
             size = 13 if cell >= 32 else 10
             draw_text(canvas, x0 + (j + 0.5) * cell, y + cell / 2, f"{100 * value:.0f}", size, color, "mm")
@@ -139,7 +140,7 @@ def line_chart(
     canvas[box[3], box[0] : box[2]] = FAINT
     for i, (name, x, y) in enumerate(series):
         color = _LINES[i % len(_LINES)]
-        if smoothed and len(y) > 20:
+        if smoothed and len(y) > 20:  # twice the 10 points an average of strength 0.9 reaches back
             faint = tuple((c + 2 * 255) // 3 for c in color)
             _draw_line(canvas, x_place(x), y_place(y), faint, 1, box)
             y = smooth(y)
@@ -192,9 +193,9 @@ def _draw_line(
     import cv2
 
     y = np.clip(y, box[1], box[3])
-    points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)
+    points = np.rint(np.stack([x, y], -1) * 16).astype(np.int32)  # shift=4: OpenCV takes sixteenths
     cv2.polylines(canvas, [points], False, color, thickness, cv2.LINE_AA, shift=4)
-    if len(points) <= 40 and thickness > 1:
+    if len(points) <= 40 and thickness > 1:  # more dots would run together
         for px, py in points:
             cv2.circle(canvas, (int(px), int(py)), 3 * 16, color, -1, cv2.LINE_AA, shift=4)
 

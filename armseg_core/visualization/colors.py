@@ -9,13 +9,15 @@ import functools
 
 import numpy as np
 
-INVALID = (64, 64, 64)  # a pixel that holds no measurement
+# Free choices, unless a source is named.
+INVALID = (64, 64, 64)  # a pixel that holds no measurement: a gray that no color map but "gray" has
 POSITIVE, NEGATIVE = (214, 24, 31), (26, 78, 196)  # events: brighter, darker
 INK, FAINT, FRAME, PAPER = (28, 28, 32), (120, 120, 128), (200, 200, 206), (255, 255, 255)
 
 _CV2_MAPS = ("viridis", "inferno", "magma", "cividis")
 _STOPS = {
     "gray": ((0, 0, 0), (255, 255, 255)),
+    # four of ColorBrewer's Blues (Brewer, Harrower)
     "blues": ((255, 255, 255), (158, 202, 225), (33, 113, 181), (8, 48, 107)),
     "events": (NEGATIVE, (255, 255, 255), POSITIVE),  # signed: darker, nothing, brighter
 }
@@ -53,6 +55,7 @@ def robust_range(
     if not known.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(known, (percent, 100 - percent)))
+    # beside a large value the ticks of a range of 1 would read alike
     return (low, high) if high > low else (low, low + max(1.0, abs(low) * 1e-3))
 
 
@@ -96,6 +99,7 @@ def hsv_to_rgb(hue_deg: np.ndarray, saturation: np.ndarray, value: np.ndarray) -
     return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
+# the first 14 are colors of Cityscapes' classes, which many know; the others fill gaps between them
 _DISTINCT = (
     (128, 64, 128),
     (220, 20, 60),
@@ -128,6 +132,8 @@ def distinct_palette(count: int) -> np.ndarray:
     if count <= len(_DISTINCT):
         return np.asarray(_DISTINCT[:count], np.uint8).reshape(-1, 3)
     extra = np.arange(count - len(_DISTINCT))
-    hue = np.mod(extra * 137.508, 360.0)[None]  # the golden angle keeps neighbors apart
+    # the golden angle, 360 (1 - 1 / 1.618...), keeps neighbors apart; the two levels of saturation and value
+    # (free choices) part those whose hues come close
+    hue = np.mod(extra * 137.508, 360.0)[None]
     more = hsv_to_rgb(hue, np.where(extra % 2, 0.9, 0.55)[None], np.where(extra % 3, 0.9, 0.6)[None])[0]
     return np.concatenate([np.asarray(_DISTINCT, np.uint8), more])

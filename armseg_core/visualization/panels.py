@@ -15,7 +15,7 @@ from armseg_core.resizing import resize_nearest, resize_picture
 from armseg_core.visualization.canvas import Panel
 from armseg_core.visualization.colors import apply_color_map, robust_range
 
-MAX_CHANNELS = 24
+MAX_CHANNELS = 24  # drawn of one frame; a free choice: six rows of four
 _UNITS = {
     "1": "",
     "degree Celsius": "°C",
@@ -56,8 +56,8 @@ def channels(
 def distance_range(meters: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
     """Display range of metric depth in meters (0 < low < high), for a logarithmic scale."""
     low, high = robust_range(meters, valid & (meters > 0), percent=0.5)
-    low = max(low, 1e-3)
-    return low, max(high, low * 1.05)
+    low = max(low, 1e-3)  # a logarithm needs more than 0; no sensor measures 1 mm
+    return low, max(high, low * 1.05)  # a wall of one distance still needs a scale
 
 
 def render_distance(meters: np.ndarray, valid: np.ndarray, name: str) -> np.ndarray:

@@ -25,8 +25,10 @@ from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.reader import Reader, quiet
 
+# meters in one step; 256: KITTI depth (its development kit), 5000: TUM RGB-D (its file format page)
 _SCALES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "kitti256": 1 / 256, "tum5000": 1 / 5000}
-_PLAUSIBLE_M = (0.01, 1000.0)  # a median depth outside is a wrong unit
+# A median depth outside is a wrong unit: no depth camera measures 1 cm, and 1000 m is the far plane of CARLA.
+_PLAUSIBLE_M = (0.01, 1000.0)
 _KEYS = ("depths", "depth", "Depth", "depthMap", "depth_map")
 _UNIT_HINT = (
     "--depth-unit mm | cm | m | kitti256 | tum5000 | sunrgbd | carla | cityscapes | disparity256 | disparity"

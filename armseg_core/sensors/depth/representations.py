@@ -15,8 +15,8 @@ from armseg_core.resizing import resize_nearest
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.representation import Representation
 
-NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M
-# Gupta et al., ECCV 2014: constants of the published encoding
+NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M = 100: nearer than any depth camera measures
+# Gupta et al., ECCV 2014, and its published code: another value is another encoding
 _DISPARITY_CM = 31000.0  # channel 0 = this / depth in cm
 _MIN_CM = 100.0  # nearer depth is coded as 1 m
 _ANGLE_SHIFT = 128 - 90  # channel 2 = angle in degrees + this
@@ -36,6 +36,7 @@ def metric(data: Depth | HhaImage, options: DepthOptions) -> Frame:
 def inverse(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     """Inverse depth in 1/m, 0 where invalid."""
     frame = metric(data, options).values[2:]
+    # 2 / m: things nearer than 0.5 m are rare
     return Frame(frame, ("inverse_depth",), ("1/m",), (0.0, 2.0))
 
 
@@ -116,7 +117,8 @@ def plane_normals(depth: np.ndarray, camera: np.ndarray, radius: int) -> np.ndar
     sz = total(inverse_z)
     xz, yz = total(inverse_z * x0) - mx * sz, total(inverse_z * y0) - my * sz
     determinant = xx * yy - xy * xy
-    good = valid & (n >= 3) & (determinant > 1e-3)  # at least three pixels that are not in one line
+    # three pixels that are not in one line have at least 1/3; less is rounding
+    good = valid & (n >= 3) & (determinant > 1e-3)
     safe = np.where(good, determinant, 1)
     a, b = (xz * yy - yz * xy) / safe, (yz * xx - xz * xy) / safe
     c = sz / mean + a * (camera[0, 2] - mx) + b * (camera[1, 2] - my)  # at the principal point

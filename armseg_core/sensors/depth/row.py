@@ -13,10 +13,12 @@ SENSOR = Modality(
     title="depth camera",
     prompt="depth map",
     channels=("depth", "valid", "inverse_depth"),
+    # m: the cap of the usual evaluation on KITTI
     value_range=(0.0, 80.0),
     representation="metric",
     nearest=("depth", "valid", "inverse_depth"),
-    # inverse depth (1/m) is what looks like an image: near is bright
+    # Inverse depth (1/m) is what looks like an image: near is bright, white from 0.5 m. Valid pixels get a
+    # little green and far ones blue (1 at 100 m), so that they differ from pixels without a measurement.
     pseudo_rgb=((0.0, 0.0, 0.01), (0.0, 0.2, 0.0), (2.0, 2.0, 2.0)),
     words=("disparity", "disp", "hha"),
     options=DepthOptions,

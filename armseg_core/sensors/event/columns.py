@@ -84,7 +84,7 @@ def to_us(t: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray | None]:
             return t // 1000, None
         return (t if unit == "us" else t * int(TICKS_US[unit])), None
     scaled = t.astype(np.float64) * TICKS_US[unit]
-    bad = ~(np.abs(scaled) < 2.0**62)
+    bad = ~(np.abs(scaled) < 2.0**62)  # int64 holds these and the differences of any two
     if not bad.any():
         return np.rint(scaled).astype(np.int64), None
     rows = np.maximum.accumulate(np.where(bad, -1, np.arange(len(t))))
@@ -96,8 +96,9 @@ def to_us(t: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray | None]:
 def guess_unit(t: np.ndarray) -> tuple[str, str]:
     """Unit of recorded times whose format does not fix it: (unit, why), to be told to the user.
 
-    Fractions over less than 10^5 are seconds; whole numbers from 10^17 up are nanoseconds (that is how large
-    the clock of a computer is in that unit); everything else is microseconds.
+    Fractions over less than 10^5 are seconds (a day; microseconds span that in a tenth of a second);
+    whole numbers from 10^17 up are nanoseconds (that is how large the clock of a computer is in that unit);
+    everything else is microseconds.
     """
     if t.dtype.kind == "f":
         usable = t[np.isfinite(t)]

@@ -65,8 +65,7 @@ class EventInput:
     def _hot_pixels(self, factor: float) -> np.ndarray:
         """(H, W) bool: pixels with many more events than those around them.
 
-        More than `factor` times the median count of the 5 x 5 pixels around, or than `factor` where that is
-        0.
+        More than `factor` times the median count of the 5 x 5 pixels around (at least 1).
         """
         import cv2
 
@@ -75,6 +74,7 @@ class EventInput:
         for piece in self._raw():
             row, column = nearest(piece.y, height), nearest(piece.x, width)
             counts += np.bincount(row.astype(np.int64) * width + column, minlength=height * width)
+        # 5 x 5 is the largest window whose median OpenCV takes of uint16; of larger ones it takes uint8 only
         image = np.minimum(counts, 65535).astype(np.uint16).reshape(height, width)
         return image > factor * np.maximum(cv2.medianBlur(image, 5), 1)
 

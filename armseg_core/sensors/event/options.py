@@ -15,13 +15,16 @@ class EventOptions(Options):
     """How an event recording is read, cut into windows and turned into frames."""
 
     # windows
+    # a usual length for driving: RVT and Ev-SegNet use 50 ms; shorter is sparser, longer blurs motion
     window: Duration = Field(50_000, description="Length of a window (50ms, 20000us, 0.1s).")
     count: int | None = Field(None, ge=1, description="Events per window, instead of a fixed time.")
     end_times: Path | None = Field(
         None, description="Text file of label times in absolute microseconds: one window ending at each."
     )
     # frames
+    # 5 bins as DSEC-Semantic (ESS) has them; the model tensor has this many channels
     bins: int = Field(5, ge=1, le=256, description="Time bins of the voxel grids.")
+    # 10 slices as RVT has them in 50 ms
     stack: int = Field(10, ge=1, le=256, description="Time slices of stacked_histogram and frames of mdes.")
     norm: Literal["dsec", "none"] = Field(
         "dsec", description="Voxel grids: dsec = zero mean and unit deviation over the non-zero cells."
@@ -29,8 +32,11 @@ class EventOptions(Options):
     size: Size | None = Field(
         None, description="Size of the frames; coordinates are scaled (default: the sensor's own)."
     )
+    # free choice: the surface falls to 19 % over the default window
     tau: Duration = Field(30_000, description="Decay time of time_surface.")
+    # free choice; each more is two more channels
     depth: int = Field(4, ge=1, le=64, description="Most recent events per pixel and polarity kept by tore.")
+    # what uint8 holds, as in RVT
     clip: int = Field(255, ge=1, le=65535, description="Largest count of a stacked_histogram cell.")
     # reading
     sensor_size: Size | None = Field(

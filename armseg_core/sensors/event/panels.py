@@ -47,7 +47,7 @@ def voxel_grid(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     unit, bins = unit_text(info.units), len(frame)
     caption = f"sum of {bins} bins" if bins > 1 else info.channels[0]
     drawn = [signed(frame.sum(0), f"{caption}: red brighter, blue darker", unit)]
-    if 1 < bins <= 11:
+    if 1 < bins <= 11:  # with the sum at most twelve panels, three rows of four
         limit = event_limit(frame)
         drawn += [signed(*each, unit, limit) for each in zip(frame, info.channels, strict=True)]
     return drawn
@@ -79,7 +79,10 @@ def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
 
 
 def event_limit(signed: np.ndarray) -> float:
-    """Magnitude drawn in full color: the 98th percentile of the non-zero ones, 1 when there is none."""
+    """Magnitude drawn in full color: the 98th percentile of the non-zero ones, 1 when there is none.
+
+    A free choice: hot pixels would leave nothing else visible with 100.
+    """
     magnitude = np.abs(signed[np.isfinite(signed) & (signed != 0)])
     return float(np.percentile(magnitude, 98)) if magnitude.size else 1.0
 

@@ -45,6 +45,7 @@ def _summed(given: EventInput, bins: int, span: tuple[int, int], split: bool) ->
 
 
 def _voxel_scale(options: EventOptions, channels: int) -> tuple[tuple[str, ...], tuple[float, float]]:
+    # usual ranges, for drawing: 3 deviations hold nearly all cells; 10 events are a free choice
     if options.norm == "dsec":
         return ("standard deviations",) * channels, (-3.0, 3.0)
     return ("events",) * channels, (-10.0, 10.0)
@@ -149,7 +150,8 @@ def time_surface(events: Window, options: EventOptions, t0_us: int, t1_us: int) 
     return Frame(frame, ("neg", "pos"), ("",) * 2, (0.0, 1.0), t1_us)
 
 
-TORE_MIN_US, TORE_MAX_US = 150, 5_000_000  # younger and older events look the same
+# younger and older events look the same; of the published code (Baldwin et al. 2021, events2ToreFeature.m)
+TORE_MIN_US, TORE_MAX_US = 150, 5_000_000
 
 
 def tore(events: Window, options: EventOptions, t0_us: int, t1_us: int) -> Frame:

@@ -15,7 +15,8 @@ SENSOR = Modality(
     channels=("bin0", "bin1", "bin2", "bin3", "bin4"),
     value_range=(-3.0, 3.0),
     representation="voxel_grid",
-    # early bins red, late bins blue, around mid-gray: direction of motion stays visible
+    # Early bins red, late bins blue, around mid-gray: direction of motion stays visible. 0.16 times the 3
+    # deviations of value_range is half the range of a color: one bin alone may fill it.
     pseudo_rgb=(
         (0.16, 0.04, 0.0),
         (0.12, 0.08, 0.0),

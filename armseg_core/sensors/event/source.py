@@ -346,6 +346,7 @@ class EventStream(EventSource):
 
     def _check_share(self) -> None:
         lost = sum(n for why, n in self._dropped.items() if why in self._cleaned)
+        # from 1000 on: a few bad events at the beginning say nothing about a recording
         if lost * 2 > self._seen_events and (self._seen_events >= 1000 or self._seen_events >= self.count):
             number, why = max((self._dropped.get(why, 0), why) for why in self._cleaned)
             raise FormatError(

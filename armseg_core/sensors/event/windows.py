@@ -17,7 +17,9 @@ from armseg_core.arrays import PIECE_EVENTS, Events, EventSource
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
 from armseg_core.sensors.event.options import EventOptions
 
-LOADED_EVENTS = 1 << 22  # a window of up to this many events may be read at once
+# A window of up to this many events may be read at once (55 MB). While the order is unknown a longer one
+# costs a scan of all times first: pieces of it could not be put in order.
+LOADED_EVENTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def count_windows(source: EventSource, options: EventOptions, *, trusting: bool 
         return max(1, source.count // options.count)
     duration = source.t_last_us + 1 - source.t_first_us
     number = -(-duration // options.window)
+    # a unit taken wrongly makes 1000 times as many windows; some empty ones, or few at all, are usual
     if number > max(100_000, 10 * source.count):
         raise InputError(
             f"{source.count:,} events over {duration / 1e6:,.0f} s would give {number:,} windows",
@@ -192,6 +195,7 @@ def read_end_times(path: Path) -> np.ndarray:
         word = line.partition("#")[0].strip()
         if not word:
             continue
+        # 2^62: windows before and after a time still fit int64
         if not word.lstrip("+-").isascii() or not word.lstrip("+-").isdigit() or abs(int(word)) >= 1 << 62:
             raise FormatError(
                 f"line {number} is '{word[:40]}'",

@@ -130,7 +130,7 @@ def _rigid(matrix: np.ndarray) -> np.ndarray:
 def _camera(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P (3, 4) = K [I | t] -> K and the 4x4 shift from the rectified reference camera to this one."""
     k = projection[:, :3]
-    if abs(np.linalg.det(k)) < 1e-12:
+    if abs(np.linalg.det(k)) < 1e-12:  # det = fx fy, at least thousands for a real camera
         return k, np.eye(4)  # refused by _check
     shift = np.eye(4)
     shift[:3, 3] = np.linalg.solve(k, projection[:, 3])
@@ -188,6 +188,7 @@ def _check(intrinsics: np.ndarray, extrinsics: np.ndarray, path: Path) -> None:
             f"lidar_to_camera has shape {extrinsics.shape}", where=path, expected="4x4 finite numbers"
         )
     rotation = extrinsics[:3, :3]
+    # 0.01: a rotation written with three digits passes, one in other units does not
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
         raise FormatError(
             "the rotation in lidar_to_camera is not a rotation",

@@ -27,6 +27,7 @@ def panels(frame: np.ndarray, info: TensorInfo) -> list[Panel] | None:
     strength = mapped(np.where(valid, frame[1], np.nan), "inferno", "", "intensity")
     note = f"{int(valid.sum())} pixels hit ({100 * valid.mean():.1f}%)"
     brightness = strength.picture
+    # free choices: a denser picture, or one enlarged anyway for being small, can be seen as it is
     if valid.mean() < 0.3 and valid.shape[1] >= 240:
         shown, brightness = (_grow_points(p, meters, valid) for p in (shown, brightness))
         note += ", drawn 3x3"

@@ -138,10 +138,10 @@ def read_las(path: Path, options: LidarOptions) -> PointCloud:
     try:
         cloud = laspy.read(str(path))
         xyz = np.stack([np.asarray(cloud.x), np.asarray(cloud.y), np.asarray(cloud.z)], axis=1)
-        intensity = np.asarray(cloud.intensity, np.float32) / 65535
+        intensity = np.asarray(cloud.intensity, np.float32) / 65535  # LAS: uint16, normalized
     except Exception as error:  # laspy raises its own errors, ValueError and lazrs' RuntimeError
         raise FormatError(f"the LAS file cannot be read ({error})", where=path) from error
-    if len(xyz) and np.abs(xyz).max() > 1e5:
+    if len(xyz) and np.abs(xyz).max() > 1e5:  # float32 would be coarser than 8 mm from there on
         center = np.round(xyz.mean(axis=0))
         xyz -= center
         warnings.warn(ArmsegWarning(f"{path}: map coordinates, moved by {-center} m"), stacklevel=2)
@@ -172,7 +172,7 @@ def _pcd_header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
     at = 0
     while "DATA" not in header:
         end = data.find(b"\n", at)
-        if end < 0 or end - at > 10_000:
+        if end < 0 or end - at > 10_000:  # no header line is that long: binary data
             raise FormatError("the PCD header has no DATA line", where=path)
         words = data[at:end].decode("ascii", "replace").split()
         at = end + 1

@@ -13,9 +13,11 @@ SENSOR = Modality(
     title="LiDAR",
     prompt="LiDAR range image",
     channels=("depth", "intensity", "valid"),
+    # m: the range of a Velodyne HDL-64E, which recorded KITTI
     value_range=(0.0, 120.0),
     representation="projected",
     nearest=("depth", "intensity", "valid"),
+    # free choice: one color per channel; red is full at 83 m, few points are farther
     pseudo_rgb=((0.012, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
     aliases=("pointcloud",),
     words=("velodyne", "point", "cloud"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+# The figures above hold for these values; larger windows blur borders, smaller ones are noisy.
 MATCH_WINDOW = 5  # pixels per side compared by the sweep; the window may be shifted off an object border
 GUIDE_WINDOW, GUIDE = 21, np.float32(0.01)  # share of a large window's cost, for places without texture
 WINDOW = 3  # pixels per side over which the Gauss-Newton step takes the disparity as constant
@@ -24,8 +25,9 @@ FILL_WINDOWS = (45, 15)  # where the small window has no texture, larger ones de
 PRIOR_PX = 0.3  # how far a pixel is expected to be from the disparity of the larger window
 STEP_PX = 0.5  # of the sweep: views 4 steps apart are then within 1 px, where Gauss-Newton converges
 FALSE_FACTOR = 3  # over 3x3 pixels the information that noise feigns varies this much around its mean
-CONFIDENT_PX = 0.1  # expected error that gives confidence 0.5
-_EPSILON = 1e-9
+CONFIDENT_PX = 0.1  # expected error that gives confidence 0.5 (a free choice)
+_EPSILON = 1e-9  # against division by 0, far below the information of any texture
+_LEAST_VARIANCE = 1e-8  # of noise, full scale 1: below the 1.3e-6 = (1 / 255)^2 / 12 of rounding to 8 bits
 _SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -43,8 +45,7 @@ def estimate_disparity(
         disparity (H, W) float32 in [-limit - STEP_PX, limit + STEP_PX]; smooth where there is no texture.
         confidence (H, W) in [0, 1]: 1 / (1 + (expected error / CONFIDENT_PX)^2).
         spread (H, W) in [0, 1]: deviation of a point's brightness over the views once they are aligned: the
-        noise
-            level on matt surfaces, larger at reflections, highlights and borders of near objects.
+            noise level on matt surfaces, larger at reflections, highlights and borders of near objects.
         All zero when there are fewer than two views: nothing can be measured.
     """
     import cv2
@@ -63,12 +64,12 @@ def estimate_disparity(
 
     # Expected error of a window: noise variance / information. Noise alone also makes gradients; that part of
     # the information says nothing (m is the mean of N views, its central difference has half its variance).
-    noise = max(float(np.median(variance)), 1e-8)
+    noise = max(float(np.median(variance)), _LEAST_VARIANCE)
     false = noise / (2 * len(views)) * float(np.square(offsets).sum())
     local = _box(information, WINDOW)
     disparity = start + np.clip(_box(numerator, WINDOW) / (local + _EPSILON), -0.5, 0.5)
     useful = np.maximum(local - FALSE_FACTOR * false, 0)
-    error = (_box(variance, WINDOW) + 1e-8) / (useful * WINDOW**2 + _EPSILON)
+    error = (_box(variance, WINDOW) + _LEAST_VARIANCE) / (useful * WINDOW**2 + _EPSILON)
     confidence = (1 / (1 + error / CONFIDENT_PX**2)).astype(np.float32)
     bound = limit + STEP_PX
     smooth = np.clip(_fill(disparity, useful, noise), -bound, bound)
@@ -142,6 +143,7 @@ def _linearize(views: np.ndarray, offsets: np.ndarray, disparity: np.ndarray) ->
         warped[i] = cv2.remap(views[i], at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         weight[i] = (at_x >= 0) & (at_x <= w - 1) & (at_y >= 0) & (at_y <= h - 1)
         unlike[i] = _box(np.square(warped[i] - center), WINDOW)
+    # 3 (a free choice) spares ordinary noise; 20 to 40 views are enough for a median
     usual = 3 * (float(np.median(unlike[:: max(1, n // 20)])) + 1e-6)
     count, mean, weighted, trusted = np.zeros((4, h, w), np.float32)
     for i in range(n):

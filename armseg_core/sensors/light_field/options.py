@@ -21,7 +21,9 @@ class LightFieldOptions(SizedOptions):
     views: Literal["all", "row", "column", "cross", "star", "center"] = Field(
         "all", description="Views kept: all, the central row or column, both, these with diagonals, or one."
     )
+    # free choice: less than 1 px from plane to plane in the default range
     planes: int = Field(8, ge=1, le=128, description="Planes of focal_stack.")
+    # free choice; cost and wrong matches grow with the range
     disparity_range: float = Field(
         3.0, gt=0, le=16, description="Largest disparity searched and refocused to, in pixels per view step."
     )

@@ -17,7 +17,8 @@ from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.representation import Representation
 
 MODEL_CHANNELS = ("disparity", "confidence", "view_std")
-_MAX_SIDE = 9  # views per side used for disparity: finer grids are thinned, which costs no baseline
+# views per side used for disparity (UrbanLF and HCI have 9): finer grids are thinned, which costs no baseline
+_MAX_SIDE = 9
 _NAME = re.compile(r"u(\d+)v(\d+)([rgb])")
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
+# degrees; three angles are the fewest that determine the three linear Stokes parameters
 _SETS = ((0, 45, 90, 135), (0, 60, 120))
 _ANGLES = {angle for angles in _SETS for angle in angles}
 _NUMBERED = re.compile(r"(?P<prefix>|.*[^0-9])(?P<number>\d{1,3})(?:d|deg|degrees)?", re.IGNORECASE)

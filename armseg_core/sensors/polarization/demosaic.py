@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ANGLES = (0, 45, 90, 135)
+ANGLES = (0, 45, 90, 135)  # degrees, the order of the planes that leave this module
 # bilinear weights for samples on every second row and column, and for the quincunx of a Bayer green
 _LATTICE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32)
 _QUINCUNX = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32)

@@ -15,6 +15,7 @@ Bayer = Literal["none", "rggb", "bggr", "grbg", "gbrg"]
 class PolarizationOptions(SizedOptions):
     """How polarized intensities are read and demosaiced."""
 
+    # the cell of Sony's IMX250MZR and IMX264MZR; a region of interest or a flip changes it
     pattern: str = Field(
         "90,45,135,0",
         description="Polarizer angles of a 2x2 cell: top left, top right, bottom left, bottom right.",

@@ -56,13 +56,17 @@ def _angle_and_degree(angle: np.ndarray, dolp: np.ndarray, limit: float) -> list
 
 
 def dolp_limit(dolp: np.ndarray) -> float:
-    """Degree of polarization drawn in full saturation: its 99th percentile, at least 0.05, at most 1."""
+    """Degree of polarization drawn in full saturation: its 99th percentile, at least 0.05, at most 1.
+
+    Below 0.05 (a free choice) the noise of an unpolarized scene would be drawn in full colors.
+    """
     return float(np.clip(robust_range(dolp, percent=1)[1], 0.05, 1.0))
 
 
 def render_s0(s0: np.ndarray) -> np.ndarray:
     """(H, W) linear intensity -> (H, W) display value in [0, 1]: 99.5 % white, gamma 2.2."""
     s0 = np.nan_to_num(np.asarray(s0, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    # 1e-9: a black picture is not divided by 0; highlights above 99.5 % (a free choice) are cut off
     top = max(float(np.percentile(s0, 99.5)), 1e-9) if s0.size else 1.0
     return np.clip(s0 / top, 0, 1) ** (1 / 2.2)
 

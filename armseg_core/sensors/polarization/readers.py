@@ -194,6 +194,7 @@ def read_aolp_dolp(path: Path, options: PolarizationOptions) -> Stokes:
     aolp, dolp = _plane(files["aolp"]), _plane(files["dolp"])
     s0 = _plane(files["s0"]) if "s0" in files else np.ones_like(dolp)
     _same_shape({"aolp": aolp, "dolp": dolp, "s0": s0}, path)
+    # 1e-3 (a free choice): rounding of whoever computed them is no error
     if dolp.min(initial=0) < 0 or dolp.max(initial=0) > 1 + 1e-3:
         raise FormatError(
             f"DoLP reaches from {dolp.min():g} to {dolp.max():g}", where=files["dolp"], expected="[0, 1]"

@@ -17,6 +17,8 @@ SENSOR = Modality(
     value_range=(-1.0, 1.0),
     representation="stokes",
     flip_negates=("sin2aolp",),
+    # Free choice: intensity red, degree of polarization green, angle blue. S0 is 2 at full scale, so 0.8
+    # leaves it in range up to 60 % of it; the two blues keep within 0.5 - 0.36 and 0.5 + 0.36.
     pseudo_rgb=((0.8, 0.0, 0.0), (0.2, 1.0, 0.0), (0.0, 0.0, 0.25), (0.0, 0.0, 0.25)),
     pseudo_rgb_bias=(0.0, 0.0, 0.5),
     aliases=("polarisation", "polar"),

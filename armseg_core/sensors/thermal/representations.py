@@ -13,7 +13,7 @@ from armseg_core.resizing import resize_picture
 from armseg_core.sensors.representation import Representation
 from armseg_core.sensors.thermal.options import ThermalOptions
 
-# degrees Celsius = values * scale + offset, by `thermal_unit`
+# degrees Celsius = values * scale + offset, by `thermal_unit`; 0 K is -273.15 degrees Celsius
 _CELSIUS: dict[str, tuple[float, float]] = {
     "celsius": (1.0, 0.0),
     "kelvin": (1.0, -273.15),
@@ -74,6 +74,7 @@ def celsius(frame: Thermal, options: ThermalOptions) -> Frame:
         _finite(frame.values).astype(np.float64) * scale + offset
     )  # float64: 16 bits stay exact before rounding
     image = resize_picture(degrees.astype(np.float32), options.size)
+    # free choice: a winter street to hot engines
     return Frame(image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0))
 
 

@@ -24,7 +24,7 @@ from armseg_core.sensors.event.source import BLOCK_EVENTS, EventStream
 from armseg_core.sensors.event.streams import MemoryStream
 from armseg_core.sensors.reader import Reader
 
-DDD17_SIZE = (260, 346)
+DDD17_SIZE = (260, 346)  # (H, W) of the DAVIS346 camera
 PICKLE_ADVICE = (
     "load it once where you trust it and save plain arrays: numpy.savez('events.npz', x=x, y=y, t=t, p=p)"
 )

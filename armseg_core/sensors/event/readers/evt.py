@@ -15,6 +15,9 @@ import numpy as np
 
 from armseg_core.sensors.event.columns import Columns
 
+# word types of Prophesee's formats EVT 2.0 (CD_OFF, CD_ON, TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED) and
+# EVT 3.0 (ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, CONTINUED_4, TIME_HIGH, EXT_TRIGGER,
+# OTHERS, CONTINUED_12); the masks and shifts below are theirs too
 EVT2_TYPES = (0x0, 0x1, 0x8, 0xA, 0xE, 0xF)
 EVT3_TYPES = (0x0, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xE, 0xF)
 
@@ -69,7 +72,7 @@ def _last_set(values: np.ndarray, places: np.ndarray, wanted: np.ndarray, length
     """
     if not len(places):
         return np.full(len(wanted), values[0])
-    if 8 * len(places) < len(wanted):
+    if 8 * len(places) < len(wanted):  # both ways give the same; a search for each place pays for few only
         borders = np.searchsorted(wanted, places)
         return np.repeat(values, np.diff(borders, prepend=0, append=len(wanted)))
     marks = np.zeros(length, bool)
@@ -243,7 +246,7 @@ def decode_dat(records: np.ndarray, turns: int, last: int) -> tuple[Columns, int
     after = int(t[-1]) if len(t) else last
     if len(t) and (t[0] < last or (t[1:] < t[:-1]).any()):
         before = np.concatenate(([last], t[:-1]))
-        turned = np.cumsum(before - t >= 1 << 31) + turns
+        turned = np.cumsum(before - t >= 1 << 31) + turns  # a smaller step back is disorder, not a turn
         t += turned << 32
         turns = int(turned[-1])
     elif turns:

@@ -21,8 +21,9 @@ from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
 from armseg_core.sensors.reader import Reader, quiet
 
-ECF_FILTER = 0x8ECF  # Prophesee's own compression
-DSEC_SIZE, M3ED_SIZE, MVSEC_SIZE = (480, 640), (720, 1280), (260, 346)  # (H, W) of the cameras of these sets
+ECF_FILTER = 0x8ECF  # Prophesee's own compression, by the filter number in its files
+# (H, W) of the cameras of these sets: Prophesee Gen 3.1, Prophesee EVK4, DAVIS346
+DSEC_SIZE, M3ED_SIZE, MVSEC_SIZE = (480, 640), (720, 1280), (260, 346)
 MILLISECOND_INDEX = ("ms_to_idx", "ms_map_idx")
 
 

@@ -30,7 +30,7 @@ from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.reader import Reader
 
 BLOCK_BYTES = 1 << 18  # read and decoded at a time; fits a second-level cache together with the columns
-DAT_CD = 0x0C
+DAT_CD = 0x0C  # event type in the header of a DAT file: CD, change detection
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,10 @@ def _share_of_types(path: Path, start: int, dtype: str, shift: int, types: tuple
 
 
 def fits(path: Path, header: RawHeader) -> dict[str, bool]:
-    """Which encodings the words of a file fit. Of unrelated data at least a quarter of the words do not."""
+    """Which encodings the words of a file fit.
+
+    Of unrelated data at least a quarter of the words do not; 0.98 leaves room for a damaged stretch.
+    """
     return {
         "EVT2": _share_of_types(path, header.start, "<u4", 28, EVT2_TYPES) > 0.98,
         "EVT3": _share_of_types(path, header.start, "<u2", 12, EVT3_TYPES) > 0.98,

@@ -86,6 +86,7 @@ def event_array(data: bytes, cdr: bool) -> tuple[Columns, tuple[int, int]]:
     if not cdr:
         events = np.frombuffer(fields.raw(number * ROS1_EVENT.itemsize), ROS1_EVENT)
     else:  # lay the first event out like the others: two bytes are missing after its y
+        # the last of several events ends with its polarity, 15 bytes from its start
         size = 0 if not number else 13 if number == 1 else CDR_FIRST_EVENT + 16 * (number - 2) + 15
         rest = fields.raw(size)
         events = np.frombuffer(rest[:4] + b"\0\0" + rest[4:] + b"\0" if number else b"", CDR_EVENT)
