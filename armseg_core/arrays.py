@@ -349,7 +349,7 @@ class HhaImage:
 class Calibration:
     """Camera model for projecting points.
 
-        intrinsics: K (3, 3). lidar_to_camera: (4, 4) rigid. size: of the image, (H, W).
+    intrinsics: K (3, 3). lidar_to_camera: (4, 4) rigid. size: of the image, (H, W).
 
     A point X in the LiDAR frame lands at pixel K [R|t] X, camera axes x right, y down, z forward.
     """
