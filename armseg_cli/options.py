@@ -24,7 +24,7 @@ OutputOption = Annotated[
 ForceOption = Annotated[
     bool,
     typer.Option(
-        "--force", help="Replace what is in the way, also what armseg did not make or was changed since."
+        "--force", help="Replace what is in the way, also files that were changed or not made by armseg."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -112,7 +112,7 @@ def check_free(
         if force or empty or not os.path.lexists(path) or ours(path):
             continue
         raise OutputError(
-            "is in the way: armseg did not make it, or it was changed since",
+            "is in the way: not made by armseg, or changed since",
             where=path,
             hint=", or ".join(filter(None, (elsewhere, "--force to replace it"))),
         )

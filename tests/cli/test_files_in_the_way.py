@@ -116,7 +116,7 @@ def test_a_file_of_the_user_stays(name: str, run, place: Path) -> None:
     file.write_bytes(FOREIGN)
     before = files(place)
     assert_refused(
-        run(*situation.arguments), situation.file, "is in the way", "armseg did not make it", "--force"
+        run(*situation.arguments), situation.file, "is in the way", "not made by armseg", "--force"
     )
     assert files(place) == before
     done = run(*situation.arguments, "--force")

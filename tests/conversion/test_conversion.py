@@ -273,7 +273,7 @@ def test_files_of_others_are_never_overwritten(tmp_path: Path) -> None:
     raw = raw_files.depth(tmp_path / "depth.png")
     other = raw_files.events(tmp_path / "events.h5")
     before = other.read_bytes()
-    with pytest.raises(OutputError, match="armseg did not make it"):
+    with pytest.raises(OutputError, match="not made by armseg"):
         convert_file(raw, other)
     assert other.read_bytes() == before
 
