@@ -10,6 +10,7 @@ import typer
 
 from armseg_cli.console import print_next
 from armseg_cli.options import (
+    ForceOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -61,7 +62,7 @@ def command(
             "--engine", metavar="ENGINE", help="local (processes) or ray (an existing Ray cluster)."
         ),
     ] = "local",
-    force: Annotated[bool, typer.Option("--force", help="Convert again what is whole and current.")] = False,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     *,
@@ -72,7 +73,7 @@ def command(
     The format is found from the content. One recording becomes STEM.REPRESENTATION.h5 beside it, or -o FILE.
     Of a folder or pattern every recording is converted in parallel, below -o FOLDER with the same structure;
     a run that was stopped is finished by the same command, and manifest.jsonl says what became of each
-    recording.
+    recording. A result that is whole and current is left alone; --force makes it again.
 
     Exit code: 0 done, 1 some recordings of a folder failed, 2 nothing could be done.
 

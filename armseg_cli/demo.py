@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from armseg_cli.console import print_next, print_table
-from armseg_cli.options import DeviceOption, JsonOption, OutputOption, QuietOption, SeedOption, StepsOption
+from armseg_cli.options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    SeedOption,
+    StepsOption,
+)
 
 if TYPE_CHECKING:
     from armseg_core.demo import DemoResult
@@ -20,6 +28,7 @@ def command(
     steps: StepsOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,6 +50,7 @@ def command(
         seed=seed or 0,
         say=lambda line: typer.echo(line, err=as_json),
         progress=not quiet,
+        force=force,
     )
     if as_json:
         typer.echo(

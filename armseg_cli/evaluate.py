@@ -13,6 +13,7 @@ from armseg_cli.options import (
     BatchSizeOption,
     DataArgument,
     DeviceOption,
+    ForceOption,
     JsonOption,
     ModalitiesOption,
     ModelOption,
@@ -40,6 +41,7 @@ def command(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,13 +51,14 @@ def command(
 
     The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur,
     "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
-    logits are resized to the label.
+    logits are resized to the label. The report is kept in the run, metrics/eval_SPLIT.json.
 
     Example:
         armseg eval
         armseg eval sample_data --model runs/train-001 --split val --controls
     """
     from armseg_core.config.base import parse_size
+    from armseg_core.files.ownership import check_free
     from armseg_core.learning.evaluation import evaluate, save_report, training_data
     from armseg_core.learning.run_folder import RunFolder, find_model
     from armseg_core.sensors.modalities import parse_modalities
@@ -63,6 +66,9 @@ def command(
     _refuse_models(data or [])
     folder = find_model(model) if model else RunFolder.newest().model
     run = RunFolder.of(folder)
+    saved = None if run is None else run.eval_report(split)
+    if saved is not None:
+        check_free([saved], force=force, elsewhere="")
     given: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
     report = evaluate(
         folder,
@@ -76,10 +82,8 @@ def command(
         progress=not quiet,
         **{name: value for name, value in given.items() if value is not None},
     )
-    saved = None
-    if run is not None:
-        saved = run.eval_report(split)
-        save_report(report, saved)
+    if saved is not None:
+        save_report(report, saved, force=force)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -21,6 +21,12 @@ OutputOption = Annotated[
         "--output", "-o", metavar="PATH", help="Where the result goes (default: beside the input, or here)."
     ),
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace what is in the way, also files that were changed or not made by armseg."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 ModalitiesOption = Annotated[

@@ -11,6 +11,7 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import (
     DeviceOption,
+    ForceOption,
     JsonOption,
     ModelOption,
     OutputOption,
@@ -50,27 +51,39 @@ def command(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     *,
     options: dict[str, Any],
 ) -> None:
     """Label every pixel of an image, with the help of a sensor recording.
 
-    Writes NAME.mask.png (class indices with a palette), NAME.color.png and NAME.overlay.png (with legend),
-    and prints the share of each class. The kind of sensor comes from --modality, else from the file, else
-    from the model.
+    Writes NAME.mask.png (class indices with a palette), NAME.color.png and NAME.overlay.png (with legend) to
+    the folder --output (default: predictions), and prints the share of each class. NAME is that of the
+    image; where the folder holds the prediction of another image of that name, the image's own folder goes
+    before it (scene_1_rgb.mask.png). The kind of sensor comes from --modality, else from the file, else from
+    the model.
 
     Example:
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
         armseg predict sample_data/scene_00018/rgb.png --model runs/train-001 -o predicted
     """
     from armseg_core.errors import InputError
-    from armseg_core.learning.prediction import Predictor, save_prediction
+    from armseg_core.files.ownership import check_free
+    from armseg_core.learning.prediction import (
+        Predictor,
+        prediction_paths,
+        prediction_stem,
+        save_prediction,
+    )
     from armseg_core.learning.run_folder import RunFolder
 
     for path in (image, sensor):
         if path is not None and not path.exists():
             raise InputError("no such file", where=path)
+    folder = Path("predictions" if output is None else output)
+    stem = prediction_stem(folder, image)
+    check_free(prediction_paths(folder, stem).values(), force=force)
     predictor = Predictor.load(model or RunFolder.newest().folder, device, weights, precision or "auto")
     result = predictor.predict(
         image,
@@ -81,7 +94,7 @@ def command(
         options=options,
         stretch=stretch,
     )
-    paths = save_prediction(result, Path(output or ""), image.stem)
+    paths = save_prediction(result, folder, stem, image=image, force=force)
     if as_json:
         typer.echo(json.dumps(_values(result, paths), indent=2))
     else:

@@ -10,6 +10,7 @@ import typer
 
 from armseg_cli.console import print_next
 from armseg_cli.options import (
+    ForceOption,
     JsonOption,
     ModalitiesOption,
     QuietOption,
@@ -29,6 +30,7 @@ def command(
     light_field_views: Annotated[
         int, typer.Option(help="Light-field views per side: 3, 5, 7 or 9 (the center of the 9x9 grid).")
     ] = 9,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,7 +38,8 @@ def command(
 
     OUT stands where the other commands take DATA, as it is a data set afterwards. Scene i depends only on
     (seed, i), the size (default: 160x128; both sides even) and the version. Whole scenes with the same
-    parameters are kept, so that the command can be interrupted and repeated.
+    parameters are kept, so that the command can be interrupted and repeated. Scenes with other parameters
+    are replaced, unless a file in them is not armseg's or was changed.
 
     Example:
         armseg simulate scenes --scenes 20 --seed 1 --size 160x128
@@ -58,6 +61,7 @@ def command(
         workers=available_cores() if workers is None else max(1, workers),  # one worker is this process
         progress=not (quiet or as_json),
         light_field_views=light_field_views,
+        force=force,
     )
     seconds = time.perf_counter() - start
     if as_json:

@@ -12,6 +12,7 @@ from armseg_cli.options import (
     BatchSizeOption,
     DataArgument,
     DeviceOption,
+    ForceOption,
     JsonOption,
     ModalitiesOption,
     OutputOption,
@@ -71,13 +72,15 @@ def command(
             "--dry-run", help="Build everything, run one batch, print shapes and sizes, write nothing."
         ),
     ] = False,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model for RGB and the given sensors, in a new run folder below --output (default: runs).
 
     Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for
-    it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP.
+    it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP. A new
+    run never replaces a file; --force is for the pictures of a run that goes on.
 
     Example:
         armseg train --modalities depth,thermal
@@ -115,7 +118,7 @@ def command(
     if dry_run:
         _show_dry_run(run_dry(config, described), as_json)
     else:
-        _show(RunFolder(train(config, resume=run, data=described, progress=not quiet)), as_json)
+        _show(RunFolder(train(config, resume=run, data=described, progress=not quiet, force=force)), as_json)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:

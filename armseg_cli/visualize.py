@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from armseg_cli.console import print_next
-from armseg_cli.options import JsonOption, OutputOption, RepresentationOption
+from armseg_cli.options import ForceOption, JsonOption, OutputOption, RepresentationOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 
 
@@ -34,6 +34,7 @@ def command(
     alpha: Annotated[
         float, typer.Option("--alpha", min=0, max=1, help="Opacity of a sample's label over its RGB image.")
     ] = 0.5,
+    force: ForceOption = False,
     as_json: JsonOption = False,
     *,
     options: dict[str, Any],
@@ -52,6 +53,7 @@ def command(
     made = visualize(
         path,
         output,
+        force=force,
         frame=frame,
         modality=modality,
         representation=representation,

@@ -18,11 +18,12 @@ from armseg_core.conversion.convert import ConversionSummary, convert_file
 from armseg_core.data import open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.sample_data import sample_data_dir
+from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
 from armseg_core.learning.evaluation import Report, evaluate, save_report
 from armseg_core.learning.inference import pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
+from armseg_core.learning.prediction import Prediction, Predictor, prediction_paths, save_prediction
 from armseg_core.learning.training import train
 from armseg_core.sensors.drawing import render_model_tensor, render_tensor_file
 from armseg_core.sensors.modalities import BUILT_IN, MODALITIES
@@ -55,18 +56,22 @@ def run_demo(
     seed: int = 0,
     say: Callable[[str], None] = print,
     progress: bool = True,
+    force: bool = False,
 ) -> DemoResult:
     """Run every stage on the sample data.
 
     Args:
-        output: folder for everything that is made; earlier files are replaced, earlier runs kept.
+        output: folder for everything that is made; what an earlier demonstration made is replaced, its runs
+            are kept.
         steps: optimizer steps of the training.
         device: auto, cpu or cuda.
         seed: of the training.
         say: receives one line as each stage begins.
         progress: show bars on stderr when it is a terminal.
+        force: replace files in the way that armseg did not make or that were changed since.
 
     Raises:
+        OutputError: such a file is in the way; nothing was made.
         ArmsegError: a stage failed; what the earlier stages made is kept.
     """
     seconds: dict[str, float] = {}
@@ -92,21 +97,32 @@ def run_demo(
     )
     pick_device(device)  # say at once that a device is missing
     scenes = open_dataset(data, "test", BUILT_IN)
+    check_free(result_files(scenes, output), force=force)
     with stage("convert", "one raw recording of each sensor becomes a sensor-tensor file"):
-        conversions = convert_one_of_each(scenes, output / "converted")
+        conversions = convert_one_of_each(scenes, output / "converted", force=force)
     with stage("train", f"one model for {len(scenes.modalities)} sensors, {steps} steps"):
         run = train(config, progress=progress)
     with stage("eval", "the test scenes, RGB only and with each sensor"):
         report = evaluate(run, [data], "test", device=device, progress=progress)
-        save_report(report, output / "evaluation.json")
+        save_report(report, output / "evaluation.json", force=force)
     with stage("predict", "one test scene with each of its sensors"):
-        pictures = predict_one_scene(Predictor.load(run, device), scenes, output)
+        pictures = predict_one_scene(Predictor.load(run, device), scenes, output, force=force)
     with stage("visualize", "each converted file as a picture"):
         pictures += render_conversions(conversions, output / "sensors")
     return DemoResult(data, run, report, pictures, seconds)
 
 
-def convert_one_of_each(scenes: DataSet, folder: Path) -> list[ConversionSummary]:
+def result_files(scenes: DataSet, output: Path) -> list[Path]:
+    """Every file beside the runs and the tensor files."""
+    inputs = [RGB_ONLY, *(Inputs(sensors=(modality,)) for modality in scenes.modalities)]
+    made = [output / "evaluation.json", output / "overview.png"]
+    made += [output / "sensors" / f"{modality}.png" for modality in scenes.modalities]
+    for each in inputs:
+        made += prediction_paths(output / "predictions", each.title).values()
+    return made
+
+
+def convert_one_of_each(scenes: DataSet, folder: Path, *, force: bool = False) -> list[ConversionSummary]:
     """Convert the raw recording of every sensor of the first scene that has it, into `folder`/<sensor>.h5."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -118,6 +134,7 @@ def convert_one_of_each(scenes: DataSet, folder: Path) -> list[ConversionSummary
                 folder / f"{modality}.h5",
                 modality=modality,
                 options=scenes.sensor_options(sample_id, modality),
+                force=force,
                 progress=False,
             )
         )
@@ -134,7 +151,9 @@ def render_conversions(conversions: list[ConversionSummary], folder: Path) -> li
     return pictures
 
 
-def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> list[Path]:
+def predict_one_scene(
+    predictor: Predictor, scenes: DataSet, output: Path, *, force: bool = False
+) -> list[Path]:
     """Predict the first scene that has every sensor of the data set, from its files.
 
     Writes `output`/predictions/<inputs>.{mask,color,overlay}.png and `output`/overview.png.
@@ -156,7 +175,7 @@ def predict_one_scene(predictor: Predictor, scenes: DataSet, output: Path) -> li
     paths = [output / "overview.png"]
     save_png(paths[0], overview(scenes, index, made))
     for inputs, prediction in made.items():
-        paths.append(save_prediction(prediction, folder, inputs.title)["overlay"])
+        paths.append(save_prediction(prediction, folder, inputs.title, force=force)["overlay"])
     return paths
 
 

@@ -27,6 +27,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
 from armseg_core.data.registry import describe, matching_kinds, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
+from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix
@@ -67,13 +68,18 @@ class FigureSummary:
 
 
 def visualize(
-    path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, **choices: Any
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    **choices: Any,
 ) -> FigureSummary:
     """Render a path to a PNG file; `choices` as in `make_figure`.
 
     Args:
         output: PNG file or existing folder; default `<stem>.view.png` in the current folder, and
             `plots/overview.png` inside a run folder.
+        force: replace a file in the way that armseg did not make or that was changed since.
 
     Raises:
         ArmsegError: one line for the user; nothing is written.
@@ -86,6 +92,7 @@ def visualize(
     target = target / name if target.is_dir() else target
     if target.exists() and target.samefile(path):
         raise UsageError("would overwrite the file that is shown", where=target, hint="another name with -o")
+    check_free([target], force=force)
     save_png(target, made.picture)
     height, width = made.picture.shape[:2]
     return FigureSummary(target, width, height, made.what, made.next_command)

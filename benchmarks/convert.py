@@ -227,7 +227,9 @@ def jobs(number: int, folder: Path) -> dict[str, tuple[int, Callable[[], object]
         return lambda: get_representation("event", name).make(events, options, 0, 50_000)
 
     def convert(level: int) -> Callable[[], object]:
-        return lambda: convert_file(folder / f"level{level}.h5", folder / "out.h5", progress=False)
+        return lambda: convert_file(
+            folder / f"level{level}.h5", folder / "out.h5", force=True, progress=False
+        )
 
     work: dict[str, tuple[int, Callable[[], object]]] = {
         "numpy.bincount": (number, lambda: by_bincount(e)),
@@ -291,7 +293,7 @@ CONVERT = """
 import resource, sys, time
 from armseg_core.conversion.convert import convert_file
 start = time.perf_counter()
-s = convert_file(sys.argv[1], sys.argv[2], options={"window": sys.argv[3]}, progress=False)
+s = convert_file(sys.argv[1], sys.argv[2], options={"window": sys.argv[3]}, force=True, progress=False)
 print(s.events, s.windows, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -30,7 +30,8 @@ from armseg_core.errors import (
     collected_warnings,
 )
 from armseg_core.files.hashing import BackgroundHash
-from armseg_core.files.provenance import is_current
+from armseg_core.files.ownership import check_free
+from armseg_core.files.provenance import is_current, is_own
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorWriter, is_tensor_file
 from armseg_core.sensors.recognition import Reader, sniff
 
@@ -74,7 +75,7 @@ def convert_file(
     representation: str | None = None,
     options: dict[str, Any] | None = None,
     dtype: str | None = None,
-    force: bool = True,
+    force: bool = False,
     progress: bool = True,
 ) -> ConversionSummary:
     """Convert one recording into a sensor-tensor file; memory stays bounded however long the recording is.
@@ -88,7 +89,9 @@ def convert_file(
         options: fields of the sensor's group in `sensors/options.py`, such as {"window": "50ms"}.
         dtype: float16, float32, uint8 or uint16 (default: float16 for windows of events; for the others what
             keeps the precision of the data: float32, or the integer type of stored views).
-        force: False leaves an output alone that is whole and current (same source, settings and version).
+        force: replace any file in the way. Without it an output that is whole and current (same source,
+            settings and version) is left alone, and a file that armseg did not make or that was changed since
+            is an error.
         progress: show a bar on stderr when it is a terminal.
 
     Raises:
@@ -100,6 +103,8 @@ def convert_file(
             path, output, modality=modality, representation=representation, options=options, dtype=dtype
         )
         current = not force and _is_current(plan)
+        if not current:
+            check_free([plan.output], force=force, ours=lambda path: is_own(path, plan.reading.path))
         summary = _found(plan) if current else _convert(plan, progress)
     said = dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*summary.notes, *notes))
     return replace(

@@ -24,6 +24,8 @@ from armseg_core.conversion.manifest import Manifest
 from armseg_core.conversion.plan import default_name
 from armseg_core.conversion.reading import parse_options
 from armseg_core.errors import ArmsegError, InputError, UsageError
+from armseg_core.files.ownership import check_free
+from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import SENSORS
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
@@ -83,11 +85,12 @@ def convert_folder(
         shard: (i, n), i from 1: only this share of the recordings; the n shares together are all of them.
             Default: SLURM_ARRAY_TASK_ID and its companions, where they are set.
         engine: "local" (processes) or "ray" (an existing Ray cluster).
-        force: convert again what is whole and current.
+        force: replace any file in the way, as for `convert_file`.
         progress: show a bar on stderr when it is a terminal.
 
     Raises:
-        ArmsegError: nothing can be converted at all (no recording, bad option, unwritable folder).
+        ArmsegError: nothing can be converted at all (no recording, bad option, unwritable folder, a file of
+            another kind in the way of a result or of the manifest).
         KeyboardInterrupt: passed on when workers have ended and left nothing unfinished.
     """
     started = time.perf_counter()
@@ -108,8 +111,10 @@ def convert_folder(
     if shard is not None:
         tasks = tasks[shard[0] - 1 :: shard[1]]
         name = f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
+    # whether a tensor file was changed is found out by its job: that takes reading it
+    check_free((Path(task.job["output"]) for task in tasks if task.job), force=force, ours=is_tensor_file)
     outcomes = []
-    with Manifest(folder / name) as manifest:
+    with Manifest(folder / name, force=force) as manifest:
         try:
             _remove_leftovers(tasks, manifest)
             for entry in _outcomes(tasks, engine, workers or available_cores(), progress):

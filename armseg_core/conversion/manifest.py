@@ -8,13 +8,16 @@ other.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 from pathlib import Path
 from typing import IO
 
 from armseg_core.errors import OutputError
 from armseg_core.files.json_lines import Row, append_row, read_rows, write_rows
+from armseg_core.files.ownership import check_free
 
 Entry = Row
 
@@ -29,15 +32,35 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Entry]:
     return sorted(found.values(), key=lambda entry: (entry["input"], entry.get("output") or ""))
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether every line of a file is an entry; the last one may be torn by a crash.
+
+    Entries are kept when the file is written again, but for those of recordings that are converted again.
+    """
+    try:
+        *lines, last = path.read_text(encoding="utf-8").split("\n")  # "" behind a whole line
+        entries = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return False
+    with contextlib.suppress(ValueError):
+        entries += [json.loads(last)]
+    return last[:1] in ("", "{") and all(
+        isinstance(entry, dict) and {"input", "status"} <= entry.keys() for entry in entries
+    )
+
+
 class Manifest:
     """A manifest being written. Use as a context manager.
 
+    Args:
+        force: replace a file of that name that is no manifest.
+
     Raises:
-        OutputError: the folder cannot be written, or another run holds the lock.
+        OutputError: the folder cannot be written, another run holds the lock, or such a file is in the way.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        self.path, self._force = Path(path), force
         self.locked = False
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")
         self._lock: IO[str] | None = None
@@ -47,8 +70,12 @@ class Manifest:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._acquire()
+            check_free([self.path], force=self._force, ours=is_manifest)
             self._rewrite()  # drops a torn last line before anything is appended
             self._stream = open(self.path, "a", encoding="utf-8")
+        except OutputError:
+            self._release()
+            raise
         except OSError as error:
             self._release()
             raise OutputError(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from armseg_core.conversion.reading import Reading
-from armseg_core.errors import OutputError, UsageError
+from armseg_core.errors import UsageError
 from armseg_core.files.hashing import source_hash
-from armseg_core.files.tensor_file import DTYPES, is_tensor_file
+from armseg_core.files.tensor_file import DTYPES
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def output_path(source: Path, output: str | os.PathLike[str] | None, representat
     """Where the result goes.
 
     Raises:
-        UsageError: it would overwrite the recording. OutputError: it would overwrite a file of another kind.
+        UsageError: it would overwrite the recording, or lie inside it.
     """
     absolute = source.absolute()
     name = default_name(absolute, representation)
@@ -89,13 +89,6 @@ def output_path(source: Path, output: str | os.PathLike[str] | None, representat
             "the result would lie inside the recording's own folder",
             where=target,
             hint="another folder with -o/--output",
-        )
-    foreign = target.is_file() and target.stat().st_size > 0 and not is_tensor_file(target)
-    if foreign and target.name != name:  # a damaged file of our own naming is made again
-        raise OutputError(
-            "is in the way and was not made by `armseg convert`",
-            where=target,
-            hint="another name with -o/--output, or remove it",
         )
     return target
 

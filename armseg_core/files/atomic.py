@@ -61,9 +61,15 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         new = scratch / target.name
         new.mkdir()
         yield new
+        old = scratch / "old"
         if target.exists():
-            os.replace(target, scratch / "old")
-        os.replace(new, target)
+            os.replace(target, old)
+        try:
+            os.replace(new, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
     except OSError as error:
         raise OutputError(f"cannot write: {error.strerror or error}", where=target) from error
     finally:

@@ -19,6 +19,7 @@ from armseg_core.errors import ArmsegError, FormatError, InputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.image_headers import PNG_MAGIC
 from armseg_core.files.npy import read_npy
+from armseg_core.files.ownership import sealed_png
 from armseg_core.palette import IGNORE, checked_palette
 
 if TYPE_CHECKING:
@@ -262,8 +263,11 @@ def coding_of(path: str | os.PathLike[str]) -> tuple[str, np.ndarray | None]:
     return mode, None if stored is None else np.asarray(stored, np.uint8).reshape(-1, 3)
 
 
-def save_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
-    """Write an RGB picture (H, W, 3) uint8 as PNG; the file appears when it is whole.
+def save_png(path: str | os.PathLike[str], picture: np.ndarray, note: str = "") -> None:
+    """Write an RGB picture (H, W, 3) uint8 as PNG with a seal; the file appears when it is whole.
+
+    Args:
+        note: kept in the file, see `ownership.note_of`.
 
     Raises:
         OutputError: it cannot be written there.
@@ -272,16 +276,18 @@ def save_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:
 
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise FormatError(f"the picture is {picture.dtype} {picture.shape}", expected="uint8 (H, W, 3)")
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(picture)).save(temporary, format="PNG")
+    _save_sealed(path, Image.fromarray(np.ascontiguousarray(picture)), note)
 
 
-def save_indexed_png(path: str | os.PathLike[str], label: np.ndarray, palette: Any) -> None:
+def save_indexed_png(path: str | os.PathLike[str], label: np.ndarray, palette: Any, note: str = "") -> None:
     """Write a label map as a palette PNG: pixel values are class indices, viewers show the class colors.
+
+    The file carries a seal and appears when it is whole.
 
     Args:
         label: (H, W) uint8 class indices; 255 = no label.
         palette: (K, 3); indices from K to 254 are black, 255 is IGNORE when K < 256.
+        note: kept in the file, see `ownership.note_of`.
 
     Raises:
         FormatError: the label map is not uint8 (a palette PNG holds 256 indices).
@@ -300,8 +306,14 @@ def save_indexed_png(path: str | os.PathLike[str], label: np.ndarray, palette: A
     table[: len(colors)] = colors
     image = Image.fromarray(np.ascontiguousarray(label))
     image.putpalette(table.reshape(-1).tolist())
+    _save_sealed(path, image, note)
+
+
+def _save_sealed(path: str | os.PathLike[str], image: Image.Image, note: str) -> None:
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        temporary.write_bytes(sealed_png(encoded.getvalue(), note))
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

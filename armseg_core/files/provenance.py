@@ -1,4 +1,4 @@
-"""Where a sensor-tensor file came from: whether it is still what this version would make of its source."""
+"""Whether a sensor-tensor file is what this version would make of its source, and whether armseg made it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from armseg_core import __version__
 from armseg_core.errors import ArmsegError
 from armseg_core.files.hashing import source_hash
+from armseg_core.files.ownership import is_sealed
 from armseg_core.files.tensor_file import TensorFile
 
 
@@ -27,3 +28,18 @@ def is_current(
     if made != (modality, representation, parameters, __version__, source.absolute().name):
         return False
     return (info.source_sha256, info.source_hash) == source_hash(source)
+
+
+def is_own(output: Path, source: Path) -> bool:
+    """True when armseg made `output` and nobody changed it.
+
+    A tensor file from before there were seals is taken for unchanged where it says that it came from a
+    recording of the name of `source`.
+    """
+    if is_sealed(output):
+        return True
+    try:
+        with TensorFile(output) as file:
+            return not file.claims_seal and file.info.source_name == source.absolute().name
+    except ArmsegError:
+        return False

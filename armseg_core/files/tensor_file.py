@@ -5,7 +5,8 @@ HDF5 layout (readable by plain h5py):
     /t_us    (N,) int64 end time of each frame in microseconds, absolute (0 for sensors without a clock)
     attributes of /: modality, representation, parameters (JSON), channels (JSON list), units (JSON list),
         value_range (JSON [low, high]), source_name, source_sha256, source_hash (how the hash was made),
-        armseg_version, format_version, complete
+        armseg_version, format_version, complete, sealed (not in files from before there were seals)
+    behind the HDF5 data: a seal (`ownership.py`), which HDF5 removes when the file is opened for writing
 
 A file is written under a temporary name in the target folder and renamed when it is whole: a killed run never
 leaves a file that looks finished.
@@ -27,6 +28,7 @@ import armseg_core
 from armseg_core.errors import FormatError, InputError, OutputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
+from armseg_core.files.ownership import seal_end
 
 FORMAT_VERSION = 1  # raised when older versions of armseg would misread a file: they refuse a larger number
 DTYPES = ("float16", "float32", "uint8", "uint16")
@@ -146,6 +148,7 @@ class TensorWriter:
         finally:
             self._sink.close()
         self._check()
+        seal_end(temporary)
 
     def _new_frames(self) -> Any:
         shape = (len(self.info.channels), *self.size)
@@ -196,6 +199,7 @@ class TensorWriter:
                 "armseg_version": info.armseg_version or armseg_core.__version__,
                 "format_version": FORMAT_VERSION,
                 "complete": True,
+                "sealed": True,
             }
         )
 
@@ -264,6 +268,7 @@ class TensorFile:
             source_hash=str(attrs.get("source_hash", "sha256")),
             armseg_version=str(attrs["armseg_version"]),
         )
+        self.claims_seal = bool(attrs.get("sealed", False))
         self.frames = self._file["frames"]
         self.t_us: np.ndarray = self._file["t_us"][:]
 

@@ -12,6 +12,8 @@ import safetensors.torch
 from armseg_core.errors import CheckpointError
 from armseg_core.model.lora import LoraAdapters
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
 
 def save_adapters(adapters: LoraAdapters, folder: Path) -> None:
     """Write every adapter."""

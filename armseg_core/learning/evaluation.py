@@ -23,6 +23,7 @@ from armseg_core.data.sample import Sample
 from armseg_core.data.sample_data import sample_data_dir
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.atomic import atomic_path
+from armseg_core.files.ownership import EMPTY_SEAL, check_free, sealed
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
@@ -290,7 +291,16 @@ def _open(
     return dataset, (same_name or fitting)[0], [m for m in wanted if dataset.indices_with(m)]
 
 
-def save_report(report: Report, path: Path) -> None:
-    """Write a report as JSON (atomic)."""
+def save_report(report: Report, path: Path, *, force: bool = False) -> None:
+    """Write a report as JSON (atomic), with a seal.
+
+    Args:
+        force: replace a file in the way that armseg did not make or that was changed since.
+
+    Raises:
+        OutputError: it cannot be written, or such a file is in the way.
+    """
+    check_free([path], force=force)
+    text = json.dumps({"seal": EMPTY_SEAL, **report.to_dict()}, indent=2)
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=2))
+        temporary.write_bytes(sealed(text.encode()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,9 @@ from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.atomic import atomic_folder
-from armseg_core.learning.adapter_files import load_adapters, save_adapters
+from armseg_core.files.hashing import files_below
+from armseg_core.files.ownership import EMPTY_SEAL, is_sealed, sealed
+from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
 from armseg_core.model.clip_tower import ClipTower
@@ -34,6 +37,7 @@ from armseg_core.model.ma_clip import modality_prompt
 from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import MODALITIES, get_modality, package_of
 
+CARD = "README.md"
 FORMAT_VERSION = 2  # 1 (armseg 0.1.0) listed the data sets as "domains"; both are read
 
 
@@ -117,11 +121,14 @@ def build(
 def save(model: Model, folder: Path) -> None:
     """Write the model folder; an older one of that name is replaced when the new one is whole.
 
+    Files of others in it stay, and so does a model card that was changed.
+
     Raises:
         OutputError: the folder cannot be written.
     """
     with atomic_folder(folder) as scratch:
         _write(model, scratch)
+        _keep_others(Path(folder), scratch)
         usual = (scratch / MODEL_FILE).stat().st_mode
         for path in scratch.rglob("*.safetensors"):
             path.chmod(usual)  # the library writes them for their owner alone
@@ -155,7 +162,17 @@ def _write(model: Model, folder: Path) -> None:
         },
     }
     (folder / MODEL_FILE).write_text(json.dumps(meta, indent=2))
-    (folder / "README.md").write_text(_card(model))
+    (folder / CARD).write_bytes(sealed(_card(model).encode()))
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Copy what is not armseg's from an older folder of the model to the new one."""
+    for file in files_below(old):
+        name = file.relative_to(old)
+        made = (new / name).exists() or (name.parts[0] == "adapters" and name.name in ADAPTER_FILES)
+        if not made or (name == Path(CARD) and not is_sealed(file)):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, new / name)
 
 
 def _card(model: Model) -> str:
@@ -183,7 +200,7 @@ def _card(model: Model) -> str:
         lines += [f"Classes of {dataset.name}: {', '.join(dataset.class_names)}", ""]
     if model.metrics:
         lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"<!-- {EMPTY_SEAL} -->", ""])
 
 
 def load(

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data import DataSet, Description
 from armseg_core.errors import TrainingError
+from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
 from armseg_core.learning import losses
 from armseg_core.learning.batches import (
@@ -78,11 +79,13 @@ def train(
     resume: Path | None = None,
     progress: bool = True,
     data: Sequence[Description] | None = None,
+    force: bool = False,
 ) -> Path:
     """Train a model; returns the run folder.
 
     config: a new run. resume: a run folder to go on with, by its own config.json (`config` is not used).
-    data: the data sets of the configuration, where they are described already.
+    data: the data sets of the configuration, where they are described already. force: replace pictures in the
+    plots/ of a resumed run that armseg did not make or that were changed since.
 
     Raises:
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
@@ -90,6 +93,8 @@ def train(
     """
     run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
     config = with_known_sensors(config)
+    if run is not None:
+        check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
     session = _prepare(config, data)
     if run is None:
         run = RunFolder.create(config)

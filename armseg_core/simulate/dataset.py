@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ import numpy as np
 
 import armseg_core
 from armseg_core.errors import OutputError, UsageError
+from armseg_core.files.atomic import atomic_folder
+from armseg_core.files.hashing import files_below, sha256_of
+from armseg_core.files.ownership import EMPTY_SEAL, check_free, is_sealed
 from armseg_core.files.pictures import write_png, write_tiff
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.simulate import classes as C
@@ -70,6 +75,7 @@ def simulate(
     progress: bool = True,
     splits: tuple[float, float, float] = (0.7, 0.15, 0.15),
     light_field_views: int = 9,
+    force: bool = False,
 ) -> None:
     """Write `scenes` simulated scenes with raw files of every sensor to the folder `out`.
 
@@ -86,17 +92,23 @@ def simulate(
         progress: show a bar on stderr.
         splits: shares of train, val, test; the scenes are cut in that order.
         light_field_views: views per side of the light field, 3, 5, 7 or 9: the center of the 9 x 9 grid.
+        force: replace files in the way that armseg did not make or that were changed since. Other files in
+            the folder of a scene stay in any case.
 
     Raises:
-        UsageError: a parameter that cannot be right. OutputError: the folder cannot be written.
+        UsageError: a parameter that cannot be right. OutputError: the folder cannot be written, or a file
+            that may not be replaced is in the way; then nothing was touched.
     """
     recipe = _check(scenes, seed, size, sensors, workers, splits, light_field_views)
     out = Path(out)
     try:
+        lists = _splits(scenes, splits)
+        _check_free(out, recipe, scenes, lists, force)
         out.mkdir(parents=True, exist_ok=True)
         _run(out, recipe, scenes, workers, progress)
-        _write_splits(out, scenes, splits)
-        write.text(out / "dataset.toml", _description(recipe, scenes))
+        for name, text in lists.items():
+            write.text(out / name, text)
+        write.sealed_text(out / "dataset.toml", _description(recipe, scenes, lists))
     except OSError as error:
         raise OutputError(
             f"cannot write: {error.strerror or error}",
@@ -179,16 +191,43 @@ def _write_scene(out: Path, recipe: Recipe, index: int) -> None:
     folder, parameters = out / scene_id(index), recipe.parameters(index)
     if _is_whole(folder, parameters):
         return
-    temporary = out / f".{folder.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        _render_scene(temporary, recipe, index)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(folder) as new:
+        _render_scene(new, recipe, index)
+        for file in files_below(folder):
+            kept = new / file.relative_to(folder)
+            if not kept.exists() and not _is_own(file, folder):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, kept)
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    """Whether a file in the folder of a scene is as it was written with the scene."""
+    record = folder / "scene.json"
+    if not is_sealed(record):
+        return False
+    files = json.loads(record.read_text(encoding="utf-8"))["files"]
+    return file == record or files.get(file.relative_to(folder).as_posix()) == sha256_of(file)
+
+
+def _check_free(out: Path, recipe: Recipe, scenes: int, lists: dict[str, str], force: bool) -> None:
+    """Raises OutputError where a file that may not be replaced is in the way."""
+    elsewhere = "another folder"
+    description = out / "dataset.toml"
+    known = description.read_text(encoding="utf-8") if is_sealed(description) else ""
+
+    def is_own_list(path: Path) -> bool:
+        now = path.read_text(encoding="utf-8", errors="replace")
+        return now == lists[f"splits/{path.name}"] or _list_line(path.stem, now) in known.splitlines()
+
+    check_free([description], force=force, elsewhere=elsewhere)
+    check_free([out / name for name in lists], force=force, ours=is_own_list, elsewhere=elsewhere)
+    for index in range(scenes):
+        folder = out / scene_id(index)
+        if folder.is_dir() and not _is_whole(folder, recipe.parameters(index)):
+            ours = partial(_is_own, folder=folder)
+            check_free(files_below(folder), force=force, ours=ours, elsewhere=elsewhere)
+        elif os.path.lexists(folder) and not folder.is_dir():
+            raise OutputError("a file is in the way of a folder", where=folder, hint=elsewhere)
 
 
 def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
@@ -229,7 +268,9 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
             "size": list(recipe.size),
         },
     )
-    write.write_json(folder / "scene.json", _describe(scene, recipe, shares, t_offset))
+    files = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files_below(folder)}
+    description = {"seal": EMPTY_SEAL, **_describe(scene, recipe, shares, t_offset), "files": files}
+    write.sealed_text(folder / "scene.json", json.dumps(description, indent=1) + "\n")
 
 
 def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -> dict[str, Any]:
@@ -263,26 +304,35 @@ def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -
     }
 
 
-def _write_splits(out: Path, scenes: int, splits: tuple[float, float, float]) -> None:
-    """Cut the scenes into consecutive parts; no wanted split stays empty where there are scenes enough."""
-    (out / "splits").mkdir(exist_ok=True)
+def _splits(scenes: int, splits: tuple[float, float, float]) -> dict[str, str]:
+    """The scenes cut into consecutive parts: file name -> its text.
+
+    No wanted split stays empty where there are scenes enough.
+    """
     least = 1 if scenes >= sum(share > 0 for share in splits) else 0
     sizes = [max(round(scenes * share), least) if share > 0 else 0 for share in splits]
     sizes[splits.index(max(splits))] += scenes - sum(sizes)  # the largest split takes what rounding left
-    first = 0
+    lists, first = {}, 0
     for name, count in zip(SPLITS, sizes, strict=True):
-        write.text(out / "splits" / f"{name}.txt", "".join(scene_id(first + i) + "\n" for i in range(count)))
+        lists[f"splits/{name}.txt"] = "".join(scene_id(first + i) + "\n" for i in range(count))
         first += count
+    return lists
 
 
-def _description(recipe: Recipe, scenes: int) -> str:
-    """The text of dataset.toml."""
+def _list_line(split: str, text: str) -> str:
+    """The line of dataset.toml for a list of ids, which records what was written to it."""
+    return f'{split} = "splits/{split}.txt"  # sha256 {hashlib.sha256(text.encode()).hexdigest()}'
+
+
+def _description(recipe: Recipe, scenes: int, lists: dict[str, str]) -> str:
+    """The text of dataset.toml, its seal empty."""
     command = (
         f"armseg simulate OUT --scenes {scenes} --seed {recipe.seed} "
         f"--size {recipe.size[1]}x{recipe.size[0]} --light-field-views {recipe.light_field_views}"
     )
     lines = [
         f"# Simulated streets: {command}",
+        f"# {EMPTY_SEAL}",
         "format_version = 1",
         'name = "simulated"',
         f"ignore_index = {C.IGNORE_INDEX}",
@@ -302,5 +352,5 @@ def _description(recipe: Recipe, scenes: int) -> str:
         file, options = RAW_FILES[name]
         lines += [f"[modalities.{name}]", f'path = "{{id}}/{file}"']
         lines += [f"options = {{ {options} }}", ""] if options else [""]
-    lines += ["[splits]", *(f'{name} = "splits/{name}.txt"' for name in SPLITS)]
+    lines += ["[splits]", *(_list_line(name, lists[f"splits/{name}.txt"]) for name in SPLITS)]
     return "\n".join(lines) + "\n"

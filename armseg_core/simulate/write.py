@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5
+from armseg_core.files.ownership import sealed
 from armseg_core.simulate.classes import CLASSES
 
 
@@ -46,8 +48,15 @@ def events_h5(
 
 
 def text(path: Path, content: str) -> None:
-    """Write a text file in UTF-8."""
+    """Write a text file in UTF-8, with the folder it lies in."""
+    path.parent.mkdir(exist_ok=True)
     path.write_text(content, encoding="utf-8")
+
+
+def sealed_text(path: Path, content: str) -> None:
+    """Write a text that has an empty seal, in UTF-8, its seal filled in (atomic)."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(sealed(content.encode()))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

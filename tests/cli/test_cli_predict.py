@@ -77,11 +77,15 @@ def test_json_holds_the_same_and_nothing_else_is_printed(armseg, place: Path, tm
     assert all(Path(p).is_file() for p in printed["files"].values())
 
 
-def test_rgb_alone_goes_to_the_current_folder(armseg, place: Path, tmp_path: Path) -> None:
+def test_rgb_alone_goes_to_a_folder_of_its_own(armseg, place: Path, tmp_path: Path) -> None:
     model = place / "runs" / "train-001" / "last"
     result = armseg("predict", place / "rgb.png", "--model", model, cwd=tmp_path)
     assert "inputs: rgb only, 48x40" in result.stdout
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rgb.color.png", "rgb.mask.png", "rgb.overlay.png"]
+    assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
+        "rgb.color.png",
+        "rgb.mask.png",
+        "rgb.overlay.png",
+    ]
 
 
 def test_an_assumed_unit_is_said(armseg, place: Path, tmp_path: Path) -> None:

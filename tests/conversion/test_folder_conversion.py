@@ -202,7 +202,7 @@ def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
     convert_folder([root], out, workers=1)
     raw_files.depth(root / "part0" / "scene_00002" / "depth.png", seed=77)
     raw_files.depth(root / "part0" / "scene_00004" / "depth.png", seed=4)
-    (out / "part1" / "scene_00001" / "depth.metric.h5").write_bytes(b"damaged")
+    (out / "part1" / "scene_00001" / "depth.metric.h5").write_bytes(b"")
     made = convert_folder([root], out, workers=1)
     assert {entry["input"] for entry in made.outcomes if entry["status"] == "converted"} == {
         "part0/scene_00002/depth.png",

@@ -268,9 +268,11 @@ def test_clip_weights_that_moved_can_be_named(folder: Path, small_clip, tmp_path
 
 
 def test_saving_replaces_the_older_folder_as_a_whole(model: Model, folder: Path) -> None:
-    (folder / "left_over.txt").write_text("x")
+    left_over = folder / "adapters" / "sonar" / "adapter_model.safetensors"
+    left_over.parent.mkdir()
+    left_over.write_text("x")
     save(model, folder)
-    assert not (folder / "left_over.txt").exists()
+    assert not left_over.exists()
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -194,7 +195,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run()
     first = _files(tmp_path)
     os.utime(tmp_path / "scene_00000/rgb.png", (1, 1))  # marks the scene that is kept
-    (tmp_path / "scene_00001/scene.json").unlink()
+    shutil.rmtree(tmp_path / "scene_00001")
     run()
     assert _files(tmp_path) == first
     assert (tmp_path / "scene_00000/rgb.png").stat().st_mtime == 1
