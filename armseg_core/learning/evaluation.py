@@ -7,7 +7,6 @@ not the masks.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from tqdm import tqdm
 
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
+from armseg_core.data.label_audit import audit_labels
 from armseg_core.data.sample import Sample
 from armseg_core.data.sample_data import sample_data_dir
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.atomic import atomic_path
+from armseg_core.files.json_text import to_json
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
@@ -203,7 +204,8 @@ def evaluate(
     W) that the inputs are resized to (default: the size the model was trained with).
 
     Raises:
-        CheckpointError, DataSetError, UsageError.
+        CheckpointError, UsageError.
+        DataSetError: also for labels that would be thrown away; less grave losses are warned of.
     """
     where = "" if isinstance(model, Model) else str(find_model(model))
     loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
@@ -212,6 +214,7 @@ def evaluate(
     names: dict[str, tuple[str, ...]] = {}
     for each in data:
         dataset, index, wanted = _open(loaded, each, split, modalities, inference.size, cache_dir)
+        audit_labels(dataset)
         names[dataset.name] = dataset.class_names
         for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
@@ -290,4 +293,4 @@ def _open(
 def save_report(report: Report, path: Path) -> None:
     """Write a report as JSON (atomic)."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report.to_dict(), indent=2))
+        temporary.write_text(to_json(report.to_dict(), indent=2))

@@ -16,6 +16,7 @@ import numpy as np
 
 import armseg_core
 from armseg_core.errors import OutputError, UsageError
+from armseg_core.files.json_text import to_json
 from armseg_core.files.pictures import write_png, write_tiff
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.simulate import classes as C
@@ -293,7 +294,7 @@ def _description(recipe: Recipe, scenes: int) -> str:
             "[[classes]]",
             f'name = "{c.name}"',
             f"color = {list(c.color)}",
-            f"synonyms = {json.dumps(list(c.synonyms))}",
+            f"synonyms = {to_json(list(c.synonyms))}",
             "",
         ]
     for part, file in (("rgb", "rgb.png"), ("label", "label.png"), ("caption", "caption.txt")):
