@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import JsonOption, QuietOption
+from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.data.check_report import Report
@@ -34,7 +34,7 @@ def command(
     with _Progress(quiet) as progress:
         report = check_dataset(data, sensors=not fast, progress=progress)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        typer.echo(to_json(report.to_dict(), indent=2))
     else:
         _print(report)
         if report.ok and "train" in report.splits:
@@ -59,21 +59,19 @@ def _print(report: Report) -> None:
         )
     labeled = {split: shares for split, shares in report.labels.items() if shares}
     if labeled:
-        columns = [
-            {**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]}
-            for shares in labeled.values()
-        ]
-        print_table(
-            ("class", *labeled),
-            [(name, *(_percent(column[name]) for column in columns)) for name in columns[0]],
-            title="share of the pixels",
-            numeric=range(1, len(labeled) + 1),
-        )
+        _print_classes(labeled)
     if report.problems:
         print_table(
-            ("", "count", "problem", "for example", "what to do"),
+            ("", "count", "problem", "for example", "what armseg does", "what to do"),
             [
-                ("error" if p.error else "warning", p.count, p.what, ", ".join(p.examples[:3]), p.hint)
+                (
+                    "error" if p.error else "warning",
+                    p.count,
+                    p.what,
+                    ", ".join(p.examples[:3]),
+                    p.then,
+                    p.hint,
+                )
                 for p in report.problems
             ],
             numeric=(1,),
@@ -83,6 +81,19 @@ def _print(report: Report) -> None:
         f"{errors} kind{'s' * (errors != 1)} of error, {warnings} of warning."
         if report.problems
         else "No problems found."
+    )
+
+
+def _print_classes(labeled: dict[str, dict[str, Any]]) -> None:
+    """Per class and split: the share of the pixels, and of the labels that hold it."""
+    columns: list[dict[str, float]] = []
+    for shares in labeled.values():
+        columns.append({**shares["classes"], "(ignored)": shares["ignored"], "(no class)": shares["unknown"]})
+        columns.append(shares["images"])
+    print_table(
+        ("class", *(text for split in labeled for text in (f"{split}: pixels", "images with it"))),
+        [(name, *(_percent(column.get(name, 0.0)) for column in columns)) for name in columns[0]],
+        numeric=range(1, len(columns) + 1),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from armseg_cli.options import (
     WorkersOption,
 )
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core.files.json_text import to_json
 from armseg_core.sensors import SENSORS
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def command(
 
 def _show_file(made: ConversionSummary, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(made.to_dict(), indent=1))
+        typer.echo(to_json(made.to_dict(), indent=1))
         return
     n, c, h, w = made.shape
     typer.echo(f"{'Already current' if made.skipped else 'Made'}: {made.output}")
@@ -129,7 +129,7 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
         values = {
             name: getattr(made, name) for name in ("converted", "skipped", "failed", "seconds", "manifest")
         }
-        typer.echo(json.dumps({**values, "shard": made.shard, "outcomes": made.outcomes}, indent=1))
+        typer.echo(to_json({**values, "shard": made.shard, "outcomes": made.outcomes}, indent=1))
         return
     for entry in made.outcomes:
         if entry["status"] == "failed":

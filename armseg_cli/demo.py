@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from armseg_cli.options import (
     SeedOption,
     StepsOption,
 )
+from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.demo import DemoResult
@@ -54,7 +54,7 @@ def command(
     )
     if as_json:
         typer.echo(
-            json.dumps(
+            to_json(
                 {
                     "run": str(result.run),
                     "data": str(result.data),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import JsonOption
+from armseg_core.files.json_text import to_json
 
 
 def command(as_json: JsonOption = False) -> None:
@@ -23,7 +22,7 @@ def command(as_json: JsonOption = False) -> None:
     checks = check_environment()
     usable = is_usable(checks)
     if as_json:
-        typer.echo(json.dumps({"usable": usable, "checks": [check.to_dict() for check in checks]}, indent=2))
+        typer.echo(to_json({"usable": usable, "checks": [check.to_dict() for check in checks]}, indent=2))
     else:
         print_table(
             ("", "what", "found", "what to do"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +21,7 @@ from armseg_cli.options import (
     SizeOption,
     WeightsOption,
 )
+from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.learning.evaluation import Report
@@ -85,7 +85,7 @@ def command(
     if saved is not None:
         save_report(report, saved, force=force)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        typer.echo(to_json(report.to_dict(), indent=2))
     else:
         _show(report, saved)
 
@@ -119,6 +119,8 @@ def _input_size(report: Report) -> str:
 
 
 def _show(report: Report, saved: Path | None) -> None:
+    from armseg_core.learning.metrics import percent
+
     typer.echo(f"model: {report.model}, split: {report.split}, input size: {_input_size(report)}")
     for dataset, names in report.class_names.items():
         rows = [r for r in report.rows if r.dataset == dataset]
@@ -128,9 +130,9 @@ def _show(report: Report, saved: Path | None) -> None:
             for k, n in enumerate(names)
         ]
         cells += [
-            (f"mIoU ({present} of {len(names)} present)", *(f"{r.matrix.miou:.1%}" for r in rows)),
-            ("mIoU all", *(f"{r.matrix.miou_all:.1%}" for r in rows)),
-            ("pixel accuracy", *(f"{r.matrix.pixel_accuracy:.1%}" for r in rows)),
+            (f"mIoU ({present} of {len(names)} present)", *(percent(r.matrix.miou) for r in rows)),
+            ("mIoU all", *(percent(r.matrix.miou_all) for r in rows)),
+            ("pixel accuracy", *(percent(r.matrix.pixel_accuracy) for r in rows)),
             ("samples", *(str(r.samples) for r in rows)),
         ]
         print_table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import JsonOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core.files.json_text import to_json
 
 
 @with_sensor_options
@@ -39,7 +39,7 @@ def command(
         if not as_json:
             show(report)
     if as_json:
-        typer.echo(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1))
+        typer.echo(to_json(reports[0] if len(reports) == 1 else reports, indent=1))
     elif len(reports) == 1 and reports[0]["kind"] != "refused":
         converted = reports[0]["kind"] == "converted"
         print_next(f"armseg visualize {paths[0]}" if converted else f"armseg convert {paths[0]}")

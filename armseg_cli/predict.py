@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from armseg_cli.options import (
     WeightsOption,
 )
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.learning.prediction import Prediction
@@ -96,7 +96,7 @@ def command(
     )
     paths = save_prediction(result, folder, stem, image=image, force=force)
     if as_json:
-        typer.echo(json.dumps(_values(result, paths), indent=2))
+        typer.echo(to_json(_values(result, paths), indent=2))
     else:
         _show(result, paths)
 

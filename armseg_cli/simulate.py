@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from armseg_cli.options import (
     SizeOption,
     WorkersOption,
 )
+from armseg_core.files.json_text import to_json
 
 
 def command(
@@ -65,7 +65,7 @@ def command(
     )
     seconds = time.perf_counter() - start
     if as_json:
-        typer.echo(json.dumps({"data": str(out), "scenes": scenes, "seconds": seconds}))
+        typer.echo(to_json({"data": str(out), "scenes": scenes, "seconds": seconds}))
         return
     noun = "scene" if scenes == 1 else "scenes"
     typer.echo(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")

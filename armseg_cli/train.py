@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +25,7 @@ from armseg_cli.options import (
 )
 from armseg_cli.settings import set_option
 from armseg_cli.training_options import groups
+from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.learning.run_folder import RunFolder
@@ -123,19 +123,23 @@ def command(
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(to_json(facts, indent=2))
         return
     print_table(("what", "value"), [(k.replace("_", " "), v) for k, v in facts.items() if k != "terms"])
     typer.echo("dry run: nothing was written")
 
 
 def _show(run: RunFolder, as_json: bool) -> None:
-    last: dict[str, dict[str, float]] = next((r["val"] for r in reversed(run.rows()) if "val" in r), {})
+    from armseg_core.learning.metrics import percent
+
+    last: dict[str, dict[str, float | None]] = next(
+        (r["val"] for r in reversed(run.rows()) if "val" in r), {}
+    )
     if as_json:
-        typer.echo(json.dumps({"run": str(run.folder), "validation": last}))
+        typer.echo(to_json({"run": str(run.folder), "validation": last}))
         return
     table = [
-        (data, inputs, f"{miou:.1%}") for data, values in last.items() for inputs, miou in values.items()
+        (data, inputs, percent(miou)) for data, values in last.items() for inputs, miou in values.items()
     ]
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))

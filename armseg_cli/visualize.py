@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import ForceOption, JsonOption, OutputOption, RepresentationOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core.files.json_text import to_json
 
 
 @with_sensor_options
@@ -62,7 +62,7 @@ def command(
         alpha=alpha,
     )
     if as_json:
-        typer.echo(json.dumps({**asdict(made), "output": str(made.output)}, indent=1))
+        typer.echo(to_json({**asdict(made), "output": str(made.output)}, indent=1))
         return
     typer.echo(f"{made.output}  ({made.width}x{made.height}, {made.what})")
     print_next(made.next_command)

@@ -30,7 +30,7 @@ from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
-from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.learning.metrics import ConfusionMatrix, percent
 from armseg_core.learning.run_folder import RunFolder
 from armseg_core.sensors.drawing import frame_note, render_frame, sample_figure
 from armseg_core.sensors.light_field.panels import view_names
@@ -386,7 +386,7 @@ def _confusion_pages(report: dict[str, Any] | None, most: int = 4) -> list[np.nd
     for row in [] if report is None else report.get("rows", [report])[:most]:
         matrix = ConfusionMatrix.from_dict(row)
         inputs = " ".join(str(row[key]) for key in ("dataset", "inputs") if key in row)
-        title = f"Confusion matrix {inputs}: mIoU {100 * matrix.miou:.1f}%".replace(" :", ":")
+        title = f"Confusion matrix {inputs}: mIoU {percent(matrix.miou)}".replace(" :", ":")
         names = row.get("class_names") or [f"class {i}" for i in range(matrix.num_classes)]
         pages.append(vis.confusion_figure(matrix.matrix, names, title))
     return pages

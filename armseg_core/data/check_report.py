@@ -8,44 +8,83 @@ from typing import Any
 
 MAX_EXAMPLES = 5  # of a kind of problem: enough to see what they share, few enough for a screen
 
-# kind of problem -> (is an error, what to do)
-KINDS: dict[str, tuple[bool, str]] = {
-    "dataset_file": (True, "correct dataset.toml"),
-    "split": (True, "correct the split's file, or its line under [splits]"),
-    "no_train": (False, "evaluation is possible, training is not"),
-    "no_labels": (False, "add [label] to train"),
-    "leak": (True, "keep each sample in one split"),
-    "id_twice": (False, "remove the repeated lines"),
-    "same_image": (False, "remove one of them"),
-    "absent": (True, "remove the ids from the split's file, or add the files"),
-    "unlisted": (False, "add their ids to a split's file, or leave them unused"),
-    "missing_rgb": (True, "add the images, or remove the ids from the split's file"),
-    "label_without_rgb": (False, "they are not used"),
-    "missing_label": (True, "add the labels, or remove the ids from the split's file"),
-    "withheld_label": (False, "the split can be predicted, not evaluated"),
-    "missing_sensor": (False, "allowed: such samples are not used with that sensor"),
-    "no_sensor": (True, "correct the sensor's path in dataset.toml, or remove the sensor"),
-    "unreadable_rgb": (True, "replace the files"),
-    "unreadable_label": (True, "replace the files"),
-    "unreadable_sensor": (True, "armseg inspect FILE says more"),
-    "size": (True, "label and image must have the same size"),
-    "aspect": (False, "they are stretched to the image: are they registered to it?"),
-    "format": (False, "mixed files often come from a lossy step: convert all alike"),
-    "sensor_note": (False, "the reader repaired or assumed something: armseg inspect FILE says more"),
-    "empty_sensor": (False, "a lens cap, an empty window or a wrong unit?"),
-    "label_value": (True, "correct the labels or the class list"),
-    "label_colors": (True, "painted labels need a color of its own for each class"),
-    "same_color": (False, "they look alike in pictures"),
-    "ignore_is_class": (False, "choose an ignore_index outside the class list, such as 255"),
-    "trap_0_255": (True, "map = { 255 = 1 } under [label] in dataset.toml"),
-    "all_ignored": (False, "nothing is learned from them"),
-    "empty_class": (False, "the class cannot be learned or scored there"),
+
+@dataclass(frozen=True)
+class Kind:
+    """error: training stops, or its result is wrong. hint: what to do. then: what armseg does until then."""
+
+    error: bool
+    hint: str
+    then: str
+
+
+_STOP = "train and eval stop at the first of them"
+KINDS: dict[str, Kind] = {
+    "dataset_file": Kind(True, "correct dataset.toml", "no other command opens the data set"),
+    "split": Kind(True, "correct the split's file, or its line under [splits]", "what needs the split stops"),
+    "no_train": Kind(False, "add a split 'train'", "eval works, train stops"),
+    "no_labels": Kind(False, "add [label] to train", "predict works, train and eval stop"),
+    "leak": Kind(True, "keep each sample in one split", "all are used: the score is too good"),
+    "id_twice": Kind(False, "remove the repeated lines", "such samples are used once for each line"),
+    "same_image": Kind(False, "remove one of them", "each of them is used"),
+    "absent": Kind(True, "remove the ids from the split's file, or add the files", _STOP),
+    "unlisted": Kind(False, "add their ids to a split's file, or leave them unused", "they are not used"),
+    "missing_rgb": Kind(True, "add the images, or remove the ids from the split's file", _STOP),
+    "label_without_rgb": Kind(False, "add the images, or delete the labels", "they are not used"),
+    "missing_label": Kind(True, "add the labels, or remove the ids from the split's file", _STOP),
+    "withheld_label": Kind(False, "evaluate another split", "eval of the split stops"),
+    "missing_sensor": Kind(False, "add the files, or leave it so", "they are used for RGB alone"),
+    "no_sensor": Kind(
+        True, "correct the sensor's path in dataset.toml, or remove the sensor", "train with the sensor stops"
+    ),
+    "unreadable_rgb": Kind(True, "replace the files", _STOP),
+    "unreadable_label": Kind(True, "replace the files", _STOP),
+    "unreadable_sensor": Kind(True, "armseg inspect FILE says more", "train and eval with the sensor stop"),
+    "size": Kind(True, "label and image must have the same size", _STOP),
+    "aspect": Kind(False, "are they registered to the image?", "they are stretched to the image"),
+    "format": Kind(
+        False, "mixed files often come from a lossy step: convert all alike", "each is read as it is"
+    ),
+    "sensor_note": Kind(False, "armseg inspect FILE says more", "the note says what the reader did"),
+    "empty_sensor": Kind(False, "a lens cap, an empty window or a wrong unit?", "they are used as they are"),
+    "label_value": Kind(True, "correct the labels or the class list", _STOP),
+    "label_colors": Kind(
+        True, "give each class a color of its own", "the last of the classes gets the pixels"
+    ),
+    "same_color": Kind(False, "give each class a color of its own", "they look alike in pictures"),
+    "ignore_is_class": Kind(
+        False,
+        "choose an ignore_index outside the class list, such as 255",
+        "the class is neither learned nor scored",
+    ),
+    "one_class": Kind(True, "list what is not of the class, too, such as 'background'", "train stops"),
+    "trap_0_255": Kind(True, "map = { 255 = 1 } under [label] in dataset.toml", "train and eval stop"),
+    "unknown_color": Kind(True, "list the color in dataset.toml", _STOP),
+    "few_unknown_colors": Kind(False, "list the color in dataset.toml", "these pixels are ignored"),
+    "no_labeled_pixel": Kind(
+        True, "correct the labels, or ignore_index in dataset.toml", "train and eval stop"
+    ),
+    "single_class": Kind(True, "add labels that hold another class", "train stops"),
+    "single_class_scored": Kind(
+        False, "add labels that hold another class", "a model that always says it scores 100 %"
+    ),
+    "mostly_ignored": Kind(
+        False, "fine for sparse labels; else correct the labels", "learned and scored is the rest"
+    ),
+    "all_ignored": Kind(False, "label them, or remove the ids", "nothing is learned or scored there"),
+    "empty_class": Kind(
+        False, "add samples that hold it, or remove the class", "it is neither learned nor scored there"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One group of like problems. examples: the first few files or ids it concerns."""
+    """One group of like problems.
+
+    examples: the first few files or ids it concerns. hint: what to do. then: what armseg does with them
+    otherwise.
+    """
 
     kind: str
     error: bool
@@ -53,6 +92,7 @@ class Problem:
     count: int
     examples: tuple[str, ...]
     hint: str
+    then: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +100,8 @@ class Report:
     """The result of a check.
 
     splits: name -> number of samples. sensors: split -> sensor -> number of samples that have it.
-    labels: split -> {"pixels", "classes": share per class, "ignored", "unknown"}; {} without labels.
+    labels: split -> {"pixels", "classes": share of the pixels per class, "images": share of the
+    labels that hold it, "ignored", "unknown"}; {} without labels.
     """
 
     root: str
@@ -97,7 +138,7 @@ class Findings:
 
     def add(self, kind: str, what: str, *examples: object, hint: str | None = None) -> None:
         """Note one problem for each example."""
-        new = {"count": 0, "examples": [], "hint": hint or KINDS[kind][1]}
+        new = {"count": 0, "examples": [], "hint": hint or KINDS[kind].hint}
         group = self._groups.setdefault((kind, what), new)
         group["count"] += max(1, len(examples))
         room = MAX_EXAMPLES - len(group["examples"])
@@ -117,7 +158,15 @@ class Findings:
     ) -> Report:
         """The report: errors first, then the order in which things were found."""
         found = [
-            Problem(kind, KINDS[kind][0], what, group["count"], tuple(group["examples"]), group["hint"])
+            Problem(
+                kind,
+                KINDS[kind].error,
+                what,
+                group["count"],
+                tuple(group["examples"]),
+                group["hint"],
+                KINDS[kind].then,
+            )
             for (kind, what), group in self._groups.items()
         ]
         found.sort(key=lambda problem: not problem.error)

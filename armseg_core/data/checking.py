@@ -9,11 +9,10 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from armseg_core.data.check_report import Findings, Report
@@ -21,13 +20,19 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, drop_unknown_names, problems, read_toml
 from armseg_core.data.description import Description
 from armseg_core.data.folder import FolderDataset, ids_on_disk
+from armseg_core.data.label_audit import (
+    LabelFinding,
+    LabelTally,
+    coding_findings,
+    one_class,
+    split_findings,
+)
 from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError
 from armseg_core.files.pictures import picture_format, read_rgb
 
 UNLABELED_SPLITS = ("test",)  # labels of these are often withheld
 PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
-MAX_VALUES = 8  # unknown label values listed one by one
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
 
 
@@ -86,7 +91,7 @@ def _read_file(folder: Path, findings: Findings) -> DataSetFile | None:
     try:
         values = read_toml(path)
     except ArmsegError as error:
-        findings.add("dataset_file", error.what, path)
+        findings.add("dataset_file", error.what, path, hint=error.hint)
         return None
     try:
         return DataSetFile.model_validate(values)
@@ -118,6 +123,8 @@ def _check_classes(file: DataSetFile, findings: Findings) -> None:
             f"'{file.classes[file.ignore_index].name}', which is therefore never learned",
             FILE_NAME,
         )
+    if file.label is not None and len(file.classes) == 1:
+        findings.add("one_class", one_class(file.classes[0].name).what, FILE_NAME)
     if file.label is None:
         findings.add("no_labels", "dataset.toml has no [label]: good for prediction only", FILE_NAME)
 
@@ -129,7 +136,7 @@ def _open_splits(described: Description, findings: Findings) -> dict[str, DataSe
             splits[split] = open_dataset(described, split)
         except ArmsegError as error:
             what = error.what if f"'{split}'" in error.what else f"split '{split}': {error.what}"
-            findings.add("split", what, error.where or folder)
+            findings.add("split", what, error.where or folder, hint=error.hint)
     if splits and "train" not in splits:
         findings.add("no_train", f"there is no split 'train' (only {', '.join(splits)})", folder)
     return splits
@@ -168,9 +175,7 @@ class _SampleCheck:
 
     def __init__(self, findings: Findings, sensors: bool) -> None:
         self.findings, self.sensors = findings, sensors
-        self.pixels: dict[str, Counter[int]] = {}  # split -> label value -> pixels
-        self.stored: set[int] = set()
-        self.unknown: dict[int, list[Path]] = {}  # label value that names no class -> files
+        self.labels: dict[str, LabelTally] = {}  # split -> what its labels hold
         self.formats: dict[str, dict[str, list[Path]]] = {}  # kind of file -> format -> files
         self.images: dict[bytes, tuple[str, Path]] = {}  # hash of an image -> first split and file
 
@@ -227,19 +232,13 @@ class _SampleCheck:
             )
             return
         try:
-            stored = dataset.crop(dataset.read_stored_label(path))
-            label = dataset.map_label(stored).astype(np.int64)
+            label = dataset.read_mapped_label(path)
         except ArmsegError as error:
             self.findings.add("unreadable_label", f"labels: {error.what}", path, hint=error.hint)
             return
         if size is not None and label.shape != size:
             self.findings.add("size", "labels of another size than the RGB image", path)
-        self.stored |= set(np.unique(stored).tolist())
-        values, counts = (array.tolist() for array in np.unique(label, return_counts=True))
-        self.pixels.setdefault(dataset.split, Counter()).update(dict(zip(values, counts, strict=True)))
-        for value in values:
-            if value != dataset.ignore_index and not 0 <= value < len(dataset.classes):
-                self.unknown.setdefault(value, []).append(path)
+        self.labels.setdefault(dataset.split, LabelTally()).add(dataset, path, label)
         if (label == dataset.ignore_index).all():
             self.findings.add("all_ignored", "labels in which every pixel is ignored", path)
 
@@ -279,11 +278,19 @@ class _SampleCheck:
                     self.findings.add("format", f"{what} of {text}, where most are {usual}", path)
         for dataset in list(splits.values())[:1]:
             self._sensors_at_all(dataset, splits)
-            self._label_values(dataset)
-        for split, pixels in self.pixels.items():
-            absent = [info.name for i, info in enumerate(splits[split].classes) if not pixels[i]]
+            merged = LabelTally()
+            for tally in self.labels.values():
+                merged.merge(tally)
+            self._note(coding_findings(dataset, merged))
+        for split, tally in self.labels.items():
+            self._note(split_findings(splits[split], tally))
+            absent = [info.name for i, info in enumerate(splits[split].classes) if not tally.pixels[i]]
             if absent:
                 self.findings.add("empty_class", f"classes without a pixel in split '{split}'", *absent)
+
+    def _note(self, found: Iterable[LabelFinding]) -> None:
+        for finding in found:
+            self.findings.add(finding.kind, finding.what, *finding.examples, hint=finding.hint)
 
     def _sensors_at_all(self, dataset: DataSet, splits: dict[str, DataSet]) -> None:
         for name in dataset.modalities:
@@ -291,44 +298,22 @@ class _SampleCheck:
                 path = dataset.sensor_path(dataset.ids[0], name)
                 self.findings.add("no_sensor", f"not one sample has {name}", path)
 
-    def _label_values(self, dataset: DataSet) -> None:
-        """Values that name no class, and masks of 0 and 255 that were meant as classes 0 and 1."""
-        last = len(dataset.classes) - 1
-        known = f"0 to {last}, {dataset.ignore_index} = ignore"
-        mapped = dataset.file.label.map if isinstance(dataset, FolderDataset) and dataset.file.label else {}
-        if self.stored == {0, 255} and last > 0 and isinstance(dataset, FolderDataset) and 255 not in mapped:
-            role = "is ignored" if dataset.ignore_index == 255 else "names no class"
-            first = dataset.classes[1].name
-            what = f"labels hold only 0 and 255; 255 {role}: class 1 ('{first}') never occurs"
-            self.findings.add("trap_0_255", what, dataset.label_path(dataset.ids[0]))
-        elif len(self.unknown) > MAX_VALUES:
-            files = sorted({path for paths in self.unknown.values() for path in paths})
-            span = f"{min(self.unknown)} to {max(self.unknown)}"
-            what = f"{len(self.unknown)} label values, {span}, name no class ({known})"
-            self.findings.add("label_value", what, *files)
-        else:
-            for value, paths in sorted(self.unknown.items()):
-                what = f"label value {value} names no class ({known})"
-                self.findings.add("label_value", what, *paths, hint=_value_hint(value, last + 1))
-
     def shares(self, dataset: DataSet) -> dict[str, Any]:
-        """Label histogram of a split: share of each class, of ignored and of unknown pixels."""
-        pixels = self.pixels.get(dataset.split, Counter())
-        total = sum(pixels.values())
+        """Label histogram of a split.
+
+        The share of each class, of ignored and of unknown pixels, and of the labels that hold each class.
+        """
+        tally = self.labels.get(dataset.split, LabelTally())
+        pixels, total = tally.pixels, tally.total
         if not total:
             return {}
-        names = {i: info.name for i, info in enumerate(dataset.classes)}
-        known = {name: pixels[i] / total for i, name in names.items() if i != dataset.ignore_index}
+        names = {i: info.name for i, info in enumerate(dataset.classes) if i != dataset.ignore_index}
+        known = {name: pixels[i] / total for i, name in names.items()}
         ignored = pixels[dataset.ignore_index] / total
         return {
             "pixels": total,
             "classes": known,
+            "images": {name: tally.images[i] / tally.labels for i, name in names.items()},
             "ignored": ignored,
-            "unknown": max(0.0, 1 - ignored - sum(known.values())),
+            "unknown": (total - sum(pixels[i] for i in {*names, dataset.ignore_index})) / total,
         }
-
-
-def _value_hint(value: int, classes: int) -> str:
-    if value == classes:
-        return "if labels count from 1: map = { 0 = 255, 1 = 0, 2 = 1, ... } under [label] in dataset.toml"
-    return f"map = {{ {value} = 255 }} under [label] in dataset.toml ignores the value"

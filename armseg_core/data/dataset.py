@@ -16,9 +16,10 @@ import numpy as np
 from armseg_core.conversion import convert
 from armseg_core.data.cache import TensorCache
 from armseg_core.data.description import Description
+from armseg_core.data.label_colors import UnknownColors
 from armseg_core.data.sample import ClassInfo, Sample
 from armseg_core.errors import DataSetError, UsageError
-from armseg_core.files.pictures import read_label, read_rgb, to_unit
+from armseg_core.files.pictures import UNKNOWN_COLOR, read_label, read_rgb, to_unit
 from armseg_core.files.tensor_file import SensorTensor
 from armseg_core.resizing import resize_image, resize_nearest
 from armseg_core.sensors.modalities import get_modality
@@ -48,6 +49,9 @@ class DataSet:
     ignore_index: int = 255
     modalities: tuple[str, ...] = ()  # sensors the data set has
     splits: tuple[str, ...] = ()
+    # Share of a painted label whose color no class has, before it is refused: what a few stray strokes of a
+    # brush make, and less than one small object of a forgotten class.
+    unknown_colors_allowed: float = 0.01
 
     def __init__(
         self,
@@ -141,11 +145,14 @@ class DataSet:
         return None
 
     def read_stored_label(self, path: Path) -> np.ndarray:
-        """The label as stored, (H, W) integers, before `map_label`."""
+        """The label as stored, (H, W) integers, before `map_label`.
+
+        UNKNOWN_COLOR where it is painted in a color of no class.
+        """
         return read_label(path)
 
     def map_label(self, stored: np.ndarray) -> np.ndarray:
-        """Stored values -> class indices and ignore_index."""
+        """Stored values -> class indices and ignore_index; UNKNOWN_COLOR stays."""
         return stored
 
     def crop(self, array: np.ndarray) -> np.ndarray:
@@ -165,6 +172,11 @@ class DataSet:
     def palette(self) -> np.ndarray:
         """(number of classes, 3) uint8 colors."""
         return np.array([info.color for info in self.classes], np.uint8)
+
+    @property
+    def listed_colors(self) -> np.ndarray:
+        """(N, 3) uint8: the colors that a painted label may have."""
+        return self.palette
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -215,12 +227,19 @@ class DataSet:
         """The label (H, W) int64 at its stored size, cropped; None when the file does not exist.
 
         Raises:
-            FormatError: the file is damaged or holds colors. DataSetError: values outside the class list.
+            FormatError: the file is damaged or holds colors. DataSetError: values outside the class list, or
+                more colors of no class than `unknown_colors_allowed`; fewer are ignored.
         """
         path = self.label_path(self.ids[index])
         if path is None or not path.exists():
             return None
-        label = self.crop(self.map_label(self.read_stored_label(path))).astype(np.int64)
+        label = self.read_mapped_label(path)
+        unknown = label == UNKNOWN_COLOR
+        if unknown.mean() > self.unknown_colors_allowed:
+            found = UnknownColors(pixels=label.size)
+            found.add(path, self.listed_colors)
+            raise DataSetError(found.describe(self.classes), where=path, hint=found.advice(self.classes))
+        label[unknown] = self.ignore_index
         wrong = np.unique(label[((label < 0) | (label >= len(self.classes))) & (label != self.ignore_index)])
         if len(wrong):
             shown = ", ".join(map(str, wrong[:8])) + (", ..." if len(wrong) > 8 else "")
@@ -231,6 +250,10 @@ class DataSet:
                 hint=f"armseg check {self.root}",
             )
         return label
+
+    def read_mapped_label(self, path: Path) -> np.ndarray:
+        """The label (H, W) int64, mapped and cropped; its values are not judged, see `load_label`."""
+        return self.crop(self.map_label(self.read_stored_label(path))).astype(np.int64)
 
     def _sensor(self, sample_id: str, modality: str, size: tuple[int, int]) -> np.ndarray:
         """The model tensor (C, *size) float32."""

@@ -12,6 +12,7 @@
     [label]
     path = "{id}/label.png"           # class indices (encoding = "color": the classes' colors)
     map = { 255 = 1 }                 # optional: stored value -> class index
+                                      # (painted: ignore_colors = [[0, 0, 0]] names colors that do not count)
     [caption]                         # optional
     path = "{id}/caption.txt"
     [times]                           # optional: "id microseconds" per line, where in a recording a sample is
@@ -39,7 +40,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 
 from armseg_core.config.base import Options
 from armseg_core.data.sample import ClassInfo, default_color
-from armseg_core.errors import DataSetError, InputError, UsageError
+from armseg_core.errors import DataSetError, UsageError
+from armseg_core.files.text import read_text
 from armseg_core.sensors.modalities import SENSORS, get_modality
 
 FILE_NAME = "dataset.toml"
@@ -47,7 +49,11 @@ PLACEHOLDERS = ("id", "parent", "stem")
 
 
 def _check_template(text: str) -> str:
-    """A path template that names the sample; relative, so that a data set can be moved as a whole."""
+    """A path template that names the sample; relative, so that a data set can be moved as a whole.
+
+    Backslashes become '/'.
+    """
+    text = text.replace("\\", "/")
     if not {"id", "stem"} & _check_fields(text, "path"):
         raise ValueError("a path with {id}, such as rgb/{id}.png")
     return _check_inside(text)
@@ -65,6 +71,7 @@ def _check_fields(text: str, where: str) -> set[str]:
 
 
 def _check_inside(text: str) -> str:
+    text = text.replace("\\", "/")
     path = PurePosixPath(text)
     if not text or path.is_absolute() or ".." in path.parts:
         raise ValueError("a path inside the data set's folder, without '..'")
@@ -95,6 +102,9 @@ class LabelRow(FileRow):
 
     encoding: Literal["index", "color"] = Field("index", description="Indices, or the classes' colors.")
     map: dict[int, int] = Field({}, description="Stored value -> class index or ignore_index.")
+    ignore_colors: tuple[tuple[Byte, Byte, Byte], ...] = Field(
+        (), description="With encoding color: colors of pixels that do not count."
+    )
 
 
 class ModalityRow(FileRow):
@@ -159,11 +169,23 @@ class DataSetFile(Options):
             raise ValueError(
                 f"label.map to class indices 0 to {len(self.classes) - 1} or {self.ignore_index}, got {wrong}"
             )
+        self._check_ignore_colors()
         for name, row in self.modalities.items():
             _parse_options(name, row.options)
             for option in path_options(name) & set(row.options):
                 _check_fields(str(row.options[option]), f"modalities.{name}.options.{option}")
         return self
+
+    def _check_ignore_colors(self) -> None:
+        if self.label is None or not self.label.ignore_colors:
+            return
+        if self.label.encoding != "color":
+            raise ValueError('label.ignore_colors with label.encoding = "color" only')
+        for info in self.class_infos:
+            if info.color in self.label.ignore_colors:
+                raise ValueError(
+                    f"label.ignore_colors without {list(info.color)}, the color of class '{info.name}'"
+                )
 
     @property
     def class_infos(self) -> tuple[ClassInfo, ...]:
@@ -197,15 +219,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The plain content of a TOML file.
 
     Raises:
-        InputError: it does not exist or may not be read. DataSetError: it is not TOML.
+        InputError: it does not exist or may not be read. FormatError: not UTF-8. DataSetError: not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError("no such file", where=path) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise DataSetError(f"not valid TOML: {error}", where=path) from error
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, parse_dataset_file, path_options
 from armseg_core.data.description import Description
-from armseg_core.errors import DataSetError, InputError
+from armseg_core.errors import DataSetError
 from armseg_core.files.pictures import read_color_label, read_label
+from armseg_core.files.text import read_text
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,32 @@ class FolderDataset(DataSet):
         return self.description.times[sample_id]
 
     def read_stored_label(self, path: Path) -> np.ndarray:
-        if self.file.label and self.file.label.encoding == "color":
-            return read_color_label(path, self.palette, self.ignore_index)
-        return read_label(path)
+        if not self.is_painted:
+            return read_label(path)
+        label = read_color_label(path, self.listed_colors)
+        label[label >= len(self.classes)] = self.ignore_index
+        return label
+
+    @property
+    def is_painted(self) -> bool:
+        """Whether labels hold the colors of the classes, not their indices."""
+        return self.file.label is not None and self.file.label.encoding == "color"
+
+    @property
+    def listed_colors(self) -> np.ndarray:
+        ignored = self.file.label.ignore_colors if self.file.label else ()
+        return np.concatenate([self.palette, np.array(ignored, np.uint8).reshape(-1, 3)])
+
+    @property
+    def label_map(self) -> dict[int, int]:
+        """Stored value -> class index or ignore_index, as dataset.toml says."""
+        return self.file.label.map if self.file.label else {}
 
     def map_label(self, stored: np.ndarray) -> np.ndarray:
-        mapping = self.file.label.map if self.file.label else {}
-        if not mapping:
+        if not self.label_map:
             return stored
         out = stored.astype(np.int64)
-        for old, new in mapping.items():
+        for old, new in self.label_map.items():
             out[stored == old] = new
         return out
 
@@ -109,7 +126,7 @@ class FolderDataset(DataSet):
         if self.file.caption is None:
             return None
         path = self._path(self.file.caption.path, self.ids[index])
-        return path.read_text(encoding="utf-8").strip() or None if path.is_file() else None
+        return read_text(path).strip() or None if path.is_file() else None
 
     def _path(self, template: str, sample_id: str) -> Path:
         return self.root / fill(template, sample_id)
@@ -147,10 +164,13 @@ def ids_on_disk(root: Path, template: str) -> set[str]:
 def read_ids(path: Path) -> list[str]:
     """The ids of a split file: one per line, blank lines and lines that begin with # left out.
 
+    Ids are paths with '/': a backslash is one, too, since lists are also made on Windows.
+
     Raises:
-        InputError: it does not exist or may not be read. DataSetError: an id that leaves the folder.
+        InputError: it does not exist or may not be read. FormatError: not UTF-8.
+        DataSetError: an id that leaves the folder.
     """
-    ids = [line.strip() for line in read_lines(path)]
+    ids = [line.strip().replace("\\", "/") for line in read_text(path).splitlines()]
     ids = [line for line in ids if line and not line.startswith("#")]
     for sample_id in ids:
         pure = PurePosixPath(sample_id)
@@ -160,34 +180,21 @@ def read_ids(path: Path) -> list[str]:
 
 
 def read_times(path: Path) -> dict[str, int]:
-    """'id microseconds' per line -> id -> time.
+    """'id microseconds' per line -> id -> time; a backslash in an id is '/', as in `read_ids`.
 
     Raises:
-        InputError: it does not exist or may not be read. DataSetError: a line of another form.
+        InputError: it does not exist or may not be read. FormatError: not UTF-8.
+        DataSetError: a line of another form.
     """
     times = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
             sample_id, time = line.rsplit(maxsplit=1)
-            times[sample_id.strip()] = int(time)
+            times[sample_id.strip().replace("\\", "/")] = int(time)
         except ValueError as error:
             raise DataSetError(
                 f"line {number} is {line.strip()!r}", where=path, expected="'id microseconds'"
             ) from error
     return times
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file.
-
-    Raises:
-        InputError: it does not exist or may not be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise InputError("no such file", where=path) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=path) from error

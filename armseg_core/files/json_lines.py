@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from armseg_core.files.atomic import atomic_path
+from armseg_core.files.json_text import to_json
 
 Row = dict[str, Any]
 
@@ -40,10 +41,10 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row], **options: Any
         OutputError: it cannot be written.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(row, **options) + "\n" for row in rows), encoding="utf-8")
+        temporary.write_text("".join(to_json(row, **options) + "\n" for row in rows), encoding="utf-8")
 
 
 def append_row(stream: IO[str], row: Row, **options: Any) -> None:
     """Add a row to a file that is open for appending, and hand it to the operating system at once."""
-    stream.write(json.dumps(row, **options) + "\n")
+    stream.write(to_json(row, **options) + "\n")
     stream.flush()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ORIENTATION = 0x0112  # tag of EXIF
+# in a label: a pixel whose color is no class's; no file holds such a number
+UNKNOWN_COLOR = int(np.iinfo(np.int64).min)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -157,6 +159,8 @@ def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndar
 def read_label(path: str | os.PathLike[str], red: bool = False) -> np.ndarray:
     """A label map, (H, W) uint8 or uint16 class indices as stored: indexed PNG, gray PNG/TIFF or .npy.
 
+    A picture with three equal channels is a gray one.
+
     Args:
         red: the class is the red channel of a color image (CARLA's coding).
 
@@ -179,8 +183,12 @@ def read_label(path: str | os.PathLike[str], red: bool = False) -> np.ndarray:
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise FormatError(f"label values reach {values.max()}", where=path, expected="0 to 65535")
         return values.astype(np.uint16)
-    if red and image.mode in ("RGB", "RGBA"):
-        return np.asarray(image)[..., 0]
+    if image.mode in ("RGB", "RGBA", "LA"):
+        # Pillow cuts colors of 16 bits down to 8
+        wide = data.startswith(PNG_MAGIC) and data[24] == 16
+        values = read_image(path) if wide else np.asarray(image)
+        if red or image.mode == "LA" or (values[..., :1] == values[..., :3]).all():
+            return np.ascontiguousarray(values[..., 0])
     raise FormatError(
         f"a label of mode {image.mode} holds colors, not class indices",
         where=path,
@@ -203,7 +211,9 @@ def _npy_label(path: str | os.PathLike[str]) -> np.ndarray:
     return label
 
 
-def read_color_label(path: str | os.PathLike[str], palette: np.ndarray, unknown: int) -> np.ndarray:
+def read_color_label(
+    path: str | os.PathLike[str], palette: np.ndarray, unknown: int = UNKNOWN_COLOR
+) -> np.ndarray:
     """A label map painted in class colors, (H, W) int64.
 
     Args:
@@ -213,12 +223,39 @@ def read_color_label(path: str | os.PathLike[str], palette: np.ndarray, unknown:
     Raises:
         InputError, FormatError: as `read_label`.
     """
-    image, _ = _open(path)
-    pixels = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    pixels = _color_codes(path)
     label = np.full(pixels.shape, unknown, np.int64)
     for index, code in enumerate(palette.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])):
         label[pixels == code] = index
     return label
+
+
+def label_colors(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The colors (N, 3) uint8 of a painted label, and how many pixels (N,) have each.
+
+    Raises:
+        InputError, FormatError: as `read_label`.
+    """
+    codes, counts = np.unique(_color_codes(path), return_counts=True)
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8), counts
+
+
+def _color_codes(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) int64: red, green and blue of each pixel in one number."""
+    image, _ = _open(path)
+    codes: np.ndarray = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return codes
+
+
+def picture_name(path: str | os.PathLike[str]) -> str:
+    """The format of a picture by its content, such as "PNG" or "JPEG"; "" when it is no picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.format or ""
+    except (UnidentifiedImageError, OSError, ValueError):
+        return ""
 
 
 def _open(path: str | os.PathLike[str]) -> tuple[Image.Image, bytes]:

@@ -28,6 +28,7 @@ import armseg_core
 from armseg_core.errors import FormatError, InputError, OutputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
+from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import seal_end
 
 FORMAT_VERSION = 1  # raised when older versions of armseg would misread a file: they refuse a larger number
@@ -189,10 +190,10 @@ class TensorWriter:
             {
                 "modality": info.modality,
                 "representation": info.representation,
-                "parameters": json.dumps(info.parameters, sort_keys=True),
-                "channels": json.dumps(info.channels),
-                "units": json.dumps(info.units),
-                "value_range": json.dumps(info.value_range),
+                "parameters": to_json(info.parameters, sort_keys=True),
+                "channels": to_json(info.channels),
+                "units": to_json(info.units),
+                "value_range": to_json(info.value_range),
                 "source_name": info.source_name,
                 "source_sha256": info.source_sha256,
                 "source_hash": info.source_hash,

@@ -22,6 +22,7 @@ from armseg_core.config.training import ALL, TrainConfig
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import path_options
+from armseg_core.data.label_audit import audit_labels
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.learning.augment import Augment
 from armseg_core.learning.losses import IGNORE
@@ -71,7 +72,8 @@ def open_data(
     data: the data sets of `config.data`, where they are described already.
 
     Raises:
-        DataSetError, UsageError: a folder is no data set, or none of the data sets has a wanted sensor.
+        DataSetError, UsageError: a folder is no data set, its labels are useless or would be thrown away, or
+            none of the data sets has a wanted sensor. Less grave losses of labels are warned of.
     """
     if not config.data:
         raise UsageError(
@@ -87,6 +89,8 @@ def open_data(
                     open_dataset(described, split, wanted, config.size, config.cache_mb, config.cache_dir)
                 )
     _check(config, training, validation)
+    for dataset in (*training, *validation):
+        audit_labels(dataset)
     return training, validation
 
 

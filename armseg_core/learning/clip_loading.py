@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.errors import CheckpointError, InputError, UsageError
+from armseg_core.files.text import read_text
 
 TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
 TINY_NOTICE = (
@@ -120,14 +121,12 @@ def build_from_config(path: Path) -> tuple[Any, Any]:
     import open_clip
 
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(read_text(path))
         cfg = config["model_cfg"]
         text = cfg["text_cfg"]
         vocab_size, context_length = text.get("vocab_size", 49408), text.get("context_length", 77)
         model: Any = open_clip.CLIP(**cfg)
         model.visual.preprocess_cfg = {name: config["preprocess_cfg"][name] for name in ("mean", "std")}
-    except OSError as error:
-        raise InputError("CLIP config cannot be read", where=path, hint="armseg doctor") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"not a CLIP config ({type(error).__name__}: {error})",
@@ -197,7 +196,7 @@ def load_clip(config: ModelConfig) -> LoadedClip:
             raise UsageError(f"--clip {config.clip} needs weights", hint="--weights FILE")
         model, tokenizer = build_from_config(Path(config.clip))
         load_weights(model, config.weights)
-        quick = bool(json.loads(Path(config.clip).read_text())["model_cfg"].get("quick_gelu", False))
+        quick = bool(json.loads(read_text(config.clip))["model_cfg"].get("quick_gelu", False))
     else:
         model, tokenizer, quick = _named(config)
     identity = ClipIdentity(

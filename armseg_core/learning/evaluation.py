@@ -7,7 +7,6 @@ not the masks.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from tqdm import tqdm
 
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
+from armseg_core.data.label_audit import audit_labels
 from armseg_core.data.sample import Sample
 from armseg_core.data.sample_data import sample_data_dir
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.atomic import atomic_path
+from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, check_free, sealed
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
@@ -207,7 +208,8 @@ def evaluate(
     W) that the inputs are resized to (default: the size the model was trained with).
 
     Raises:
-        CheckpointError, DataSetError, UsageError.
+        CheckpointError, UsageError.
+        DataSetError: also for labels that would be thrown away; less grave losses are warned of.
     """
     where = "" if isinstance(model, Model) else str(find_model(model))
     loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
@@ -216,6 +218,7 @@ def evaluate(
     names: dict[str, tuple[str, ...]] = {}
     for each in data:
         dataset, index, wanted = _open(loaded, each, split, modalities, inference.size, cache_dir)
+        audit_labels(dataset)
         names[dataset.name] = dataset.class_names
         for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
@@ -301,6 +304,6 @@ def save_report(report: Report, path: Path, *, force: bool = False) -> None:
         OutputError: it cannot be written, or such a file is in the way.
     """
     check_free([path], force=force)
-    text = json.dumps({"seal": EMPTY_SEAL, **report.to_dict()}, indent=2)
+    text = to_json({"seal": EMPTY_SEAL, **report.to_dict()}, indent=2)
     with atomic_path(path) as temporary:
         temporary.write_bytes(sealed(text.encode()))

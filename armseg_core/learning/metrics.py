@@ -17,6 +17,8 @@ import numpy as np
 
 from armseg_core.errors import DataSetError, FormatError
 
+NOTHING_COUNTED = "no labeled pixel"
+
 
 class ConfusionMatrix:
     """Counts of (label, prediction) pairs over any number of images.
@@ -149,6 +151,16 @@ class ConfusionMatrix:
         result = cls(len(matrix), int(values.get("ignore_index", 255)))
         result.matrix += matrix
         return result
+
+
+def percent(value: float | None) -> str:
+    """A metric for people, '81.3%'; where nothing was counted (NaN or null) it says so."""
+    return NOTHING_COUNTED if value is None or math.isnan(value) else f"{value:.1%}"
+
+
+def mean_score(values: Sequence[float]) -> float:
+    """The mean over those that are not NaN; NaN when there are none."""
+    return _mean(np.asarray(values, np.float64))
 
 
 def _to_numpy(values: Any, what: str) -> np.ndarray:

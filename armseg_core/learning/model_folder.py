@@ -28,6 +28,7 @@ from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.hashing import files_below
+from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, is_sealed, sealed
 from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
@@ -161,7 +162,7 @@ def _write(model: Model, folder: Path) -> None:
             **{p: version(p) for p in ("torch", "open_clip_torch", "peft", "timm")},
         },
     }
-    (folder / MODEL_FILE).write_text(json.dumps(meta, indent=2))
+    (folder / MODEL_FILE).write_text(to_json(meta, indent=2))
     (folder / CARD).write_bytes(sealed(_card(model).encode()))
 
 
@@ -199,7 +200,7 @@ def _card(model: Model) -> str:
     for dataset in model.datasets:
         lines += [f"Classes of {dataset.name}: {', '.join(dataset.class_names)}", ""]
     if model.metrics:
-        lines += ["Validation:", "", "```json", json.dumps(model.metrics, indent=2), "```", ""]
+        lines += ["Validation:", "", "```json", to_json(model.metrics, indent=2), "```", ""]
     return "\n".join([*lines, f"<!-- {EMPTY_SEAL} -->", ""])
 
 

@@ -321,8 +321,11 @@ def prediction_paths(folder: Path, stem: str) -> dict[str, Path]:
 
 
 def prediction_stem(folder: Path, image: Path) -> str:
-    """The stem of the files of an image's prediction: its own, unless `folder` holds those of another image
-    of that name; then with as many folders of its path before it as tell them apart (`scene_1_rgb`)."""
+    """The stem of the files of an image's prediction.
+
+    Its own, unless `folder` holds those of another image of that name; then with as many folders of its path
+    before it as tell them apart (`scene_1_rgb`).
+    """
     *parents, _ = image.resolve().parts[1:]
     stem = image.stem
     for parent in (*reversed(parents), ""):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from armseg_core.errors import CheckpointError
 from armseg_core.files.atomic import atomic_path
+from armseg_core.files.json_text import to_json
 from armseg_core.learning.run_folder import RunFolder
 from armseg_core.model.segmenter import Segmenter
 
@@ -37,7 +38,7 @@ def save_state(
     with atomic_path(target) as path:
         safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
     with atomic_path(run.state_file) as path:
-        path.write_text(json.dumps({"step": step, "tensors": target.name, "best": best}))
+        path.write_text(to_json({"step": step, "tensors": target.name, "best": best}))
     for old in target.parent.glob("state-*.safetensors"):
         if old != target:
             old.unlink()

@@ -17,6 +17,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from armseg_core.config.training import TrainConfig
 from armseg_core.errors import CheckpointError, FormatError, OutputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.json_lines import append_row, read_rows, write_rows
+from armseg_core.files.json_text import to_json
 
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
@@ -196,7 +198,8 @@ class RunFolder:
             writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
             if new:
                 writer.writeheader()
-            writer.writerow(row)
+            known = {k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
+            writer.writerow(known)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a line torn by a crash is left out."""
@@ -214,7 +217,7 @@ class RunFolder:
     def save_confusion(self, values: dict[str, Any]) -> None:
         """Write the confusion matrix of the best validation (atomic)."""
         with atomic_path(self._confusion) as path:
-            path.write_text(json.dumps(values))
+            path.write_text(to_json(values))
 
     def confusion(self) -> dict[str, Any] | None:
         """What `save_confusion` wrote, or None.

@@ -39,7 +39,7 @@ from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.interruption import StopOnSignal
-from armseg_core.learning.metrics import ConfusionMatrix
+from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import RunFolder
@@ -192,7 +192,9 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             run.record(
                 {"step": s.step, "epoch": epoch, "loss": mean, **terms, "lr": rate, "images_per_s": speed}
             )
-            bar.set_postfix(loss=f"{mean:.3f}", mIoU=f"{s.miou:.1%}", img_s=f"{speed:.1f}")
+            bar.set_postfix(
+                loss=f"{mean:.3f}", mIoU="-" if math.isnan(s.miou) else f"{s.miou:.1%}", img_s=f"{speed:.1f}"
+            )
             began, images, recent = time.monotonic(), 0, []
         if s.step % validate_every == 0 or s.finished:
             paused = time.monotonic()
@@ -371,17 +373,21 @@ def _validate(run: RunFolder, session: _Session, progress: bool) -> None:
     if not table:
         save(s.model, run.best)
         return
-    s.miou = float(np.mean([matrix.miou for rows in table.values() for matrix in _with_sensor(rows)]))
-    rgb_only = float(np.mean([rows[RGB_ONLY].miou for rows in table.values()]))
+    s.miou = mean_score([matrix.miou for rows in table.values() for matrix in _with_sensor(rows)])
+    rgb_only = mean_score([rows[RGB_ONLY].miou for rows in table.values()])
     run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": miou})
-    run.log(f"step {s.step}: mIoU {s.miou:.4f}, RGB only {rgb_only:.4f}")
-    if s.miou > s.best:
-        s.best = s.miou
+    run.log(f"step {s.step}: mIoU {_digits(s.miou)}, RGB only {_digits(rgb_only)}")
+    if math.isnan(s.miou) or s.miou > s.best:  # without a score the last model is the best
+        s.best = s.best if math.isnan(s.miou) else s.miou
         save(s.model, run.best)
         first, *others = _with_sensor(table[s.validation[0].name])
         for other in others:
             first.merge(other)
         run.save_confusion(first.to_dict(s.validation[0].class_names))
+
+
+def _digits(score: float) -> str:
+    return NOTHING_COUNTED if math.isnan(score) else f"{score:.4f}"
 
 
 def _draw(run: RunFolder) -> None:

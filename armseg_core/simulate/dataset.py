@@ -20,6 +20,7 @@ import armseg_core
 from armseg_core.errors import OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.hashing import files_below, sha256_of
+from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, check_free, is_sealed
 from armseg_core.files.pictures import write_png, write_tiff
 from armseg_core.sensors.modalities import get_modality
@@ -343,7 +344,7 @@ def _description(recipe: Recipe, scenes: int, lists: dict[str, str]) -> str:
             "[[classes]]",
             f'name = "{c.name}"',
             f"color = {list(c.color)}",
-            f"synonyms = {json.dumps(list(c.synonyms))}",
+            f"synonyms = {to_json(list(c.synonyms))}",
             "",
         ]
     for part, file in (("rgb", "rgb.png"), ("label", "label.png"), ("caption", "caption.txt")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5
+from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import sealed
 from armseg_core.simulate.classes import CLASSES
 
@@ -61,4 +61,4 @@ def sealed_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
-    text(path, json.dumps(content, indent=1) + "\n")
+    text(path, to_json(content, indent=1) + "\n")

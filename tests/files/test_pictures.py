@@ -166,9 +166,25 @@ def test_a_painted_label_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", PIXELS)
     with pytest.raises(FormatError, match=r'colors, not class indices.*encoding = "color"'):
         read_label(path)
-    gray_as_rgb = save(tmp_path / "g.png", np.dstack([INDICES] * 3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_label_of_equal_channels_is_a_gray_one(tmp_path: Path, dtype: type, channels: int) -> None:
+    label = np.arange(63, dtype=dtype).reshape(7, 9) * (1 if dtype is np.uint8 else 5)
+    stacked = np.dstack([label] * 3 + [np.full_like(label, np.iinfo(dtype).max)] * (channels - 3))
+    cv2.imwrite(str(tmp_path / "a.png"), stacked)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png"), label)
+    stacked[2, 2, 0] += 1
+    cv2.imwrite(str(tmp_path / "b.png"), stacked)
     with pytest.raises(FormatError, match="colors"):
-        read_label(gray_as_rgb)
+        read_label(tmp_path / "b.png")
+
+
+def test_a_gray_label_with_alpha_is_a_gray_one(tmp_path: Path) -> None:
+    label = np.arange(63, dtype=np.uint8).reshape(7, 9)
+    Image.fromarray(np.dstack([label, 255 - label])).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png"), label)
 
 
 def test_colors_become_classes_only_exactly(tmp_path: Path) -> None:

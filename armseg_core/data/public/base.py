@@ -18,6 +18,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.data.description import Description
 from armseg_core.data.folder import fill, read_ids
 from armseg_core.data.sample import ClassInfo
+from armseg_core.files.pictures import UNKNOWN_COLOR
 
 Templates = tuple[str, ...]  # paths with {id}, {parent}, {stem}; the first that exists is used
 
@@ -113,7 +114,8 @@ class PublicDataSet(DataSet):
         if not self.files.zero_is_ignored:
             return stored
         label = stored.astype(np.int64)
-        return np.where((label == 0) | (label == 255), self.ignore_index, label - 1)
+        mapped = np.where((label == 0) | (label == 255), self.ignore_index, label - 1)
+        return np.where(label == UNKNOWN_COLOR, label, mapped)
 
     def _first(self, templates: Iterable[str], sample_id: str) -> Path:
         paths = [self.root / fill(template, sample_id) for template in templates]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.data.description import Description
-from armseg_core.data.folder import read_lines
 from armseg_core.data.public.base import Files, PublicDataSet, Published, class_table
 from armseg_core.errors import DataSetError
+from armseg_core.files.text import read_text
 
 ROWS, CROP_BOTTOM = 440, 40  # ESS cuts off the bottom rows of 480, where the hood of the car is
 # ESS: too few events lie before the first six labels of a sequence; of the others every second is used
@@ -137,7 +137,7 @@ class DSECSemantic(PublicDataSet):
         root = self.root / sequence
         files = [root / name.format(root.name) for name in self.time_files]
         file = next((path for path in files if path.is_file()), files[0])
-        times = [int(line) for line in read_lines(file) if line.strip()]
+        times = [int(line) for line in read_text(file).splitlines() if line.strip()]
         if len(times) != count:
             raise DataSetError(f"{len(times)} times for {count} labels", where=file, expected="one per label")
         return times

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.data.public.base import Files, PublicDataSet, Published, class_table
-from armseg_core.files.pictures import read_color_label, read_label
+from armseg_core.files.pictures import UNKNOWN_COLOR, read_color_label, read_label
 
 
 class UrbanLF(PublicDataSet):
@@ -34,6 +34,8 @@ class UrbanLF(PublicDataSet):
         },
         protocol="val, since the labels of test are withheld; 0 and 255 of Syn are ignored, n is class n - 1",
     )
+    # which color the authors give to unlabeled pixels is not verified: they are counted, never refused
+    unknown_colors_allowed = 1.0
     classes = class_table(
         ("bike", (168, 198, 168)),
         ("building", (198, 0, 0)),
@@ -64,5 +66,5 @@ class UrbanLF(PublicDataSet):
     def read_stored_label(self, path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             return read_label(path)
-        label = read_color_label(path, self.palette, unknown=-1)
-        return label + 1  # the coding of Syn: 0 is ignored
+        label = read_color_label(path, self.palette)
+        return np.where(label == UNKNOWN_COLOR, label, label + 1)  # the coding of Syn: 0 is ignored

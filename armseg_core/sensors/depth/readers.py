@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.arrays import Depth, HhaImage
-from armseg_core.errors import ArmsegWarning, FormatError, UsageError, require_extra
+from armseg_core.errors import ArmsegWarning, FormatError, InputError, UsageError, require_extra
 from armseg_core.files.facts import head_of
 from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
 from armseg_core.files.image_headers import image_header
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
+from armseg_core.files.text import read_text
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.reader import Reader, quiet
 
@@ -233,10 +234,10 @@ def _intrinsics(path: Path, shape: tuple[int, ...], options: DepthOptions) -> np
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     (beside,) = camera_file(path, options)
     try:
-        calibration = json.loads(beside.read_text())
+        calibration = json.loads(read_text(beside))
         matrix = np.asarray(calibration["intrinsics"], np.float64)
         same = tuple(calibration["size"]) == tuple(shape[:2])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError):
         return None  # intrinsics are only needed by hha, normals and disparity, which ask for them
     return matrix if matrix.shape == (3, 3) and same and np.isfinite(matrix).all() else None
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from armseg_core.arrays import PIECE_EVENTS, Events, EventSource
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
+from armseg_core.files.text import read_text
 from armseg_core.sensors.event.options import EventOptions
 
 # A window of up to this many events may be read at once (55 MB). While the order is unknown a longer one
@@ -178,20 +179,10 @@ def read_end_times(path: Path) -> np.ndarray:
         (N,) int64 in the order of the file, N >= 1.
 
     Raises:
-        InputError: no such file. FormatError: naming the first line that is not a time.
+        InputError: no such file. FormatError: not UTF-8, or naming the first line that is not a time.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError("no such file", where=path) from error
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            "not a text file", where=path, expected="one time in microseconds per line"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
     times = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         word = line.partition("#")[0].strip()
         if not word:
             continue

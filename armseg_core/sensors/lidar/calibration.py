@@ -13,6 +13,7 @@ import numpy as np
 from armseg_core.arrays import Calibration
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.image_headers import image_header
+from armseg_core.files.text import read_text
 from armseg_core.sensors.lidar.options import LidarOptions
 
 _KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt
@@ -53,15 +54,12 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
         image_size: (H, W), wins over what the files say.
 
     Raises:
-        InputError: missing. FormatError: not whole, or not a rigid transform. UsageError: no image size
-            to be found.
+        InputError: missing. FormatError: not UTF-8, not whole, or not a rigid transform. UsageError: no image
+            size to be found.
     """
     if not path.is_file():
         raise InputError("no such calibration file", where=path)
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError("the calibration cannot be read as text", where=path) from error
+    text = read_text(path)
     if path.suffix.lower() == ".json":
         intrinsics, extrinsics, size = _from_json(text, path)
     elif "R" in (table := _table(text)) and "T" in table:
@@ -152,7 +150,7 @@ def _from_kitti_raw(
     camera_file = path.parent / _KITTI_RAW_CAMERA
     if not camera_file.is_file():
         raise InputError("KITTI raw keeps the camera in a second file, which is missing", where=camera_file)
-    camera = _table(camera_file.read_text())
+    camera = _table(read_text(camera_file))
     velodyne = np.eye(4)
     velodyne[:3, :3] = _matrix(table, ("R",), (3, 3), path)
     velodyne[:3, 3] = _matrix(table, ("T",), (3, 1), path)[:, 0]

@@ -142,7 +142,7 @@ def test_label_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_end_times(tmp_path / "a.txt")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FormatError, match="not a text file"):
+    with pytest.raises(FormatError, match="is UTF-16 text"):
         read_end_times(tmp_path / "b.txt")
 
 

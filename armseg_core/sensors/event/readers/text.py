@@ -15,6 +15,7 @@ import numpy as np
 
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.facts import HEAD, head_of
+from armseg_core.files.text import UTF8_MARK, refuse_wide, wide_encoding
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity
 from armseg_core.sensors.event.options import EventOptions
@@ -46,15 +47,18 @@ def find_layout(path: Path) -> TextLayout:
     """Look at the first lines of a text file.
 
     Raises:
-        FormatError: it is not a table of three or four columns of numbers.
+        FormatError: it is not a table of three or four columns of numbers, or not UTF-8.
     """
     head = head_of(path)
-    offset, number, order, size = 0, 1, "", None
+    refuse_wide(path, head)
+    start = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
+    head = head[start:]
+    offset, number, order, size = start, 1, "", None
     for line in head.splitlines(keepends=True):
         words = [word for word in _SEPARATOR.split(line.strip().lstrip(b"#")) if word]
         numbers = not line.lstrip().startswith(b"#") and words and all(map(_is_number, words))
         if numbers and len(words) in (3, 4):
-            if not line.endswith((b"\n", b"\r")) and len(head) == HEAD:
+            if not line.endswith((b"\n", b"\r")) and start + len(head) == HEAD:
                 break
             delimiter = "," if b"," in line else (";" if b";" in line else None)
             return TextLayout(offset, number, delimiter, order, len(words), size)
@@ -209,9 +213,19 @@ def _as_columns(rows: np.ndarray, order: str, unit: str) -> Columns:
     return Columns(column["x"], column["y"], t, column.get("p", np.ones(len(t), np.uint8)), bad)
 
 
+def _is_wide_table(head: bytes) -> bool:
+    """Whether text of two or four bytes a character is a table of numbers; reading it says how to save it."""
+    lines = head.replace(b"\0", b"").splitlines()
+    last = lines[-2] if len(lines) > 1 else b""  # the very last may be cut off
+    words = [word for word in _SEPARATOR.split(last.strip()) if word]
+    return len(words) in (3, 4) and all(map(_is_number, words))
+
+
 def _is_events(path: Path) -> bool:
     with contextlib.suppress(Exception):
         if path.suffix.lower() in (".txt", ".csv", ".tsv", ".dat", ".events") and path.is_file():
+            if wide_encoding(head_of(path)):
+                return _is_wide_table(head_of(path))
             layout = find_layout(path)
             if layout.order:
                 return True
