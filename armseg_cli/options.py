@@ -17,9 +17,7 @@ DataArgument = Annotated[
 ]
 OutputOption = Annotated[
     str | None,  # text: a "/" at the end says that a folder is meant
-    typer.Option(
-        "--output", "-o", metavar="PATH", help="Where the result goes (default: beside the input, or here)."
-    ),
+    typer.Option("--output", "-o", metavar="PATH", help="Where the result goes (default: see above)."),
 ]
 ForceOption = Annotated[
     bool,

@@ -62,12 +62,12 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         new.mkdir()
         yield new
         old = scratch / "old"
-        if target.exists():
-            os.replace(target, old)
         try:
+            if target.exists():
+                os.replace(target, old)
             os.replace(new, target)
-        except OSError:
-            if old.exists():
+        except BaseException:
+            if old.exists() and not target.exists():
                 os.replace(old, target)
             raise
     except OSError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,9 +26,8 @@ from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.files.atomic import atomic_folder
-from armseg_core.files.hashing import files_below
 from armseg_core.files.json_text import to_json
-from armseg_core.files.ownership import EMPTY_SEAL, is_sealed, sealed
+from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
 from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
@@ -168,12 +166,11 @@ def _write(model: Model, folder: Path) -> None:
 
 def _keep_others(old: Path, new: Path) -> None:
     """Copy what is not armseg's from an older folder of the model to the new one."""
-    for file in files_below(old):
+    for file in entries_below(old):
         name = file.relative_to(old)
         made = (new / name).exists() or (name.parts[0] == "adapters" and name.name in ADAPTER_FILES)
         if not made or (name == Path(CARD) and not is_sealed(file)):
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, new / name)
+            copy_entry(file, new / name)
 
 
 def _card(model: Model) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from armseg_core.errors import OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.hashing import files_below, sha256_of
 from armseg_core.files.json_text import to_json
-from armseg_core.files.ownership import EMPTY_SEAL, check_free, is_sealed
+from armseg_core.files.ownership import EMPTY_SEAL, check_free, copy_entry, entries_below, is_sealed
 from armseg_core.files.pictures import write_png, write_tiff
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.simulate import classes as C
@@ -194,11 +193,10 @@ def _write_scene(out: Path, recipe: Recipe, index: int) -> None:
         return
     with atomic_folder(folder) as new:
         _render_scene(new, recipe, index)
-        for file in files_below(folder):
+        for file in entries_below(folder):
             kept = new / file.relative_to(folder)
             if not kept.exists() and not _is_own(file, folder):
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, kept)
+                copy_entry(file, kept)
 
 
 def _is_own(file: Path, folder: Path) -> bool:
@@ -226,7 +224,7 @@ def _check_free(out: Path, recipe: Recipe, scenes: int, lists: dict[str, str], f
         folder = out / scene_id(index)
         if folder.is_dir() and not _is_whole(folder, recipe.parameters(index)):
             ours = partial(_is_own, folder=folder)
-            check_free(files_below(folder), force=force, ours=ours, elsewhere=elsewhere)
+            check_free([] if force else entries_below(folder), ours=ours, elsewhere=elsewhere)
         elif os.path.lexists(folder) and not folder.is_dir():
             raise OutputError("a file is in the way of a folder", where=folder, hint=elsewhere)
 

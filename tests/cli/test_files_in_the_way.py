@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,12 +162,17 @@ def test_a_file_of_the_user_among_those_of_a_scene_stays_even_with_force(run, pl
     notes = place / "sim" / "scene_00000" / "more" / "notes.txt"
     notes.parent.mkdir()
     notes.write_bytes(FOREIGN)
+    (place / "sim" / "scene_00000" / "link").symlink_to(place / "raw")
     again = (*SIMULATE, "--scenes", "1", "--seed", "1")
+    before = files(place)
+    assert_refused(run(*again), "scene_00000/link", "is in the way")
+    (place / "sim" / "scene_00000" / "link").rename(place / "sim" / "scene_00000" / "z_link")
     before = files(place)
     assert_refused(run(*again), "scene_00000/more/notes.txt", "is in the way")
     assert files(place) == before
     assert run(*again, "--force").exit_code == 0
     assert notes.read_bytes() == FOREIGN
+    assert (place / "sim" / "scene_00000" / "z_link").is_symlink()
     assert files(place)["sim/scene_00000/rgb.png"] != before["sim/scene_00000/rgb.png"]
 
 
@@ -313,3 +319,23 @@ def test_a_sealed_picture_is_a_whole_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "x.png") as image:
         assert image.text["armseg"].startswith("a note armseg-sha256:")
     assert note_of(tmp_path / "x.png") == "a note"
+
+
+def test_a_folder_whose_replacement_is_interrupted_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from armseg_core.files import atomic
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "old.txt").write_text("old")
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if source.name == "x" and target == tmp_path / "x":  # the old folder was moved away before
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic.atomic_folder(tmp_path / "x") as new:
+        (new / "new.txt").write_text("new")
+    assert files(tmp_path) == {"x/old.txt": b"old"}
