@@ -29,6 +29,11 @@ DOORS: dict[str, dict[str, str]] = {
     "hdf5plugin": {"armseg_core/files/hdf5.py": "the one place that registers the filters"} | _DOCTOR,
     "cv2.resize": {"armseg_core/resizing.py": "one rule: averaged, bilinear or nearest center"},
     "torch.nn.functional.interpolate": {"armseg_core/model/layers.py": "one rule: pixel centers are kept"},
+    "json.dumps": {
+        "armseg_core/files/json_text.py": "NaN and infinity are no JSON: they become null",
+        "armseg_core/data/cache.py": "a key, never read again",
+    },
+    "json.dump": {},
     "os.replace": {"armseg_core/files/atomic.py": "files and folders appear whole or not at all"},
 }
 
@@ -80,6 +85,27 @@ def found() -> dict[str, set[str]]:
 def test_only_the_files_of_the_table_use_it(found: dict[str, set[str]], door: str) -> None:
     allowed = ", ".join(DOORS[door]) or "a function of armseg_core/files"
     assert found[door] == set(DOORS[door]), f"{door}: call {allowed}"
+
+
+# Files that read text with Path.read_text: only text that armseg itself wrote. Text of users goes through
+# armseg_core/files/text.py, which knows byte order marks and other encodings.
+OWN_TEXT = {
+    "armseg_core/files/json_lines.py",
+    "armseg_core/learning/model_folder.py",
+    "armseg_core/learning/resume_state.py",
+    "armseg_core/learning/run_folder.py",
+    "armseg_core/simulate/dataset.py",
+}
+
+
+def test_text_of_users_has_one_door() -> None:
+    found = set()
+    for package in ("armseg_core", "armseg_cli"):
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and node.attr == "read_text":
+                    found.add(path.relative_to(REPOSITORY).as_posix())
+    assert found == OWN_TEXT
 
 
 @pytest.mark.parametrize(

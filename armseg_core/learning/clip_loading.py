@@ -127,6 +127,8 @@ def build_from_config(path: Path) -> tuple[Any, Any]:
         vocab_size, context_length = text.get("vocab_size", 49408), text.get("context_length", 77)
         model: Any = open_clip.CLIP(**cfg)
         model.visual.preprocess_cfg = {name: config["preprocess_cfg"][name] for name in ("mean", "std")}
+    except InputError as error:
+        raise InputError(f"CLIP config cannot be read ({error.what})", where=path) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"not a CLIP config ({type(error).__name__}: {error})",
