@@ -23,7 +23,7 @@ GAP = "\0"  # what stands for the value of an f-string field, until it becomes V
 VALUE = "1"  # is a number, a text and a path
 NAMES = tuple(row.name for row in COMMANDS)
 # what may follow "armseg" in a sentence about the program itself
-PROSE = {"the", "is", "model", "builds"}
+PROSE = {"does", "the", "is", "model", "builds"}
 FOREIGN = {
     "--head": "ray start",
     "--array": "sbatch",
