@@ -10,6 +10,7 @@ import typer
 
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import JsonOption, QuietOption
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def command(
     else:
         _print(report)
         if report.ok and "train" in report.splits:
-            print_next(f"armseg train {data}")
+            print_next(advice.command("train", data))
         elif not report.ok:
-            print_next(f"armseg check {data}", "after correcting the errors")
+            print_next(advice.command("check", data), "after correcting the errors")
     raise typer.Exit(0 if report.ok else 2)
 
 

@@ -17,6 +17,7 @@ from armseg_cli.options import (
     WorkersOption,
 )
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 from armseg_core.sensors import SENSORS
 
@@ -121,7 +122,7 @@ def _show_file(made: ConversionSummary, as_json: bool) -> None:
         typer.echo(f"  seconds  {made.seconds:.2f}{speed}")
     for note in made.notes:
         typer.echo(f"  note     {note}")
-    print_next(f"armseg visualize {made.output}")
+    print_next(advice.command("visualize", Path(made.output)))
 
 
 def _show_folder(made: FolderSummary, as_json: bool) -> None:
@@ -142,4 +143,4 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
     typer.echo(f"Manifest: {made.manifest}")
     good = [entry for entry in made.outcomes if entry["status"] != "failed"]
     if good:
-        print_next(f"armseg visualize {Path(made.manifest).parent / good[0]['output']}")
+        print_next(advice.command("visualize", Path(made.manifest).parent / good[0]["output"]))

@@ -17,6 +17,7 @@ from armseg_cli.options import (
     SeedOption,
     StepsOption,
 )
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def show(result: DemoResult, output: Path) -> None:
         f"Pictures: {result.pictures[0]} (everything on one page), {output / 'predictions'}, "
         f"{output / 'sensors'}"
     )
-    print_next(f"armseg visualize {result.run}", "training curves and confusion matrix")
+    print_next(advice.command("visualize", result.run), "training curves and confusion matrix")

@@ -21,6 +21,7 @@ from armseg_cli.options import (
     SizeOption,
     WeightsOption,
 )
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def command(
     given: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
     report = evaluate(
         folder,
-        data or training_data(run),
+        data or training_data(run, folder),
         split,
         modalities=None if modalities is None else parse_modalities(modalities),
         controls=controls,
@@ -88,6 +89,10 @@ def command(
         typer.echo(to_json(report.to_dict(), indent=2))
     else:
         _show(report, saved)
+        same = [("--model", model), ("--weights", weights)]
+        flags = [word for flag, value in same if value is not None for word in (flag, value)]
+        image, *others = report.example
+        print_next(advice.command("predict", image, *others, *flags))
 
 
 def _refuse_models(data: list[Path]) -> None:
@@ -101,10 +106,9 @@ def _refuse_models(data: list[Path]) -> None:
 
     for path in data:
         if is_model_folder(path) or RunFolder.of(path) is not None:
-            others = "".join(f"{other} " for other in data if other != path)
-            raise UsageError(
-                "is a model and not a data set", where=path, hint=f"armseg eval {others}--model {path}"
-            )
+            others = [other for other in data if other != path]
+            hint = advice.command("eval", *others, "--model", path)
+            raise UsageError("is a model and not a data set", where=path, hint=hint)
 
 
 def _input_size(report: Report) -> str:
@@ -140,4 +144,3 @@ def _show(report: Report, saved: Path | None) -> None:
         )
     if saved is not None:
         typer.echo(f"saved: {saved}")
-    print_next("armseg predict IMAGE SENSOR_FILE")

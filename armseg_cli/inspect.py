@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import JsonOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 
@@ -33,8 +35,8 @@ def command(
     from armseg_core.conversion.inspection import inspect_file
 
     reports = []
-    for path in paths:
-        report = inspect_file(path, modality=modality, options=options)
+    for name in paths:
+        report = inspect_file(name, modality=modality, options=options)
         reports.append(report)
         if not as_json:
             show(report)
@@ -42,7 +44,10 @@ def command(
         typer.echo(to_json(reports[0] if len(reports) == 1 else reports, indent=1))
     elif len(reports) == 1 and reports[0]["kind"] != "refused":
         converted = reports[0]["kind"] == "converted"
-        print_next(f"armseg visualize {paths[0]}" if converted else f"armseg convert {paths[0]}")
+        path = Path(paths[0])
+        flags = advice.sensor_flags(modality, options=options)
+        again = advice.command("visualize", path) if converted else advice.command("convert", path, *flags)
+        print_next(again)
 
 
 def show(report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ COMMANDS: tuple[Row, ...] = (
         "train",
         "armseg_cli.train",
         "Train a model on one or several data sets.",
-        "the run folder keeps the last checkpoint; continue with: armseg train --resume latest",
+        "nothing was written",
         {"--out": "--output"},
     ),
     Row(

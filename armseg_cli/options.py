@@ -48,9 +48,9 @@ SizeOption = Annotated[
     str | None,
     typer.Option("--size", metavar="WxH", help="Width x height of the images in pixels, such as 640x480."),
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda.")
-]
+_DEVICE = typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu or cuda.")
+DeviceOption = Annotated[str, _DEVICE]
+TrainingDeviceOption = Annotated[str | None, _DEVICE]  # None: that of the run, when it goes on
 PrecisionOption = Annotated[
     str | None,
     typer.Option("--precision", metavar="NAME", help="fp32, bf16 or auto: bf16 on CUDA, else fp32."),

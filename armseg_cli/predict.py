@@ -18,6 +18,7 @@ from armseg_cli.options import (
     WeightsOption,
 )
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
@@ -98,11 +99,12 @@ def command(
     if as_json:
         typer.echo(to_json(_values(result, paths), indent=2))
     else:
-        _show(result, paths)
+        _show(result, paths, [known.name for known in predictor.model.datasets])
 
 
 def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
     return {
+        "dataset": result.dataset.name,
         "modality": result.modality,
         "modality_from": result.how,
         "shares": result.shares,
@@ -111,13 +113,17 @@ def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def _show(result: Prediction, paths: dict[str, Path]) -> None:
+def _show(result: Prediction, paths: dict[str, Path], known: list[str]) -> None:
+    """known: names of the data sets of the model."""
     typer.echo(
         f"inputs: rgb{f' + {result.modality} (from {result.how})' if result.modality else ' only'}, "
         f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}"
     )
+    if len(known) > 1:
+        others = ", ".join(name for name in known if name != result.dataset.name)
+        typer.echo(f"classes: of {result.dataset.name} (--dataset takes those of: {others})")
     for name, share in result.shares.items():
         typer.echo(f"  {name:<20} {share:6.1%}")
     for kind, path in paths.items():
         typer.echo(f"{kind}: {path}")
-    print_next(f"armseg visualize {paths['mask']}")
+    print_next(advice.command("visualize", paths["mask"]))

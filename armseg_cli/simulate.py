@@ -17,6 +17,7 @@ from armseg_cli.options import (
     SizeOption,
     WorkersOption,
 )
+from armseg_core import advice
 from armseg_core.files.json_text import to_json
 
 
@@ -69,4 +70,4 @@ def command(
         return
     noun = "scene" if scenes == 1 else "scenes"
     typer.echo(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
-    print_next(f"armseg check {out}")
+    print_next(advice.command("check", out))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from armseg_cli.console import print_next, print_table
+from armseg_cli.group import ArmsegCommand
 from armseg_cli.options import (
     BatchSizeOption,
     DataArgument,
-    DeviceOption,
     ForceOption,
     JsonOption,
     ModalitiesOption,
@@ -20,15 +20,31 @@ from armseg_cli.options import (
     SeedOption,
     SizeOption,
     StepsOption,
+    TrainingDeviceOption,
     WeightsOption,
     WorkersOption,
 )
 from armseg_cli.settings import set_option
-from armseg_cli.training_options import groups
+from armseg_cli.training_options import LATEST, groups
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
     from armseg_core.learning.run_folder import RunFolder
+
+
+class TrainCommand(ArmsegCommand):
+    """A command whose --resume may stand without a value: the newest run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_newest(args))
+
+
+def _with_newest(args: list[str]) -> list[str]:
+    """The arguments with `--resume latest` for a `--resume` that no value follows."""
+    known = args[: args.index("--")] if "--" in args else args
+    places = [i for i, word in enumerate(known) if word == "--resume"]
+    bare = [i for i in places if i + 1 == len(known) or known[i + 1].startswith("-")]
+    return [word for i, arg in enumerate(args) for word in ([arg, LATEST] if i in bare else [arg])]
 
 
 def command(
@@ -57,14 +73,14 @@ def command(
     output: OutputOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run (default: train).")] = None,
     seed: SeedOption = None,
-    device: DeviceOption = "auto",
+    device: TrainingDeviceOption = None,
     precision: PrecisionOption = None,
     workers: WorkersOption = None,
     # the parameter's type is made by a call, which typer may do and mypy not
     settings: set_option(groups) = None,  # type: ignore[valid-type]
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run folder; 'latest' takes the newest."),
+        typer.Option("--resume", metavar="RUN", help="Go on with a run folder (without RUN: the newest)."),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -82,12 +98,16 @@ def command(
     it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP. A new
     run never replaces a file; --force is for the pictures of a run that goes on.
 
+    A run that goes on keeps its options; --device, --workers and --weights may be given anew.
+
     Example:
         armseg train --modalities depth,thermal
         armseg train DATA --clip ViT-B-16-quickgelu --pretrained openai --steps 20000
     """
-    from armseg_cli.training_options import resolve_resume, train_config
+    from armseg_cli.training_options import resolve_resume, resumed_config, train_config
+    from armseg_core.data import describe
     from armseg_core.learning.run_folder import RunFolder
+    from armseg_core.learning.suggestions import after_training
     from armseg_core.learning.training import dry_run as run_dry
     from armseg_core.learning.training import train
 
@@ -100,7 +120,7 @@ def command(
         "out": output,
         "name": name,
         "seed": seed,
-        "device": None if device == "auto" else device,
+        "device": device,
         "precision": precision,
         "workers": workers,
         "model.clip": clip,
@@ -110,15 +130,21 @@ def command(
     run, described = None, None
     if resume is not None:
         # --output says where to look for the run
-        given = {"DATA": data, "modalities": modalities, "set": settings, **flags, "out": None}
-        run = resolve_resume(resume, output, [key for key, value in given.items() if value not in (None, [])])
-        config = RunFolder.reopen(run)[1]
+        changes = resumed_config(data, modalities, settings or [], {**flags, "out": None})
+        run = resolve_resume(resume, output)
+        config = changes(RunFolder.reopen(run)[1])
     else:
         config, described = train_config(data, modalities, settings or [], flags)
     if dry_run:
         _show_dry_run(run_dry(config, described), as_json)
     else:
-        _show(RunFolder(train(config, resume=run, data=described, progress=not quiet, force=force)), as_json)
+        made = RunFolder(train(config, resume=run, data=described, progress=not quiet, force=force))
+        _show(made, as_json)
+        if not as_json:
+            print_next(after_training(made, described or [describe(folder) for folder in config.data]))
+
+
+command.command_class = TrainCommand  # type: ignore[attr-defined]
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
@@ -144,4 +170,3 @@ def _show(run: RunFolder, as_json: bool) -> None:
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))
     typer.echo(f"run folder: {run.folder} (best/ and last/ are model folders, plots/ has the curves)")
-    print_next(f"armseg eval --model {run.folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ from armseg_cli.settings import Group, merged, parse_settings, settings_of
 from armseg_core.config.base import Options, parse_size
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.errors import CheckpointError, UsageError
-from armseg_core.learning.run_folder import OUT, RunFolder
+from armseg_core.learning.run_folder import CHANGEABLE, OUT, RunFolder
 from armseg_core.sensors import SENSORS, parse_modalities
 
+LATEST = "latest"  # in place of a run folder: the one written last
 FLAGS = {"out": "--output"}  # options whose flag has another name than the last part of their key
 
 
@@ -46,13 +47,7 @@ def train_config(
     from armseg_core.data import describe
     from armseg_core.learning.batches import sensors_of
 
-    known = {row.key: row for _, rows in groups() for row in rows}
-    given = merged(flags, parse_settings(settings, known, _elsewhere), _same, _flag)
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        *outer, last = key.split(".")
-        group = values.setdefault(outer[0], {}) if outer else values
-        group[last] = _value(value, known[key].kind)
+    values = _nested(_given(settings, flags), {})
     folders = tuple(data) if data else (_sample_data(),)
     values["data"] = folders
     described = [describe(folder) for folder in folders]
@@ -65,6 +60,49 @@ def train_config(
 
         print(f"note: {TINY_NOTICE}", file=sys.stderr)
     return config, described
+
+
+def _given(settings: list[str], flags: dict[str, Any]) -> dict[str, Any]:
+    """Key -> value of what was given by flag or `--set`. Arguments and errors as in `train_config`."""
+    known = {row.key: row for _, rows in groups() for row in rows}
+    given = merged(flags, parse_settings(settings, known, _elsewhere), _same, _flag)
+    return {key: _value(value, known[key].kind) for key, value in given.items()}
+
+
+def _nested(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what was given put in: 'model.weights' goes into the group 'model'."""
+    for key, value in given.items():
+        *outer, last = key.split(".")
+        group = values.setdefault(outer[0], {}) if outer else values
+        group[last] = value
+    return values
+
+
+def resumed_config(
+    data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
+) -> Callable[[TrainConfig], TrainConfig]:
+    """From the options a run began with to those it goes on with. Arguments as in `train_config`.
+
+    Raises:
+        UsageError: something was given that may not change.
+    """
+    given = _given(settings, flags)
+    places = {"DATA": data, "modalities": modalities, **given}
+    refused = [key for key, value in places.items() if value not in (None, []) and key not in CHANGEABLE]
+    if refused:
+        raise UsageError(
+            f"{refused[0] if refused[0].isupper() else _flag(refused[0])} cannot be changed with --resume",
+            expected="the run's own options, from its config.json; only --weights, --device and --workers "
+            "may be given anew",
+        )
+
+    def changed(recorded: TrainConfig) -> TrainConfig:
+        config: TrainConfig = TrainConfig.parse(
+            _nested(given, recorded.model_dump()), where="armseg train --resume"
+        )
+        return config
+
+    return changed
 
 
 def _elsewhere(key: str) -> str | None:
@@ -106,21 +144,13 @@ def _sample_data() -> Path:
     return folder
 
 
-def resolve_resume(resume: str, out: str | None, others: list[str]) -> Path:
-    """The run folder that --resume names; 'latest' is the one written last below --output (default: runs).
-
-    others: what else was given on the command line.
+def resolve_resume(resume: str, out: str | None) -> Path:
+    """The run folder that --resume names; LATEST is the one written last below --output (default: runs).
 
     Raises:
-        UsageError: something else was given: a run goes on with the options it began with.
         CheckpointError: there is none.
     """
-    if others:
-        raise UsageError(
-            f"{others[0] if others[0].isupper() else _flag(others[0])} cannot be changed with --resume",
-            expected="the run's own options, from its config.json",
-        )
-    if resume != "latest":
+    if resume != LATEST:
         return Path(resume)
     place = Path(out) if out else OUT
     found = RunFolder.resumable(place)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from armseg_core import advice
 from armseg_core import visualization as vis
 from armseg_core.arrays import Frame
 from armseg_core.conversion.reading import Reading
@@ -32,6 +33,7 @@ from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix, percent
 from armseg_core.learning.run_folder import RunFolder
+from armseg_core.learning.suggestions import predict_command
 from armseg_core.sensors.drawing import frame_note, render_frame, sample_figure
 from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
@@ -139,12 +141,14 @@ def make_figure(
     if kind == "picture":
         return _picture_figure(path)
     if kind == "tensor":
-        return _recording_figure(Recording.open(path), frame)
+        return _recording_figure(Recording.open(path), frame, advice.command("predict", "IMAGE", path))
+    repeated = advice.sensor_flags(modality, representation, options)
     reading = Reading.find(path, sensor, options, representation)
     if frame is not None and reading.reader.frames:
         given, frame = {"frame": frame, **(options or {})}, None
+        repeated = advice.sensor_flags(modality, representation, given)
         reading = Reading.of(reading.reader, path, given, representation)
-    return _recording_figure(_unnormalized(reading), frame)
+    return _recording_figure(_unnormalized(reading), frame, advice.command("convert", path, *repeated))
 
 
 _OPTIONS_OF = {
@@ -236,7 +240,7 @@ def _unnormalized(reading: Reading) -> Recording:
     return Recording.of(reading)
 
 
-def _recording_figure(recording: Recording, frame: int | None) -> Figure:
+def _recording_figure(recording: Recording, frame: int | None, next_command: str) -> Figure:
     """A frame (default the middle one) of a recording or sensor-tensor file, which is closed afterwards."""
     path = recording.path
     with recording:
@@ -247,9 +251,8 @@ def _recording_figure(recording: Recording, frame: int | None) -> Figure:
         picture = _frame_figure(made, info, note)
     what = ", ".join(filter(None, (_title(info), note)))
     stem = path.absolute().name if path.is_dir() else path.stem
-    if recording.reader is None:
-        return Figure(picture, what, f"{stem}.view", f"armseg predict img.png {path}")
-    return Figure(picture, f"{recording.reader.title}: {what}", f"{stem}.view", f"armseg convert {path}")
+    what = f"{recording.reader.title}: {what}" if recording.reader else what
+    return Figure(picture, what, f"{stem}.view", next_command)
 
 
 # -- pictures
@@ -261,7 +264,7 @@ def _picture_figure(path: Path) -> Figure:
         rgb = read_rgb(path)
         rgb = (rgb >> 8).astype(np.uint8) if rgb.dtype == np.uint16 else rgb
         page = vis.figure(path.name, f"{rgb.shape[1]} x {rgb.shape[0]}", [vis.Panel(rgb)])
-        return Figure(page, "RGB picture", f"{path.stem}.view", f"armseg predict {path}")
+        return Figure(page, "RGB picture", f"{path.stem}.view", advice.command("predict", path))
     folder, names, palette = _classes_near(path, label)
     seen = [int(i) for i in np.unique(label) if i < len(palette)]
     shares = [float((label == i).mean()) for i in seen]
@@ -276,7 +279,7 @@ def _picture_figure(path: Path) -> Figure:
         vis.figure(path.name, note, panels),
         f"label map, {len(seen)} classes",
         f"{path.stem}.view",
-        f"armseg check {folder}" if folder else "armseg check DATA_SET",
+        advice.command("check", folder if folder else "DATA_SET"),
     )
 
 
@@ -332,7 +335,10 @@ def _sample_figure(path: Path, sample: str | None, alpha: float) -> Figure:
     picture = sample_figure(loaded, names, palette, alpha=alpha, note=note)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{dataset.name}_{loaded.id}")
     return Figure(
-        picture, f"sample {loaded.id} of split '{dataset.split}'", f"{stem}.view", f"armseg train {path}"
+        picture,
+        f"sample {loaded.id} of split '{dataset.split}'",
+        f"{stem}.view",
+        advice.command("train", path),
     )
 
 
@@ -375,7 +381,7 @@ def _run_figure(run: RunFolder | None) -> Figure:
         vis.stack(pages),
         f"run {name}: {' and '.join(parts)}",
         plot.stem,
-        f"armseg predict img.png aux.png --model {run.folder}",
+        predict_command(run.data, run.folder, run.modalities),
         plot.parent,
     )
 

@@ -33,7 +33,7 @@ class Options(BaseModel):
     def _usage_error(cls, problem: Any, where: str | None) -> UsageError:
         *groups, last = problem["loc"] or ("",)
         name = ".".join(str(part) for part in problem["loc"])
-        expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        expected = expected_in_words(problem)
         if problem["type"] == "extra_forbidden":
             fields = cls._fields_of(groups)
             near = difflib.get_close_matches(str(last), fields, n=1)
@@ -55,6 +55,43 @@ class Options(BaseModel):
         for group in groups:
             fields = getattr(fields[group].annotation, "model_fields", {}) if group in fields else {}
         return list(fields)
+
+
+# kind of problem as pydantic names it -> what was expected; {names} come from its context
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a text",
+    "path_type": "a path",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table of names and values",
+    "model_type": "a table of names and values",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "{le} or less",
+    "string_too_short": "a text that is not empty",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} or fewer entries",
+    "missing": "a value",
+}
+
+
+def expected_in_words(problem: Any) -> str:
+    """What would have been right, from one of `ValidationError.errors()`."""
+    context = problem.get("ctx", {})
+    if problem["type"] == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if problem["type"] in _EXPECTED:
+        return _EXPECTED[problem["type"]].format_map(context)
+    return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 _TIME = {"us": 1, "ms": 1_000, "s": 1_000_000}

@@ -39,13 +39,13 @@ KINDS: dict[str, Kind] = {
     ),
     "unreadable_rgb": Kind(True, "replace the files", _STOP),
     "unreadable_label": Kind(True, "replace the files", _STOP),
-    "unreadable_sensor": Kind(True, "armseg inspect FILE says more", "train and eval with the sensor stop"),
+    "unreadable_sensor": Kind(True, "replace the files", "train and eval with the sensor stop"),
     "size": Kind(True, "label and image must have the same size", _STOP),
     "aspect": Kind(False, "are they registered to the image?", "they are stretched to the image"),
     "format": Kind(
         False, "mixed files often come from a lossy step: convert all alike", "each is read as it is"
     ),
-    "sensor_note": Kind(False, "armseg inspect FILE says more", "the note says what the reader did"),
+    "sensor_note": Kind(False, "look at the file", "the note says what the reader did"),
     "empty_sensor": Kind(False, "a lens cap, an empty window or a wrong unit?", "they are used as they are"),
     "label_value": Kind(True, "correct the labels or the class list", _STOP),
     "label_colors": Kind(

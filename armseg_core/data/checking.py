@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from armseg_core import advice
 from armseg_core.data.check_report import Findings, Report
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, drop_unknown_names, problems, read_toml
 from armseg_core.data.description import Description
-from armseg_core.data.folder import FolderDataset, ids_on_disk
+from armseg_core.data.folder import FolderDataset, ids_on_disk, template_advice
 from armseg_core.data.label_audit import (
     LabelFinding,
     LabelTally,
@@ -191,6 +192,7 @@ class _SampleCheck:
                 if absent
                 else "samples without an RGB image",
                 sample_id if absent else rgb,
+                hint=_template_hint(dataset, "rgb", sample_id),
             )
             return
         size = self._image(dataset, rgb)
@@ -229,6 +231,7 @@ class _SampleCheck:
                 "withheld_label" if withheld else "missing_label",
                 f"images without a label in split '{dataset.split}'",
                 path,
+                hint=_template_hint(dataset, "label", dataset.ids[index]),
             )
             return
         try:
@@ -262,10 +265,13 @@ class _SampleCheck:
                     dataset.sensor_options(sample_id, name),
                 ).frames[0]
         except ArmsegError as error:
-            self.findings.add("unreadable_sensor", f"{name}: {error.what}", path, hint=error.hint)
+            hint = error.hint or f"{_inspect(dataset, sample_id, name)} says more"
+            self.findings.add("unreadable_sensor", f"{name}: {error.what}", path, hint=hint)
             return
         for note in notes:
-            self.findings.add("sensor_note", f"{name}: notes of the reader", f"{sample_id}: {note.message}")
+            what, example = f"{name}: notes of the reader", f"{sample_id}: {note.message}"
+            hint = f"the reader repaired or assumed something: {_inspect(dataset, sample_id, name)} says more"
+            self.findings.add("sensor_note", what, example, hint=hint)
         if tensor.min() == tensor.max():
             self.findings.add("empty_sensor", f"{name} frames with one value all over", path)
 
@@ -296,7 +302,8 @@ class _SampleCheck:
         for name in dataset.modalities:
             if not any(each.indices_with(name) for each in splits.values()):
                 path = dataset.sensor_path(dataset.ids[0], name)
-                self.findings.add("no_sensor", f"not one sample has {name}", path)
+                hint = _template_hint(dataset, name, dataset.ids[0])
+                self.findings.add("no_sensor", f"not one sample has {name}", path, hint=hint)
 
     def shares(self, dataset: DataSet) -> dict[str, Any]:
         """Label histogram of a split.
@@ -317,3 +324,21 @@ class _SampleCheck:
             "ignored": ignored,
             "unknown": (total - sum(pixels[i] for i in {*names, dataset.ignore_index})) / total,
         }
+
+
+def _template_hint(dataset: DataSet, what: str, sample_id: str) -> str | None:
+    """The path to write for "rgb", "label" or a sensor, where the ids do not fit the one that is written."""
+    if not isinstance(dataset, FolderDataset):
+        return None
+    row = {"rgb": dataset.file.rgb, "label": dataset.file.label}.get(what) or dataset.file.modalities.get(
+        what
+    )
+    found = template_advice(row.path, sample_id) if row else None
+    table = what if what in ("rgb", "label") else f"modalities.{what}"
+    return found and f"under [{table}] in {FILE_NAME}: {found}"
+
+
+def _inspect(dataset: DataSet, sample_id: str, name: str) -> str:
+    """The command that describes a sensor file of a sample as the data set reads it."""
+    flags = advice.sensor_flags(name, options=dataset.sensor_options(sample_id, name))
+    return advice.command("inspect", dataset.sensor_path(sample_id, name), *flags)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from armseg_core import advice
 from armseg_core.conversion import convert
 from armseg_core.data.cache import TensorCache
 from armseg_core.data.description import Description
@@ -78,7 +79,7 @@ class DataSet:
             raise DataSetError(
                 f"split '{split}' of data set '{self.name}' is empty",
                 where=self.root,
-                hint=f"armseg check {self.root}",
+                hint=advice.command("check", self.root),
             )
         self._cache = TensorCache(cache_mb, cache_dir)
         self._with: dict[str, list[int]] = {}
@@ -210,7 +211,7 @@ class DataSet:
                 f"the label is {label.shape[1]}x{label.shape[0]} and the RGB image {native[1]}x{native[0]}",
                 where=self.label_path(sample_id),
                 expected="the same size",
-                hint=f"armseg check {self.root}",
+                hint=advice.command("check", self.root),
             )
         size = self.size or native
         wanted = self.selected if modalities is None else modalities
@@ -247,7 +248,7 @@ class DataSet:
                 f"label values {shown} name no class",
                 where=path,
                 expected=f"0 to {len(self.classes) - 1} or {self.ignore_index} (ignore)",
-                hint=f"armseg check {self.root}",
+                hint=advice.command("check", self.root),
             )
         return label
 

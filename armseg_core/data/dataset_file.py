@@ -38,7 +38,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from armseg_core.config.base import Options
+from armseg_core import advice
+from armseg_core.config.base import Options, expected_in_words
 from armseg_core.data.sample import ClassInfo, default_color
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.text import read_text
@@ -56,6 +57,8 @@ def _check_template(text: str) -> str:
     text = text.replace("\\", "/")
     if not {"id", "stem"} & _check_fields(text, "path"):
         raise ValueError("a path with {id}, such as rgb/{id}.png")
+    if "*" in text:
+        raise ValueError("one file per sample: {id}, {parent} and {stem} instead of '*'")
     return _check_inside(text)
 
 
@@ -239,7 +242,8 @@ def parse_dataset_file(path: Path) -> DataSetFile:
         return DataSetFile.model_validate(values)
     except ValidationError as error:
         first, *more = problems(error)
-        hint = f"armseg check {path.parent} lists all {len(more) + 1} problems" if more else None
+        check = advice.command("check", path.parent)
+        hint = f"{check} lists all {len(more) + 1} problems" if more else None
         raise DataSetError(first, where=path, hint=hint) from error
 
 
@@ -269,7 +273,7 @@ def _problem(item: Any) -> str:
         return f"unknown name '{where}', {advice}"
     if item["type"] == "missing":
         return f"'{where}' is missing"
-    expected = item["msg"].removeprefix("Value error, ")
+    expected = expected_in_words(item)
     if not item["loc"]:
         return f"expected {expected}"
     shown = repr(item["input"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import numpy as np
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import FILE_NAME, DataSetFile, parse_dataset_file, path_options
 from armseg_core.data.description import Description
-from armseg_core.errors import DataSetError
+from armseg_core.errors import ArmsegError, DataSetError
 from armseg_core.files.pictures import read_color_label, read_label
+from armseg_core.files.tensor_file import SensorTensor
 from armseg_core.files.text import read_text
 
 
@@ -122,6 +124,21 @@ class FolderDataset(DataSet):
             out[stored == old] = new
         return out
 
+    def make_sensor(
+        self, path: Path, modality: str, size: tuple[int, int], time_us: int | None, options: dict[str, Any]
+    ) -> SensorTensor:
+        """As in `DataSet`; advice to give a flag becomes advice for dataset.toml, where the option stands."""
+        try:
+            return super().make_sensor(path, modality, size, time_us, options)
+        except ArmsegError as error:
+            if not (error.hint or "").startswith("--"):
+                raise
+            hint = (
+                f"{error.hint}, as options = {{ name = value }} under [modalities.{modality}] in {FILE_NAME}"
+            )
+            what, where, expected = error.what, error.where, error.expected
+            raise type(error)(what, where=where, expected=expected, hint=hint) from error
+
     def caption(self, index: int) -> str | None:
         if self.file.caption is None:
             return None
@@ -143,13 +160,12 @@ def ids_on_disk(root: Path, template: str) -> set[str]:
 
     A template without {id} must name {parent} before {stem}; the two make the id.
     """
-    pattern = re.sub(r"\{(id|parent)\}", "**/*", template).replace("{stem}", "*")
     expression = re.escape(template)
     for name, part in (("id", "(?P<id>.+)"), ("parent", "(?P<parent>.+)"), ("stem", "(?P<stem>[^/]+)")):
         expression = expression.replace(re.escape(f"{{{name}}}"), part, 1)
         expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P={name})")
     found = set()
-    for path in root.glob(pattern):
+    for path in {path for pattern in _patterns(template) for path in root.glob(pattern)}:
         relative = path.relative_to(root).as_posix()
         match = re.fullmatch(expression, relative)
         if match:
@@ -159,6 +175,42 @@ def ids_on_disk(root: Path, template: str) -> set[str]:
             if fill(template, sample_id) == relative:
                 found.add(sample_id)
     return found
+
+
+def _patterns(template: str) -> list[str]:
+    """Patterns for `Path.glob` that together find every file of a path template, and others.
+
+    An {id} or {parent} may hold several folders; `**` stands for any number of them, but only as a whole part
+    of a path.
+    """
+    found = [""]
+    for part in PurePosixPath(template).parts:
+        head, *rest = re.split(r"\{(?:id|parent|stem)\}", part)
+        head, tail = glob.escape(head), glob.escape(rest[-1]) if rest else ""
+        if not rest:
+            choices = [head]
+        elif not re.search(r"\{(id|parent)\}", part):
+            choices = [f"{head}*{tail}"]
+        else:
+            choices = [f"{head}*{tail}", f"{head}*/**/*{tail}"] if head else [f"**/*{tail}"]
+        found = [f"{before}/{choice}".lstrip("/") for before in found for choice in choices]
+    return found
+
+
+def template_advice(template: str, sample_id: str) -> str | None:
+    """What to write instead of a path such as "left/L_{id}.jpg" for ids with folders.
+
+    None where the id does not stand behind the beginning of a file's name.
+    """
+    part = next((part for part in PurePosixPath(template).parts if "{id}" in part), "")
+    if "/" not in sample_id or not part or part.startswith("{id}"):
+        return None
+    wanted = template.replace(part, "{parent}/" + part.replace("{id}", "{stem}"), 1)
+    id_path = PurePosixPath(sample_id)
+    return (
+        f'path = "{wanted}", which for the id {sample_id} is {fill(wanted, sample_id)} '
+        f"({{parent}} is {id_path.parent}, {{stem}} is {id_path.name})"
+    )
 
 
 def read_ids(path: Path) -> list[str]:

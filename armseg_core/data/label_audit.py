@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from armseg_core import advice
 from armseg_core.data.check_report import KINDS
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.folder import FolderDataset
@@ -217,8 +218,9 @@ def _order(count: int) -> Iterable[int]:
 
 
 def _error(dataset: DataSet, finding: LabelFinding) -> DataSetError:
+    check = advice.command("check", dataset.root)
     return DataSetError(
         finding.what,
         where=finding.examples[0] if finding.examples else dataset.root,
-        hint=finding.hint or f"{KINDS[finding.kind].hint}; armseg check {dataset.root} says more",
+        hint=finding.hint or f"{KINDS[finding.kind].hint}; {check} says more",
     )

@@ -15,7 +15,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from armseg_core import advice
 from armseg_core.data.dataset import DataSet
+from armseg_core.data.dataset_file import FILE_NAME
 from armseg_core.data.description import Description
 from armseg_core.data.folder import FolderDataset
 from armseg_core.data.public import PUBLIC
@@ -78,11 +80,7 @@ def dataset_class(root: str | os.PathLike[str], kind: str | None = None) -> type
         return named[0]
     found = matching_kinds(folder)
     if not found:
-        raise DataSetError(
-            "not a data set",
-            where=folder,
-            expected="one of " + "; ".join(f"{each.title}: {each.layout}" for each in titles),
-        )
+        raise _no_data_set(folder)
     if len(found) > 1:
         raise DataSetError(
             "more than one kind of data set claims the folder: " + "; ".join(titles[each] for each in found),
@@ -90,6 +88,29 @@ def dataset_class(root: str | os.PathLike[str], kind: str | None = None) -> type
             hint=f"describe(folder, kind='{found[0].title}') chooses one, or uninstall a plug-in",
         )
     return found[0]
+
+
+# enough for a folder of data sets; one with more below it is something else, and asking takes a while
+MOST_INSIDE = 100
+
+
+def _no_data_set(folder: Path) -> DataSetError:
+    """The error for a folder that no kind of data set claims; it names the data sets inside it."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = [path for path in below[:MOST_INSIDE] if matching_kinds(path)]
+    if inside:
+        return DataSetError(
+            f"not a data set; {', '.join(path.name for path in inside[:3])} in it "
+            f"{'are' if len(inside) > 1 else 'is'}",
+            where=folder,
+            hint=advice.command("check", inside[0]),
+        )
+    others = ", ".join(each.title for each in kind_titles() if each is not FolderDataset)
+    return DataSetError(
+        "not a data set",
+        where=folder,
+        expected=f"a {FolderDataset.title} with {FILE_NAME}, or in its own layout one of {others}",
+    )
 
 
 def matching_kinds(folder: Path) -> list[type[DataSet]]:

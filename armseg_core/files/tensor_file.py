@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import armseg_core
+from armseg_core import advice
 from armseg_core.errors import FormatError, InputError, OutputError
 from armseg_core.files.atomic import atomic_path
 from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
@@ -246,7 +247,7 @@ class TensorFile:
                 "not a sensor-tensor file",
                 where=self.path,
                 expected="a file made by `armseg convert`",
-                hint=f"armseg convert {self.path}",
+                hint=advice.command("convert", self.path),
             )
         version = int(attrs["format_version"])
         if version > FORMAT_VERSION:

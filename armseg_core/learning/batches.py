@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from armseg_core import advice
 from armseg_core.config.training import ALL, TrainConfig
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
@@ -102,7 +103,7 @@ def _check(config: TrainConfig, training: list[DataSet], validation: list[DataSe
                 where=", ".join(map(str, config.data)),
                 expected="some of "
                 + (", ".join(sorted({m for d in training for m in d.modalities})) or "rgb"),
-                hint=f"armseg check {config.data[0]}",
+                hint=advice.command("check", config.data[0]),
             )
     if len(validation) not in (0, len(training)):
         raise DataSetError("some data sets have a 'val' split and some have not", expected="all or none")
@@ -184,9 +185,8 @@ class _Draws(Dataset[Batch]):
         rgb, labels, frames = [], [], []
         for k, sample in enumerate(samples):
             if sample.label is None:
-                raise DataSetError(
-                    "training sample has no label", where=sample.id, hint=f"armseg check {dataset.root}"
-                )
+                hint = advice.command("check", dataset.root)
+                raise DataSetError("training sample has no label", where=sample.id, hint=hint)
             changed = augment(sample, np.random.default_rng([config.seed, step, k]))
             assert changed.label is not None
             rgb.append(changed.rgb)

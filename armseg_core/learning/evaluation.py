@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from armseg_core import advice
 from armseg_core.data import Description, describe, open_dataset
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.label_audit import audit_labels
@@ -30,6 +31,7 @@ from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
 from armseg_core.learning.model_folder import Model, input_rule, load
 from armseg_core.learning.run_folder import RunFolder, find_model
+from armseg_core.learning.suggestions import sample_words, split_to_measure
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Report:
     """Every row of an evaluation and the class names by data set.
 
     size: (H, W) that the inputs were resized to, None: as they come. trained_size: the same of the training.
+    example: the words after `armseg predict` for a sample of the first data set.
     """
 
     rows: list[Row]
@@ -55,6 +58,7 @@ class Report:
     model: str = ""
     size: tuple[int, int] | None = None
     trained_size: tuple[int, int] | None = None
+    example: tuple[object, ...] = ()
 
     def row(self, inputs: Inputs | str, dataset: str | None = None) -> Row:
         """The row of some inputs or of their title (of the first data set that has it, when none is named).
@@ -174,7 +178,7 @@ def _label(dataset: DataSet, index: int, sample: Sample) -> np.ndarray:
     """The label at its own resolution, also when the images are resized."""
     label = sample.label if dataset.size is None else dataset.load_label(index)
     if label is None:
-        raise DataSetError("sample has no label", where=sample.id, hint=f"armseg check {dataset.root}")
+        raise DataSetError("sample has no label", where=sample.id, hint=advice.command("check", dataset.root))
     return label
 
 
@@ -216,20 +220,26 @@ def evaluate(
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
     names: dict[str, tuple[str, ...]] = {}
+    example: list[object] = []
     for each in data:
         dataset, index, wanted = _open(loaded, each, split, modalities, inference.size, cache_dir)
         audit_labels(dataset)
         names[dataset.name] = dataset.class_names
+        if not example:
+            example = sample_words(dataset, wanted, loaded.datasets[index].name if index else None)
         for inputs in _plan(dataset, wanted, controls):
             matrix = confusion(
                 inference, dataset, inputs, dataset_index=index, batch_size=batch_size, progress=progress
             )
             rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
-    return Report(rows, names, split, where, inference.size, loaded.input_size)
+    return Report(rows, names, split, where, inference.size, loaded.input_size, tuple(example))
 
 
-def training_data(run: RunFolder | None) -> list[Path]:
+def training_data(run: RunFolder | None, model: Path) -> list[Path]:
     """The data sets that a run was trained on; the sample data where its own has moved.
+
+    Args:
+        run: the run that the model lies in, if any. model: its folder, for the message.
 
     Raises:
         UsageError: there is no run, or it does not say.
@@ -238,7 +248,7 @@ def training_data(run: RunFolder | None) -> list[Path]:
     if not found:
         raise UsageError(
             "no data set given, and the model folder has no run folder around it",
-            hint="armseg eval DATA --model FOLDER",
+            hint=advice.command("eval", "DATA", "--model", model),
         )
     missing = [folder for folder in found if not folder.is_dir()]
     if missing and all("sample_data" in folder.name for folder in missing):
@@ -267,6 +277,13 @@ def _open(
     cache_dir: Path | None,
 ) -> tuple[DataSet, int, list[str]]:
     described = describe(data)
+    if split not in described.splits:
+        raise UsageError(
+            f"data set '{described.name}' has no split '{split}'",
+            where=described.root,
+            expected="one of " + ", ".join(described.splits),
+            hint=f"--split {split_to_measure([described]) or described.splits[0]}",
+        )
     wanted = [
         m for m in (modalities if modalities is not None else model.modalities) if m in described.modalities
     ]

@@ -88,7 +88,7 @@ class Model:
         return next(self.segmenter.parameters()).device
 
     def dataset_index(self, name: str | None) -> int:
-        """Number of a data set by name; None means the only (or first) one.
+        """Number of a data set by name, whose case may differ; None means the only (or first) one.
 
         Raises:
             CheckpointError: no such data set.
@@ -96,11 +96,14 @@ class Model:
         if name is None:
             return 0
         names = [d.name for d in self.datasets]
-        if name not in names:
+        found = [i for i, known in enumerate(names) if known == name] or [
+            i for i, known in enumerate(names) if known.casefold() == name.casefold()
+        ]
+        if not found:
             raise CheckpointError(
                 f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
             )
-        return names.index(name)
+        return found[0]
 
 
 def build(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from armseg_core import advice
 from armseg_core.conversion.convert import guess_format
 from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
@@ -90,8 +91,9 @@ class Predictor:
 
         image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it
         the file decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the
-        model knows several. at_us: time in the recording (default: its end, or the last frame). options:
-        conversion options of the sensor, over those the data set was trained with. stretch: accept a sensor
+        model knows several; its case may differ. at_us: time in the recording (default: its end, or the last
+        frame); a still picture has none. options: conversion options of the sensor, over those the data set
+        was trained with. stretch: accept a sensor
         frame of another aspect ratio.
 
         Raises:
@@ -105,15 +107,18 @@ class Predictor:
             size = self.inference.input_size(native)
             with contextlib.ExitStack() as opened:
                 recording, how = self._open(opened, Path(sensor), modality, options, number, size)
+                if at_us is not None and (recording.span_us or (0, 0)) == (0, 0):
+                    what = f"a still picture has no time {at_us}"
+                    raise UsageError(what, where=sensor, hint="leave --at out")
                 cut = cuts(recording.parameters)
                 check_aspect(recording.size, native, sensor, image, stretch, cut)
                 if cut:
                     warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
                 tensor, name = recording.frame(size, at_us).frames[0], recording.sensor
-        elif modality is not None:
-            raise UsageError(
-                f"--modality {modality} without a sensor file", hint="armseg predict IMAGE SENSOR_FILE"
-            )
+        elif modality is not None or at_us is not None:
+            flag = f"--at {at_us}" if modality is None else f"--modality {modality}"
+            hint = advice.command("predict", Path(image), "SENSOR_FILE", *flag.split())
+            raise UsageError(f"{flag} without a sensor file", hint=hint)
         mask, confidence = self.predict_arrays(rgb, tensor, name, number)
         photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
         return Prediction(photo, mask, confidence, self.model.datasets[number], name, how)
@@ -162,7 +167,7 @@ class Predictor:
             raise UsageError(
                 "the model knows RGB only and cannot use a sensor",
                 where=path,
-                hint="armseg predict IMAGE, or armseg train --modalities SENSOR",
+                hint="leave the sensor file out, or armseg train --modalities SENSOR",
             )
         if not path.exists():
             raise InputError(
@@ -186,7 +191,7 @@ class Predictor:
                 f"the model was not trained with {name}",
                 where=path,
                 expected="one of " + ", ".join(self.model.modalities),
-                hint=f"armseg train --modalities {name}",
+                hint=advice.command("train", "--modalities", name),
             )
         return opened.enter_context(self._read_as(name, path, options, dataset, reader)), how
 
@@ -252,7 +257,7 @@ class Predictor:
                 f"no sensor of the model can read this file ({problem.what if problem else 'it knows none'})",
                 where=path,
                 expected="a recording of " + ", ".join(self.model.modalities),
-                hint=f"armseg inspect {path}",
+                hint=advice.command("inspect", path),
             ) from problem
         best = max(scores, key=lambda m: scores[m])
         for note in notes[best]:  # what the other readings had to say is of no interest

@@ -1,7 +1,7 @@
 """What a training needs to go on with the same bits: weights, optimizer, random state and step.
 
 resume/
-    state.json                    step, best mIoU so far, name of the tensor file
+    state.json                    step, best mIoU so far, name of the tensor file, SHA-256 of the CLIP weights
     state-<step>.safetensors      model.<name>, optimizer.<parameter>.<key>, random.torch, random.cuda
 """
 
@@ -22,9 +22,16 @@ from armseg_core.model.segmenter import Segmenter
 
 
 def save_state(
-    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, step: int, best: float
+    run: RunFolder,
+    segmenter: Segmenter,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    best: float,
+    clip_sha256: str,
 ) -> None:
     """Write the state at the end of `step` (optimizer steps done). best: highest validation mIoU so far.
+
+    clip_sha256: of the weights of the frozen CLIP, which are not in the state.
 
     state.json names the tensor file and is replaced last, so there is a whole state at every moment.
     """
@@ -38,19 +45,20 @@ def save_state(
     with atomic_path(target) as path:
         safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
     with atomic_path(run.state_file) as path:
-        path.write_text(to_json({"step": step, "tensors": target.name, "best": best}))
+        values = {"step": step, "tensors": target.name, "best": best, "clip_sha256": clip_sha256}
+        path.write_text(to_json(values))
     for old in target.parent.glob("state-*.safetensors"):
         if old != target:
             old.unlink()
 
 
 def restore_state(
-    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer
+    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, clip_sha256: str
 ) -> tuple[int, float]:
     """Put back what `save_state` wrote; returns its step and best mIoU. The rows of later steps are dropped.
 
     Raises:
-        CheckpointError: damaged, or of another model.
+        CheckpointError: damaged, of another model, or of a model on other CLIP weights.
     """
     try:
         values = json.loads(run.state_file.read_text())
@@ -62,6 +70,13 @@ def restore_state(
             where=run.state_file.parent,
             hint="armseg train without --resume",
         ) from error
+    recorded = values.get("clip_sha256", clip_sha256)  # 0.1.0 did not record it
+    if recorded != clip_sha256:
+        raise CheckpointError(
+            f"the CLIP weights are not those the run began with (sha256 {recorded[:12]}...)",
+            where=run.folder,
+            hint="--weights FILE with the right ones",
+        )
     weights = _weights(segmenter)
     if {f"model.{n}" for n in weights} != {n for n in tensors if n.startswith("model.")}:
         raise CheckpointError(

@@ -31,6 +31,8 @@ from armseg_core.files.json_text import to_json
 
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
+# what may be given anew when a run goes on: where and how it computes, not what is learned
+CHANGEABLE = ("model.weights", "device", "workers")
 OUT: Path = TrainConfig.model_fields["out"].default  # where runs lie unless --output says otherwise
 
 
@@ -70,9 +72,13 @@ class RunFolder:
             raise OutputError(
                 f"cannot make a run folder: {error.strerror}", where=config.out, hint="--output FOLDER"
             ) from error
-        with atomic_path(run._config) as path:
-            path.write_text(config.model_dump_json(indent=2))
+        run.record_config(config)
         return run
+
+    def record_config(self, config: TrainConfig) -> None:
+        """Write config.json (atomic)."""
+        with atomic_path(self._config) as path:
+            path.write_text(config.model_dump_json(indent=2))
 
     @classmethod
     def reopen(cls, folder: Path) -> tuple[RunFolder, TrainConfig]:
@@ -173,6 +179,13 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return [Path(folder) for folder in json.loads(self._config.read_text())["data"]]
         return []
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The sensors that it was trained with; none where config.json cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return tuple(json.loads(self._config.read_text())["modalities"])
+        return ()
 
     def plot(self, name: str) -> Path:
         """The PNG file of a picture of the run: 'curves' -> plots/curves.png."""

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from armseg_core import advice
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data import DataSet, Description
-from armseg_core.errors import TrainingError
+from armseg_core.errors import TrainingError, UsageError
 from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
 from armseg_core.learning import losses
@@ -42,7 +43,7 @@ from armseg_core.learning.interruption import StopOnSignal
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
-from armseg_core.learning.run_folder import RunFolder
+from armseg_core.learning.run_folder import CHANGEABLE, RunFolder
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
 from armseg_core.visualization import confusion_figure, training_curves
@@ -83,15 +84,19 @@ def train(
 ) -> Path:
     """Train a model; returns the run folder.
 
-    config: a new run. resume: a run folder to go on with, by its own config.json (`config` is not used).
-    data: the data sets of the configuration, where they are described already. force: replace pictures in the
-    plots/ of a resumed run that armseg did not make or that were changed since.
+    config: options of a new run. resume: a run folder to go on with, by its own config.json; a `config`
+    beside it may differ from that in `run_folder.CHANGEABLE` only, and is recorded in its place. data: the
+    data sets of the configuration, where they are described already. force: replace
+    pictures in the plots/ of a resumed run that armseg did not make or that were changed since.
 
     Raises:
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
         once the state is saved.
     """
-    run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
+    run, recorded = RunFolder.reopen(resume) if resume is not None else (None, None)
+    config = config or recorded or TrainConfig()
+    if recorded is not None:
+        _refuse_changes(recorded, config)
     config = with_known_sensors(config)
     if run is not None:
         check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
@@ -101,17 +106,46 @@ def train(
         if config.model.clip == TINY:
             run.log(TINY_NOTICE)
     else:
-        session.step, session.best = restore_state(run, session.model.segmenter, session.optimizer)
+        model = session.model
+        session.step, session.best = restore_state(
+            run, model.segmenter, session.optimizer, model.identity.sha256
+        )
+        if config != recorded:
+            run.record_config(config)
     trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
     run.log(
         f"start at step {session.step} of {config.steps} on {session.model.device}, "
         f"{trainable / 1e6:.2f} M trainable parameters"
     )
-    with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
-        _loop(run, session, stop, bar)
-    _draw(run)
+    try:
+        with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
+            _loop(run, session, stop, bar)
+        _draw(run)
+    except KeyboardInterrupt as error:
+        error.add_note(_how_to_go_on(run, session.step))
+        raise
     run.log("done")
     return run.folder
+
+
+def _refuse_changes(recorded: TrainConfig, config: TrainConfig) -> None:
+    """Raise UsageError where a run would go on with other options than it may."""
+    same = recorded.model_copy(
+        update={
+            "device": config.device,
+            "workers": config.workers,
+            "model": recorded.model.model_copy(update={"weights": config.model.weights}),
+        }
+    )
+    if same != config:
+        raise UsageError("the options of a run cannot be changed", expected="only " + ", ".join(CHANGEABLE))
+
+
+def _how_to_go_on(run: RunFolder, step: int) -> str:
+    """What Ctrl-C says once there is a run folder."""
+    if not run.state_file.is_file():
+        return f"stopped before anything was saved in {run.folder}; the same command begins again"
+    return f"stopped after step {step}; go on with: {advice.command('train', '--resume', run.folder)}"
 
 
 def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> dict[str, Any]:
@@ -201,12 +235,11 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             _validate(run, s, progress=not bar.disable)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
-            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best)
+            clip = s.model.identity.sha256
+            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, clip)
         if stop.asked and not s.finished:
             run.log(f"interrupted at step {s.step}")
-            error = KeyboardInterrupt()
-            error.add_note(f"stopped after step {s.step}; go on with: armseg train --resume {run.folder}")
-            raise error
+            raise KeyboardInterrupt
 
 
 # -- model and optimizer

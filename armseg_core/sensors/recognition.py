@@ -10,6 +10,7 @@ import fnmatch
 import os
 from pathlib import Path
 
+from armseg_core import advice
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
@@ -116,7 +117,7 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
     hint = None
     if path.is_dir():
-        hint = f"a recording inside it, or armseg check {path} for a data set"
+        hint = f"a recording inside it, or {advice.command('check', path)} for a data set"
     elif not named and not modality:
         hint = "docs/formats.md lists every format"
     return FormatError(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from armseg_core import advice
 from armseg_core.errors import FormatError, InputError
 from armseg_core.files.facts import facts_of
 from armseg_core.files.hdf5 import look_into
@@ -97,7 +98,7 @@ def must_be_readable(path: Path) -> None:
             "already a sensor-tensor file",
             where=path,
             expected="a raw recording",
-            hint=f"armseg visualize {path}",
+            hint=advice.command("visualize", path),
         )
 
 

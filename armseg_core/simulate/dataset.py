@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import armseg_core
+from armseg_core import advice
 from armseg_core.errors import OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.hashing import files_below, sha256_of
@@ -325,10 +326,9 @@ def _list_line(split: str, text: str) -> str:
 
 def _description(recipe: Recipe, scenes: int, lists: dict[str, str]) -> str:
     """The text of dataset.toml, its seal empty."""
-    command = (
-        f"armseg simulate OUT --scenes {scenes} --seed {recipe.seed} "
-        f"--size {recipe.size[1]}x{recipe.size[0]} --light-field-views {recipe.light_field_views}"
-    )
+    size = f"{recipe.size[1]}x{recipe.size[0]}"
+    flags = ("--scenes", scenes, "--seed", recipe.seed, "--size", size)
+    command = advice.command("simulate", "OUT", *flags, "--light-field-views", recipe.light_field_views)
     lines = [
         f"# Simulated streets: {command}",
         f"# {EMPTY_SEAL}",

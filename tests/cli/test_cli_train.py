@@ -200,7 +200,7 @@ WRONG = {
         "unknown option 'steps.x'",
         "'steps'",
     ),
-    "a setting of the wrong type": (("data", "--set", "steps=many"), "'steps' is 'many'", "integer"),
+    "a setting of the wrong type": (("data", "--set", "steps=many"), "'steps' is 'many'", "a whole number"),
     "a setting out of range": (("data", "--set", "model.lora_rank=-1"), "'model.lora_rank' is -1", "0"),
     "settings that contradict": (
         ("data", "--set", "sensor_dropout=0.7", "--set", "rgb_dropout=0.7"),
