@@ -7,11 +7,12 @@ so that the model also works without.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +23,10 @@ from tqdm import tqdm
 
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data import DataSet, Description
-from armseg_core.errors import TrainingError
+from armseg_core.errors import OutputError, TrainingError
 from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
+from armseg_core.interruption import Interrupted, StopOnSignal
 from armseg_core.learning import losses
 from armseg_core.learning.batches import (
     Batch,
@@ -38,7 +40,6 @@ from armseg_core.learning.clip_loading import TINY_NOTICE
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.interruption import StopOnSignal
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
@@ -57,7 +58,11 @@ FINAL_RATE = 0.01
 
 @dataclass
 class _Session:
-    """A training under way. step: optimizer steps done. best: highest validation mIoU, miou: the last one."""
+    """A training under way.
+
+    step: optimizer steps done. best: highest validation mIoU, miou: the last one. recent: losses since the
+    last row of numbers.
+    """
 
     config: TrainConfig
     training: list[DataSet]
@@ -67,6 +72,7 @@ class _Session:
     step: int = 0
     best: float = -1.0
     miou: float = math.nan
+    recent: list[float] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -89,29 +95,56 @@ def train(
 
     Raises:
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
-        once the state is saved.
+        SIGTERM or SIGHUP, once the state is saved.
     """
-    run, config = RunFolder.reopen(resume) if resume is not None else (None, config or TrainConfig())
-    config = with_known_sensors(config)
-    if run is not None:
-        check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
-    session = _prepare(config, data)
-    if run is None:
+    if resume is None:
+        config = with_known_sensors(config or TrainConfig())
+        session = _prepare(config, data)
         run = RunFolder.create(config)
-        if config.model.clip == TINY:
-            run.log(TINY_NOTICE)
-    else:
-        session.step, session.best = restore_state(run, session.model.segmenter, session.optimizer)
-    trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
-    run.log(
-        f"start at step {session.step} of {config.steps} on {session.model.device}, "
-        f"{trainable / 1e6:.2f} M trainable parameters"
-    )
-    with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
-        _loop(run, session, stop, bar)
-    _draw(run)
-    run.log("done")
+        with run.writing():
+            if config.model.clip == TINY:
+                run.log(TINY_NOTICE)
+            _run(run, session, progress)
+        return run.folder
+    run, config = RunFolder.reopen(resume)
+    check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
+    with run.writing():
+        session = _prepare(with_known_sensors(config), data)
+        session.step, session.best, session.recent = restore_state(
+            run, session.model.segmenter, session.optimizer
+        )
+        _run(run, session, progress)
     return run.folder
+
+
+def _run(run: RunFolder, session: _Session, progress: bool) -> None:
+    """From the step of the session to the end, in a run folder that is ours."""
+    trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
+    with _telling_how_to_go_on(run):
+        run.log(
+            f"start at step {session.step} of {session.config.steps} on {session.model.device}, "
+            f"{trainable / 1e6:.2f} M trainable parameters"
+        )
+        with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
+            _loop(run, session, stop, bar)
+        _draw(run)
+        run.log("done")
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(run: RunFolder) -> Iterator[None]:
+    """What cannot be written (the disk is full) ends the training; the error says how it goes on."""
+    try:
+        yield
+    except OutputError as error:
+        if not run.state_file.is_file():
+            raise
+        raise OutputError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            hint=f"when it can be written: armseg train --resume {run.folder}",
+        ) from error
 
 
 def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> dict[str, Any]:
@@ -178,15 +211,15 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
     validate_every = config.eval_every or max(1, -(-config.steps // VALIDATIONS))
     epoch_size = sum(map(len, s.training))
     s.model.segmenter.train()
-    began, images, recent = time.monotonic(), 0, []
+    began, images = time.monotonic(), 0
     for batch in batches(config, s.training, start=s.step):
         loss, terms = training_step(config, s.model, s.optimizer, batch, s.step)
         s.step += 1
         images += len(batch.rgb)
-        recent.append(loss)
+        s.recent.append(loss)
         bar.update()
         if s.step % LOG_EVERY == 0 or s.finished:
-            mean, speed = sum(recent) / len(recent), images / max(1e-9, time.monotonic() - began)
+            mean, speed = sum(s.recent) / len(s.recent), images / max(1e-9, time.monotonic() - began)
             epoch = round(s.step * config.batch_size / epoch_size, 3)
             rate = config.lr * rate_factor(s.step - 1, config.steps, config.warmup)
             run.record(
@@ -195,16 +228,16 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             bar.set_postfix(
                 loss=f"{mean:.3f}", mIoU="-" if math.isnan(s.miou) else f"{s.miou:.1%}", img_s=f"{speed:.1f}"
             )
-            began, images, recent = time.monotonic(), 0, []
+            began, images, s.recent = time.monotonic(), 0, []
         if s.step % validate_every == 0 or s.finished:
             paused = time.monotonic()
             _validate(run, s, progress=not bar.disable)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
-            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best)
-        if stop.asked and not s.finished:
+            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, s.recent)
+        if stop.number is not None and not s.finished:
             run.log(f"interrupted at step {s.step}")
-            error = KeyboardInterrupt()
+            error = Interrupted(stop.number)
             error.add_note(f"stopped after step {s.step}; go on with: armseg train --resume {run.folder}")
             raise error
 
