@@ -3,7 +3,7 @@
 `ArmsegGroup.guard` is the one place where an exception becomes a line on stderr and an exit code:
 
     ArmsegError, usage errors, files that cannot be read or written     exit 2
-    Ctrl-C                                                              exit 130
+    Ctrl-C (SIGINT), SIGTERM, SIGHUP                                    exit 128 + signal: 130, 143, 129
     anything else (a defect of armseg)                                  exit 1
 """
 
@@ -26,6 +26,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError
+from armseg_core.interruption import exit_code, signals_interrupt
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Row:
     """One command.
 
     `module` has a typer function `command`; it is imported when the command is used, so that `armseg --help`
-    stays fast. `interrupted` is what Ctrl-C says: what is kept and how to go on. `former` holds flags of
-    earlier versions: what to type instead.
+    stays fast. `interrupted` is said when a signal ends it: what is kept and how to go on. `former` holds
+    flags of earlier versions: what to type instead.
     """
 
     name: str
@@ -110,7 +111,7 @@ class ArmsegGroup(TyperGroup):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with self.guard(ctx), one_line_warnings():
+        with signals_interrupt(), self.guard(ctx), one_line_warnings():
             return super().invoke(ctx)
 
     @contextlib.contextmanager
@@ -123,7 +124,7 @@ class ArmsegGroup(TyperGroup):
         except KeyboardInterrupt as error:
             row = self._row(ctx)
             kept = "; ".join(getattr(error, "__notes__", ())) or (row.interrupted if row else "")
-            fail(error, f"interrupted: {kept}" if kept else "interrupted", 130)
+            fail(error, f"interrupted: {kept}" if kept else "interrupted", exit_code(error))
         except Exception as error:
             row = self._row(ctx)
             path = " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
@@ -204,9 +205,10 @@ def usage_line(error: Any, command: str, former: Mapping[str, str]) -> str:
 
 def fail(error: BaseException, line: str, code: int) -> None:
     """Print the line (and the traceback when ARMSEG_TRACEBACK is set) and leave with the code."""
-    if os.environ.get("ARMSEG_TRACEBACK"):
-        traceback.print_exception(error, file=sys.stderr)
-    print(line, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal is gone
+        if os.environ.get("ARMSEG_TRACEBACK"):
+            traceback.print_exception(error, file=sys.stderr)
+        print(line, file=sys.stderr)
     raise typer.Exit(code) from None
 
 

@@ -15,7 +15,7 @@ CORE = REPOSITORY / "armseg_core"
 # A module may import its own room and the lines above its own. The longest matching prefix of a name counts.
 LAYERS = (
     ("", "advice", "errors"),  # armseg_core itself: __version__; its other names are loaded on use
-    ("arrays", "config", "palette", "plugins", "resizing"),
+    ("arrays", "config", "interruption", "palette", "plugins", "resizing"),
     ("files",),
     ("visualization",),
     ("sensors",),

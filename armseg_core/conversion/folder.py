@@ -24,6 +24,7 @@ from armseg_core.conversion.manifest import Manifest
 from armseg_core.conversion.plan import default_name
 from armseg_core.conversion.reading import parse_options
 from armseg_core.errors import ArmsegError, InputError, UsageError
+from armseg_core.files.atomic import remove_leftovers
 from armseg_core.files.ownership import check_free
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import SENSORS
@@ -239,10 +240,7 @@ def _remove_leftovers(tasks: list[_Task], manifest: Manifest) -> None:
             output = Path(task.job["output"])
             by_folder.setdefault(output.parent, set()).add(output.name)
     for folder, names in by_folder.items():
-        if folder.is_dir():
-            for path in folder.glob(".*.tmp"):
-                if path.name[1:].rsplit(".", 2)[0] in names:
-                    path.unlink(missing_ok=True)
+        remove_leftovers(folder, names.__contains__)
 
 
 def available_cores() -> int:

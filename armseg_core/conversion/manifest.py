@@ -9,14 +9,13 @@ other.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 from pathlib import Path
-from typing import IO
 
 from armseg_core.errors import OutputError
 from armseg_core.files.json_lines import Row, append_row, read_rows, write_rows
+from armseg_core.files.locks import lock_file
 from armseg_core.files.ownership import check_free
 
 Entry = Row
@@ -55,6 +54,8 @@ class Manifest:
     Args:
         force: replace a file of that name that is no manifest.
 
+    locked: whether no other run can write here; False where the file system has no locks.
+
     Raises:
         OutputError: the folder cannot be written, another run holds the lock, or such a file is in the way.
     """
@@ -62,79 +63,36 @@ class Manifest:
     def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
         self.path, self._force = Path(path), force
         self.locked = False
-        self._lock_path = self.path.with_name(f".{self.path.name}.lock")
-        self._lock: IO[str] | None = None
-        self._stream: IO[str] | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Manifest:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._acquire()
-            check_free([self.path], force=self._force, ours=is_manifest)
-            self._rewrite()  # drops a torn last line before anything is appended
-            self._stream = open(self.path, "a", encoding="utf-8")
-        except OutputError:
-            self._release()
-            raise
         except OSError as error:
-            self._release()
             raise OutputError(
                 f"cannot write here: {error.strerror}",
                 where=self.path.parent,
                 hint="another folder with -o/--output",
             ) from error
+        lock = lock_file(
+            self.path.with_name(f".{self.path.name}.lock"),
+            "another conversion is writing here",
+            hint="wait for it, or another folder with -o/--output",
+        )
+        with contextlib.ExitStack() as stack:
+            self.locked = stack.enter_context(lock)
+            check_free([self.path], force=self._force, ours=is_manifest)
+            self._rewrite()  # drops a torn last line before anything is appended
+            self._stack = stack.pop_all()  # from here on __exit__ ends it
         return self
 
     def add(self, entry: Entry) -> None:
         """Append the outcome of one recording."""
-        assert self._stream is not None
-        append_row(self._stream, entry, sort_keys=True)
+        append_row(self.path, entry, sort_keys=True)
 
     def __exit__(self, *exc: object) -> None:
-        try:
-            if self._stream is not None:
-                self._stream.close()
-                self._rewrite()
-        finally:
-            self._release()
+        with self._stack:
+            self._rewrite()
 
     def _rewrite(self) -> None:
         write_rows(self.path, read_manifest(self.path), sort_keys=True)
-
-    def _acquire(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows: no lock
-            return
-        while True:
-            self._lock = open(self._lock_path, "a", encoding="utf-8")  # noqa: SIM115
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EACCES):
-                    self._lock.close()
-                    self._lock = None
-                    raise OutputError(
-                        "another conversion is writing here",
-                        where=self.path.parent,
-                        hint="wait for it, or another folder with -o/--output",
-                    ) from error
-                return  # a file system without locks
-            if _same_file(self._lock, self._lock_path):
-                self.locked = True
-                return
-            self._lock.close()  # removed by its last owner between open and lock: try again
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            if self.locked:
-                self._lock_path.unlink(missing_ok=True)
-            self._lock.close()
-            self._lock, self.locked = None, False
-
-
-def _same_file(stream: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -6,15 +6,14 @@ The parameters below made the committed set; a test compares them with `sample_d
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from armseg_core import __version__
 from armseg_core.errors import ArmsegWarning, OutputError
+from armseg_core.files.atomic import atomic_folder
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,13 @@ def _simulate_into_cache() -> Path:
         stacklevel=3,
     )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".sample_data-", dir=folder.parent))
-    except OSError as error:
+        with atomic_folder(folder) as scratch:
+            simulate(scratch, **asdict(SAMPLE_SCENES), progress=sys.stderr.isatty())
+    except OutputError as error:
         raise OutputError(
-            "cannot make the cache folder",
+            f"cannot make the cache folder ({error.what})",
             where=folder.parent,
             expected="a writable folder",
             hint="set XDG_CACHE_HOME to one",
         ) from error
-    try:
-        simulate(scratch / "made", **asdict(SAMPLE_SCENES), progress=sys.stderr.isatty())
-        shutil.rmtree(folder, ignore_errors=True)
-        (scratch / "made").rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from armseg_core.files.atomic import atomic_path
+from armseg_core.files.atomic import append_whole, atomic_path
 from armseg_core.files.json_text import to_json
 
 Row = dict[str, Any]
@@ -44,7 +44,13 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Row], **options: Any
         temporary.write_text("".join(to_json(row, **options) + "\n" for row in rows), encoding="utf-8")
 
 
-def append_row(stream: IO[str], row: Row, **options: Any) -> None:
-    """Add a row to a file that is open for appending, and hand it to the operating system at once."""
-    stream.write(to_json(row, **options) + "\n")
-    stream.flush()
+def append_row(path: str | os.PathLike[str], row: Row, **options: Any) -> None:
+    """Add a row to the end of a file, all of it or nothing, and hand it to the operating system at once.
+
+    Args:
+        options: of `json.dumps`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    append_whole(path, to_json(row, **options) + "\n")

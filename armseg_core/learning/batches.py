@@ -25,6 +25,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.data.dataset_file import path_options
 from armseg_core.data.label_audit import audit_labels
 from armseg_core.errors import DataSetError, UsageError
+from armseg_core.interruption import ENDING
 from armseg_core.learning.augment import Augment
 from armseg_core.learning.losses import IGNORE
 from armseg_core.learning.sampler import Draw, JointSampler
@@ -159,7 +160,7 @@ def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Ite
         batch_size=None,
         num_workers=config.workers,
         multiprocessing_context="spawn" if config.workers else None,
-        worker_init_fn=_leave_interrupt_to_parent,
+        worker_init_fn=_leave_signals_to_parent,
         generator=torch.Generator(),  # the loader draws a number at its start: not from the model's generator
     )
 
@@ -202,9 +203,13 @@ class _Draws(Dataset[Batch]):
         )
 
 
-def _leave_interrupt_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the training itself may act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ignore what ends a terminal or a job: it reaches every process, and the training itself acts on it.
+
+    A worker ends when the training is done with it or has ended.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:

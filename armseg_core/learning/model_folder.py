@@ -24,7 +24,7 @@ from torch import Tensor
 import armseg_core
 from armseg_core.config.training import TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
-from armseg_core.errors import CheckpointError, UsageError
+from armseg_core.errors import CheckpointError, OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
@@ -129,7 +129,10 @@ def save(model: Model, folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     with atomic_folder(folder) as scratch:
-        _write(model, scratch)
+        try:
+            _write(model, scratch)
+        except safetensors.SafetensorError as error:  # what its library makes of a full disk
+            raise OutputError(f"cannot write: {error}", where=folder) from error
         _keep_others(Path(folder), scratch)
         usual = (scratch / MODEL_FILE).stat().st_mode
         for path in scratch.rglob("*.safetensors"):

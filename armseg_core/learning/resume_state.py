@@ -1,14 +1,16 @@
 """What a training needs to go on with the same bits: weights, optimizer, random state and step.
 
 resume/
-    state.json                    step, best mIoU so far, name of the tensor file, SHA-256 of the CLIP weights
+    state.json                    step, best mIoU so far, losses since the last row, name of the tensor file,
+                                  SHA-256 of the CLIP weights
     state-<step>.safetensors      model.<name>, optimizer.<parameter>.<key>, random.torch, random.cuda
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -28,12 +30,21 @@ def save_state(
     step: int,
     best: float,
     clip_sha256: str,
+    recent: Sequence[float] = (),
 ) -> None:
-    """Write the state at the end of `step` (optimizer steps done). best: highest validation mIoU so far.
+    """Write the state at the end of `step`.
 
     clip_sha256: of the weights of the frozen CLIP, which are not in the state.
 
     state.json names the tensor file and is replaced last, so there is a whole state at every moment.
+
+    Args:
+        step: optimizer steps done.
+        best: highest validation mIoU so far.
+        recent: losses of the steps since the last row of numbers.
+
+    Raises:
+        OutputError: it cannot be written; the state before stays.
     """
     tensors = {f"model.{n}": t for n, t in _weights(segmenter).items()}
     tensors |= _optimizer_tensors(optimizer, segmenter.trainable())
@@ -43,19 +54,31 @@ def save_state(
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     target = run.state_file.with_name(f"state-{step:08d}.safetensors")
     with atomic_path(target) as path:
-        safetensors.torch.save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path)
+        # not save_file, which leaves a temporary file of its own when the process is killed
+        path.write_bytes(
+            safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+        )
+    values = {"step": step, "tensors": target.name, "best": best, "recent": list(recent)}
+    values["clip_sha256"] = clip_sha256
     with atomic_path(run.state_file) as path:
-        values = {"step": step, "tensors": target.name, "best": best, "clip_sha256": clip_sha256}
         path.write_text(to_json(values))
-    for old in target.parent.glob("state-*.safetensors"):
-        if old != target:
-            old.unlink()
+    _remove_others(target)
+
+
+def _remove_others(tensors: Path) -> None:
+    """Remove the tensor files that state.json does not name."""
+    for other in tensors.parent.glob("state-*.safetensors"):
+        if other != tensors:
+            other.unlink()
 
 
 def restore_state(
     run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, clip_sha256: str
-) -> tuple[int, float]:
-    """Put back what `save_state` wrote; returns its step and best mIoU. The rows of later steps are dropped.
+) -> tuple[int, float, list[float]]:
+    """Put back what `save_state` wrote. The rows of later steps are dropped.
+
+    Returns:
+        step, best and recent, as given to `save_state`; no recent losses from a state of armseg 0.1.0.
 
     Raises:
         CheckpointError: damaged, of another model, or of a model on other CLIP weights.
@@ -63,7 +86,9 @@ def restore_state(
     try:
         values = json.loads(run.state_file.read_text())
         step, best = int(values["step"]), float(values["best"])
-        tensors = safetensors.torch.load_file(run.state_file.with_name(values["tensors"]))
+        recent = [float(loss) for loss in values.get("recent", ())]
+        file = run.state_file.with_name(values["tensors"])
+        tensors = safetensors.torch.load_file(file)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"the resume state is damaged ({error})",
@@ -92,7 +117,8 @@ def restore_state(
     if "random.cuda" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
     run.rewind(step)
-    return step, best
+    _remove_others(file)
+    return step, best, recent
 
 
 def _weights(segmenter: Segmenter) -> dict[str, Tensor]:

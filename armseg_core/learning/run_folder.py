@@ -6,6 +6,7 @@ runs/<name>-NNN/
     log.txt               what was said
     best/ last/           model folders
     resume/               optimizer state, random state, step (safetensors + json), see resume_state.py
+    .lock                 held while a training writes here
     plots/  metrics/      pictures; the confusion matrix of the best validation, and reports of `armseg eval`
 
 These names are known here and nowhere else. Nothing here needs torch.
@@ -15,19 +16,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from armseg_core.config.training import TrainConfig
 from armseg_core.errors import CheckpointError, FormatError, OutputError
-from armseg_core.files.atomic import atomic_path
+from armseg_core.files.atomic import append_whole, atomic_path, recover_folder, remove_leftovers
 from armseg_core.files.json_lines import append_row, read_rows, write_rows
 from armseg_core.files.json_text import to_json
+from armseg_core.files.locks import lock_file
 
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
@@ -72,7 +76,11 @@ class RunFolder:
             raise OutputError(
                 f"cannot make a run folder: {error.strerror}", where=config.out, hint="--output FOLDER"
             ) from error
-        run.record_config(config)
+        try:
+            run.record_config(config)
+        except OutputError:
+            run.folder.rmdir()
+            raise
         return run
 
     def record_config(self, config: TrainConfig) -> None:
@@ -142,6 +150,25 @@ class RunFolder:
             run = cls((path if path.name not in ("", "..") else path.resolve()).parent)
         return run if run.exists() else None
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other trainings out while the block runs; what a killed one left unfinished is removed first.
+
+        Raises:
+            OutputError: another training is writing here, or the folder cannot be written.
+        """
+        with lock_file(
+            self.folder / ".lock",
+            "another training is writing here",
+            hint="wait for it, or armseg train without --resume",
+        ):
+            own = {path.name for path in (self._config, self._rows, self._table, self.best, self.last)}
+            remove_leftovers(self.folder, own.__contains__)
+            remove_leftovers(self.state_file.parent, lambda name: name.startswith("state"))
+            for picture in (self.plot("curves"), self.plot("confusion"), self._confusion):
+                remove_leftovers(picture.parent, picture.name.__eq__)
+            yield
+
     def exists(self) -> bool:
         """Whether the folder looks like a run: it holds numbers, or options beside something that a run made.
 
@@ -196,23 +223,23 @@ class RunFolder:
         return self._confusion.with_name(f"eval_{split}.json")
 
     def log(self, text: str) -> None:
-        """Append a line to log.txt."""
-        with open(self._log, "a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        """Append a line to log.txt.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        append_whole(self._log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     # -- numbers
 
     def record(self, row: dict[str, Any]) -> None:
-        """Append a row to metrics.jsonl and metrics.csv."""
-        with open(self._rows, "a") as file:
-            append_row(file, row)
-        new = not self._table.exists()
-        with open(self._table, "a", newline="") as file:
-            writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            known = {k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
-            writer.writerow(known)
+        """Append a row to metrics.jsonl and metrics.csv.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        append_row(self._rows, row)
+        append_whole(self._table, _as_csv([row], header=not self._table.exists()))
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a line torn by a crash is left out."""
@@ -222,10 +249,8 @@ class RunFolder:
         """Drop the rows after `step`: training goes on from there."""
         rows = [r for r in self.rows() if r["step"] <= step]
         write_rows(self._rows, rows)
-        with atomic_path(self._table) as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        with atomic_path(self._table) as path:
+            path.write_bytes(_as_csv(rows, header=True).encode())
 
     def save_confusion(self, values: dict[str, Any]) -> None:
         """Write the confusion matrix of the best validation (atomic)."""
@@ -249,8 +274,22 @@ class RunFolder:
         return values
 
 
+def _as_csv(rows: list[dict[str, Any]], header: bool) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore")
+    if header:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))})
+    return text.getvalue()
+
+
 def is_model_folder(path: Path) -> bool:
-    """Whether a folder holds a model (see model_folder.py)."""
+    """Whether a folder holds a model (see model_folder.py).
+
+    One that is missing because its writer was killed while it replaced it is brought back.
+    """
+    recover_folder(path)
     return (path / MODEL_FILE).is_file()
 
 

@@ -7,11 +7,12 @@ so that the model also works without.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +24,10 @@ from tqdm import tqdm
 from armseg_core import advice
 from armseg_core.config.training import TINY, TrainConfig
 from armseg_core.data import DataSet, Description
-from armseg_core.errors import TrainingError, UsageError
+from armseg_core.errors import OutputError, TrainingError, UsageError
 from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
+from armseg_core.interruption import Interrupted, StopOnSignal
 from armseg_core.learning import losses
 from armseg_core.learning.batches import (
     Batch,
@@ -39,7 +41,6 @@ from armseg_core.learning.clip_loading import TINY_NOTICE
 from armseg_core.learning.evaluation import confusion, samples_of
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.interruption import StopOnSignal
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
 from armseg_core.learning.resume_state import restore_state, save_state
@@ -58,7 +59,11 @@ FINAL_RATE = 0.01
 
 @dataclass
 class _Session:
-    """A training under way. step: optimizer steps done. best: highest validation mIoU, miou: the last one."""
+    """A training under way.
+
+    step: optimizer steps done. best: highest validation mIoU, miou: the last one. recent: losses since the
+    last row of numbers.
+    """
 
     config: TrainConfig
     training: list[DataSet]
@@ -68,6 +73,7 @@ class _Session:
     step: int = 0
     best: float = -1.0
     miou: float = math.nan
+    recent: list[float] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -91,40 +97,30 @@ def train(
 
     Raises:
         UsageError, DataSetError, CheckpointError, OutputError, TrainingError; KeyboardInterrupt after Ctrl-C,
-        once the state is saved.
+        SIGTERM or SIGHUP, once the state is saved.
     """
-    run, recorded = RunFolder.reopen(resume) if resume is not None else (None, None)
-    config = config or recorded or TrainConfig()
-    if recorded is not None:
-        _refuse_changes(recorded, config)
-    config = with_known_sensors(config)
-    if run is not None:
-        check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
-    session = _prepare(config, data)
-    if run is None:
+    if resume is None:
+        config = with_known_sensors(config or TrainConfig())
+        session = _prepare(config, data)
         run = RunFolder.create(config)
-        if config.model.clip == TINY:
-            run.log(TINY_NOTICE)
-    else:
+        with run.writing():
+            if config.model.clip == TINY:
+                run.log(TINY_NOTICE)
+            _run(run, session, progress)
+        return run.folder
+    run, recorded = RunFolder.reopen(resume)
+    config = config or recorded
+    _refuse_changes(recorded, config)
+    check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
+    with run.writing():
+        session = _prepare(with_known_sensors(config), data)
         model = session.model
-        session.step, session.best = restore_state(
+        session.step, session.best, session.recent = restore_state(
             run, model.segmenter, session.optimizer, model.identity.sha256
         )
         if config != recorded:
             run.record_config(config)
-    trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
-    run.log(
-        f"start at step {session.step} of {config.steps} on {session.model.device}, "
-        f"{trainable / 1e6:.2f} M trainable parameters"
-    )
-    try:
-        with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
-            _loop(run, session, stop, bar)
-        _draw(run)
-    except KeyboardInterrupt as error:
-        error.add_note(_how_to_go_on(run, session.step))
-        raise
-    run.log("done")
+        _run(run, session, progress)
     return run.folder
 
 
@@ -141,11 +137,43 @@ def _refuse_changes(recorded: TrainConfig, config: TrainConfig) -> None:
         raise UsageError("the options of a run cannot be changed", expected="only " + ", ".join(CHANGEABLE))
 
 
-def _how_to_go_on(run: RunFolder, step: int) -> str:
-    """What Ctrl-C says once there is a run folder."""
-    if not run.state_file.is_file():
-        return f"stopped before anything was saved in {run.folder}; the same command begins again"
-    return f"stopped after step {step}; go on with: {advice.command('train', '--resume', run.folder)}"
+def _run(run: RunFolder, session: _Session, progress: bool) -> None:
+    """From the step of the session to the end, in a run folder that is ours."""
+    trainable = sum(p.numel() for p in session.model.segmenter.trainable().values())
+    with _telling_how_to_go_on(run, session):
+        run.log(
+            f"start at step {session.step} of {session.config.steps} on {session.model.device}, "
+            f"{trainable / 1e6:.2f} M trainable parameters"
+        )
+        with StopOnSignal() as stop, _progress_bar(session, progress) as bar:
+            _loop(run, session, stop, bar)
+        _draw(run)
+        run.log("done")
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on(run: RunFolder, session: _Session) -> Iterator[None]:
+    """An interruption, or a disk on which nothing can be written, ends the training: say how it goes on."""
+    again = advice.command("train", "--resume", run.folder)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if run.state_file.is_file():
+            error.add_note(f"stopped after step {session.step}; go on with: {again}")
+        else:
+            error.add_note(
+                f"stopped before anything was saved in {run.folder}; the same command begins again"
+            )
+        raise
+    except OutputError as error:
+        if not run.state_file.is_file():
+            raise
+        raise OutputError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            hint=f"when it can be written: {again}",
+        ) from error
 
 
 def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> dict[str, Any]:
@@ -212,15 +240,15 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
     validate_every = config.eval_every or max(1, -(-config.steps // VALIDATIONS))
     epoch_size = sum(map(len, s.training))
     s.model.segmenter.train()
-    began, images, recent = time.monotonic(), 0, []
+    began, images = time.monotonic(), 0
     for batch in batches(config, s.training, start=s.step):
         loss, terms = training_step(config, s.model, s.optimizer, batch, s.step)
         s.step += 1
         images += len(batch.rgb)
-        recent.append(loss)
+        s.recent.append(loss)
         bar.update()
         if s.step % LOG_EVERY == 0 or s.finished:
-            mean, speed = sum(recent) / len(recent), images / max(1e-9, time.monotonic() - began)
+            mean, speed = sum(s.recent) / len(s.recent), images / max(1e-9, time.monotonic() - began)
             epoch = round(s.step * config.batch_size / epoch_size, 3)
             rate = config.lr * rate_factor(s.step - 1, config.steps, config.warmup)
             run.record(
@@ -229,17 +257,17 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             bar.set_postfix(
                 loss=f"{mean:.3f}", mIoU="-" if math.isnan(s.miou) else f"{s.miou:.1%}", img_s=f"{speed:.1f}"
             )
-            began, images, recent = time.monotonic(), 0, []
+            began, images, s.recent = time.monotonic(), 0, []
         if s.step % validate_every == 0 or s.finished:
             paused = time.monotonic()
             _validate(run, s, progress=not bar.disable)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
             clip = s.model.identity.sha256
-            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, clip)
-        if stop.asked and not s.finished:
+            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, clip, s.recent)
+        if stop.number is not None and not s.finished:
             run.log(f"interrupted at step {s.step}")
-            raise KeyboardInterrupt
+            raise Interrupted(stop.number)
 
 
 # -- model and optimizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -77,6 +78,38 @@ def test_an_interrupted_command_can_say_itself_what_is_kept() -> None:
     error = KeyboardInterrupt()
     error.add_note("epoch 3 is kept in runs/x-001")
     assert run_with(raising(error)).stderr == "interrupted: epoch 3 is kept in runs/x-001\n"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_command_as_ctrl_c_does(name: str) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("not on this system")
+    cleaned = []
+
+    def command() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            if name != "SIGINT":
+                signal.raise_signal(number)  # told twice: cleaning up goes on
+            cleaned.append(True)
+
+    handler = signal.getsignal(number)
+    result = run_with(command)
+    assert (result.stderr, result.exit_code) == ("interrupted: three files are kept\n", 128 + number)
+    assert cleaned
+    assert signal.getsignal(number) is handler
+
+
+def test_a_lost_terminal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(signal, "SIGHUP"):
+        pytest.skip("not on this system")
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        assert run_with(lambda: signal.raise_signal(signal.SIGHUP)).exit_code == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_an_unexpected_exception_is_one_line_that_tells_how_to_see_more(

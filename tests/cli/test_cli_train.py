@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -167,6 +168,45 @@ def test_ctrl_c_in_a_terminal_keeps_the_state_and_the_run_goes_on(
     expected, got = weights(tmp_path / "runs" / "train-001"), weights(runs / "train-001")
     assert expected.keys() == got.keys()
     assert all(torch.equal(t, got[n]) for n, t in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["the terminal is gone", "the whole job is ended"])
+def test_a_training_in_a_terminal_keeps_its_state(armseg, place: Path, tmp_path: Path, how: str) -> None:
+    """A dropped connection: SIGHUP, and no terminal to write to. A scheduler: SIGTERM to every process."""
+    pty = pytest.importorskip("pty")
+    master, terminal = pty.openpty()
+    runs = tmp_path / "runs"
+    train = [sys.executable, "-m", "armseg_cli", "train", "data", *FAST, "--output", str(runs)]
+    process = subprocess.Popen(
+        # setsid --ctty: the terminal is that of the session, which is told when it is gone
+        ["setsid", "--ctty", *train, "--steps", "200", "--workers", "1", "--set", "save_every=300"],
+        cwd=place,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    os.close(terminal)
+    os.set_blocking(master, False)
+    run = runs / "train-001"
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+        with contextlib.suppress(OSError):
+            os.read(master, 100_000)
+    if how == "the terminal is gone":
+        os.close(master)
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
+    code = process.wait(60)
+    if how != "the terminal is gone":
+        os.close(master)
+    assert code == (129 if how == "the terminal is gone" else 143)
+    step = json.loads((run / "resume" / "state.json").read_text())["step"]
+    assert 10 <= step < 200
+    assert (run / "log.txt").read_text().endswith(f"interrupted at step {step}\n")
+    assert not list(run.rglob(".*"))
 
 
 def test_resume_takes_the_newest_run_and_keeps_its_options(

@@ -323,12 +323,12 @@ def test_unfinished_files_are_removed_only_where_a_lock_says_that_nobody_writes_
         monkeypatch.setattr(fcntl, "flock", refuse)
     out = tmp_path / "out"
     out.mkdir()
-    unfinished, foreign = out / ".depth.metric.h5.abc123.tmp", out / ".other.h5.abc123.tmp"
+    unfinished, foreign = out / ".depth.metric.h5.abcd1234.tmp", out / ".other.h5.abcd1234.tmp"
     unfinished.write_bytes(b"half a file")
     foreign.write_bytes(b"of another program")
     made = convert_folder([raw_files.depth(tmp_path / "in" / "depth.png").parent], out, workers=1)
     assert (made.converted, made.failed) == (1, 0)
-    assert (out / unfinished.name[1:].removesuffix(".abc123.tmp")).is_file()
+    assert (out / unfinished.name[1:].removesuffix(".abcd1234.tmp")).is_file()
     assert unfinished.exists() is not locks
     assert foreign.exists()
 

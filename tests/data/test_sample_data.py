@@ -37,7 +37,6 @@ def test_an_interrupted_simulation_leaves_nothing(elsewhere: Path, monkeypatch: 
     import armseg_core.simulate
 
     def interrupted(out: Path, **parameters: object) -> None:
-        Path(out).mkdir()
         (Path(out) / "dataset.toml").write_text("half")
         raise KeyboardInterrupt
 
