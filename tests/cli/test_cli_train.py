@@ -240,7 +240,7 @@ WRONG = {
     ),
     "missing CLIP config": (
         ("data", "--clip", "no.json", "--weights", "file"),
-        "no.json: CLIP config cannot be read",
+        "no.json: no such file",
     ),
     "missing weights": (
         ("data", "--clip", "clip/clip.json", "--weights", "no.safetensors"),
