@@ -240,7 +240,7 @@ WRONG = {
     ),
     "missing CLIP config": (
         ("data", "--clip", "no.json", "--weights", "file"),
-        "no.json: no such file",
+        "no.json: CLIP config cannot be read",
     ),
     "missing weights": (
         ("data", "--clip", "clip/clip.json", "--weights", "no.safetensors"),
