@@ -63,7 +63,7 @@ def _print(report: Report) -> None:
         _print_classes(labeled)
     if report.problems:
         print_table(
-            ("", "count", "problem", "for example", "what armseg does", "what to do"),
+            ("", "count", "problem", "for example", "what happens", "what to do"),
             [
                 (
                     "error" if p.error else "warning",

@@ -270,7 +270,7 @@ def _render_scene(folder: Path, recipe: Recipe, index: int) -> None:
     )
     files = {file.relative_to(folder).as_posix(): sha256_of(file) for file in files_below(folder)}
     description = {"seal": EMPTY_SEAL, **_describe(scene, recipe, shares, t_offset), "files": files}
-    write.sealed_text(folder / "scene.json", json.dumps(description, indent=1) + "\n")
+    write.sealed_text(folder / "scene.json", to_json(description, indent=1) + "\n")
 
 
 def _describe(scene: Scene, recipe: Recipe, shares: np.ndarray, t_offset: int) -> dict[str, Any]:

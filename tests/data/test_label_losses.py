@@ -297,7 +297,7 @@ def test_check_shows_the_share_of_the_images_too(armseg: Any, tmp_path: Path) ->
 def test_a_finding_says_what_armseg_does(armseg: Any, tmp_path: Path) -> None:
     folder = write_labeled(tmp_path / "data", with_sky, extra=COLOR)
     printed = re.sub(r"\s+", " ", armseg("check", folder).stdout)
-    assert "what armseg does" in printed
+    assert "what happens" in printed
     assert "train and eval" in printed
 
 
