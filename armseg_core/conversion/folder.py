@@ -234,7 +234,7 @@ def _remove_leftovers(tasks: list[_Task], manifest: Manifest) -> None:
     """Remove temporary files that a killed run left at our outputs; the lock says that nobody writes them."""
     if not manifest.locked:
         return
-    by_folder: dict[Path, set[str]] = {}
+    by_folder = {manifest.path.parent: {manifest.path.name}}
     for task in tasks:
         if task.job is not None:
             output = Path(task.job["output"])
