@@ -27,3 +27,4 @@ def test_a_training_ended_at_random_moments_ends_as_if_undisturbed(tmp_path: Pat
 def test_a_conversion_ended_at_random_moments_ends_as_if_undisturbed(tmp_path: Path, name: str) -> None:
     found = kill_conversions(tmp_path, SIGNALS[name], moments=3, seed=1)
     assert found.problems == []
+    assert found.at_work >= 1

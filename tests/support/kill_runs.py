@@ -289,18 +289,16 @@ def kill_conversions(folder: Path, number: int, moments: int, seed: int = 0) -> 
         expected = outputs(folder / "whole")
         seen: set[str] = set()
         for _ in range(moments):
-            # workers need a while to start: the end of it is where they are at work
-            delay = draw.uniform(0.0 if draw.random() < 0.2 else 0.4, 1.1) * whole.seconds
-            ended = armseg.run(
-                "convert",
-                root,
-                "-o",
-                out,
-                "--workers",
-                2,
-                number=number,
-                after=lambda delay=delay: time.sleep(delay),
-            )
+            # by progress, not by time: workers take long to start, and how long is the machine's
+            wanted, rest = draw.randint(len(seen), len(expected) - 1), draw.uniform(0, 0.05)
+
+            def moment(wanted: int = wanted, rest: float = rest) -> None:
+                end = time.monotonic() + 60
+                while len(list(out.rglob("*.h5"))) < wanted and time.monotonic() < end:
+                    time.sleep(0.005)
+                time.sleep(rest)
+
+            ended = armseg.run("convert", root, "-o", out, "--workers", 2, number=number, after=moment)
             found.moments += 1
             found.expect(no_process_left(ended.group), "a process is left")
             try:
