@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -319,23 +318,3 @@ def test_a_sealed_picture_is_a_whole_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "x.png") as image:
         assert image.text["armseg"].startswith("a note armseg-sha256:")
     assert note_of(tmp_path / "x.png") == "a note"
-
-
-def test_a_folder_whose_replacement_is_interrupted_is_put_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from armseg_core.files import atomic
-
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "old.txt").write_text("old")
-    replace = os.replace
-
-    def interrupted(source: Path, target: Path) -> None:
-        if source.name == "x" and target == tmp_path / "x":  # the old folder was moved away before
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    monkeypatch.setattr(atomic.os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt), atomic.atomic_folder(tmp_path / "x") as new:
-        (new / "new.txt").write_text("new")
-    assert files(tmp_path) == {"x/old.txt": b"old"}

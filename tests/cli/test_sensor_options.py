@@ -244,8 +244,8 @@ WRONG = {
     ),
     "nothing like it": (["--set", "xyzzy=mm"], "unknown option 'xyzzy'", "--set help lists every option"),
     "a typing error in a flag": (["--depth-untt", "mm"], "no such option: --depth-untt. Try: --depth-unit"),
-    "a bad value": (["--set", "depth_unit=inch"], "'depth_unit' is 'inch'", "'mm'"),
-    "a bad value of a flag": (["--depth-unit", "inch"], "'depth_unit' is 'inch'", "'mm'"),
+    "a bad value": (["--set", "depth_unit=inch"], "'depth_unit' is 'inch'", "expected mm, cm"),
+    "a bad value of a flag": (["--depth-unit", "inch"], "'depth_unit' is 'inch'", "expected mm, cm"),
     "a disagreement": (
         ["--depth-unit", "mm", "--set", "depth_unit=cm"],
         "--depth-unit and --set depth_unit disagree",

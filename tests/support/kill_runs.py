@@ -80,8 +80,10 @@ class Nursery:
 
     def __exit__(self, *exc: object) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
 
     def run(self, *arguments: object, number: int = 0, after: Callable[[], None] | None = None) -> Ended:
         """Run a command; send it a signal when `after` returns, unless it has ended by then."""

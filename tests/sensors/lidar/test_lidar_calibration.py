@@ -59,7 +59,7 @@ def test_calibration_text_that_is_nothing(tmp_path):
     for name, data, text in (
         ("calib.json", b"{", "not whole"),
         ("c.txt", b"hello: world", "no P2"),
-        ("d.txt", b"\xff\xfe\x80", "as text"),
+        ("d.txt", b"\xff\xfe\x80", "UTF-16 text"),
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(FormatError, match=text):
