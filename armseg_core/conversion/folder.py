@@ -19,7 +19,7 @@ from typing import Any
 
 from armseg_core.conversion.convert import convert_recording
 from armseg_core.conversion.discovery import Found, find_recordings
-from armseg_core.conversion.jobs import Result, run_local, run_ray
+from armseg_core.conversion.jobs import Result, bars_without_semaphore, run_local, run_ray
 from armseg_core.conversion.manifest import Manifest
 from armseg_core.conversion.plan import default_name
 from armseg_core.conversion.reading import parse_options
@@ -207,6 +207,7 @@ def _outcomes(tasks: list[_Task], engine: str, workers: int, progress: bool) -> 
         else run_local(convert_recording, arguments, workers)
     )
     silent = None if progress else True  # None: shown on a terminal only
+    bars_without_semaphore()
     with contextlib.closing(results), tqdm(total=len(tasks), unit="file", leave=False, disable=silent) as bar:
         for task in tasks:
             if task.job is None:

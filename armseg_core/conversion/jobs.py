@@ -107,6 +107,17 @@ class _Worker:
         self.pipe.close()
 
 
+def bars_without_semaphore() -> None:
+    """Let progress bars of this process lock between threads only.
+
+    The lock that tqdm makes by itself is a semaphore of the system: where a signal ends the process, Python's
+    resource tracker finds it left behind and complains on stderr in several lines.
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+
+
 @contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
     """Ctrl-C waits until the block ends (Windows: no effect)."""
@@ -131,6 +142,7 @@ def _work(function: Function, pipe: connection.Connection, workers: int) -> None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that temporary files are removed
     sys.unraisablehook = _quiet_exit
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    bars_without_semaphore()
     _limit_threads(max(1, (os.cpu_count() or 1) // workers))
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -220,3 +220,17 @@ def test_ray_without_a_cluster(tmp_path: Path, armseg) -> None:
     result = armseg("convert", root, "-o", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "no Ray cluster found" in result.stderr
+
+
+def test_a_progress_bar_leaves_no_semaphore_to_the_resource_tracker() -> None:
+    """What is registered when a signal ends the process is complained about on stderr."""
+    code = (
+        "from multiprocessing import synchronize\n"
+        "def refuse(*_): raise AssertionError('a semaphore of the system')\n"
+        "synchronize.SemLock.__init__ = refuse\n"
+        "from armseg_core.conversion.jobs import bars_without_semaphore\n"
+        "bars_without_semaphore()\n"
+        "from tqdm import tqdm\n"
+        "with tqdm(total=1, disable=True) as bar: bar.update()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
