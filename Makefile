@@ -1,6 +1,6 @@
 # Each target does all its own set-up: a virtual environment in .venv with the tested versions (constraints.txt).
 # make demo    convert, train, eval, predict and visualize on the sample data (two to four minutes on 2 CPU cores)
-# make test    the test suite (two to four minutes on 2 CPU cores); PYTEST_ARGS="-m 'not slow'" passes options to pytest
+# make test    the test suite (five to ten minutes on 2 CPU cores); PYTEST_ARGS="-m 'not slow'" passes options to pytest
 # make lint    ruff and mypy
 # make clean   remove the environment and everything these targets made
 # PYTHON=/path/to/python3.12 in front or behind chooses the interpreter (3.11 or newer)
