@@ -9,6 +9,8 @@ import typer
 
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import (
+    BackboneWeightsOption,
+    GuideWeightsOption,
     BatchSizeOption,
     DataArgument,
     DeviceOption,
@@ -19,7 +21,6 @@ from armseg_cli.options import (
     PrecisionOption,
     QuietOption,
     SizeOption,
-    WeightsOption,
 )
 from armseg_core import advice
 from armseg_core.files.json_text import to_json
@@ -33,13 +34,22 @@ def command(
     model: ModelOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to measure.")] = "test",
     modalities: ModalitiesOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inputs",
+            metavar="rgb+SENSOR+...",
+            help="Measure these inputs instead, such as rgb+thermal+depth or thermal; may be repeated.",
+        ),
+    ] = None,
     controls: Annotated[
         bool,
-        typer.Option("--controls", help="Also measure the sensor alone, and the sensor of another scene."),
+        typer.Option("--controls", help="Also measure the sensors alone, and those of another scene."),
     ] = False,
     size: SizeOption = None,
     batch_size: BatchSizeOption = None,
-    weights: WeightsOption = None,
+    guide_weights: GuideWeightsOption = None,
+    backbone_weights: BackboneWeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
     force: ForceOption = False,
@@ -50,7 +60,7 @@ def command(
 
     Without DATA, on the data sets that the run was trained on.
 
-    The RGB-only row always stands beside the rows with a sensor. "mIoU" averages over the classes that occur,
+    Rows: the RGB image alone, with each sensor, and with all of them; --inputs asks for others. "mIoU" averages over the classes that occur,
     "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
     logits are resized to the label. The report is kept in the run, metrics/eval_SPLIT.json.
 
@@ -61,6 +71,7 @@ def command(
     from armseg_core.config.base import parse_size
     from armseg_core.files.ownership import check_free
     from armseg_core.learning.evaluation import evaluate, save_report, training_data
+    from armseg_core.learning.inputs import Inputs
     from armseg_core.learning.run_folder import RunFolder, find_model
     from armseg_core.sensors.modalities import parse_modalities
 
@@ -76,10 +87,12 @@ def command(
         data or training_data(run, folder),
         split,
         modalities=None if modalities is None else parse_modalities(modalities),
+        inputs=[Inputs.parse(text) for text in inputs or ()],
         controls=controls,
         size=parse_size(size) if size else None,
         device=device,
-        weights=weights,
+        guide_weights=guide_weights,
+        backbone_weights=backbone_weights,
         progress=not quiet,
         **{name: value for name, value in given.items() if value is not None},
     )
@@ -89,7 +102,11 @@ def command(
         typer.echo(to_json(report.to_dict(), indent=2))
     else:
         _show(report, saved)
-        same = [("--model", model), ("--weights", weights)]
+        same = [
+            ("--model", model),
+            ("--guide-weights", guide_weights),
+            ("--backbone-weights", backbone_weights),
+        ]
         flags = [word for flag, value in same if value is not None for word in (flag, value)]
         image, *others = report.example
         print_next(advice.command("predict", image, *others, *flags))

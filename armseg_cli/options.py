@@ -74,11 +74,19 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="FOLDER", help="Model or run folder (default: the newest run in runs/)."),
 ]
-WeightsOption = Annotated[
+GuideWeightsOption = Annotated[
     Path | None,
     typer.Option(
-        "--weights",
+        "--guide-weights",
         metavar="FILE",
-        help="Local file of the CLIP weights, instead of a tag or where they have moved.",
+        help="Local file of the guide's CLIP weights, instead of a tag or where they have moved.",
+    ),
+]
+BackboneWeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--backbone-weights",
+        metavar="FILE",
+        help="Local file of the backbone's weights, where they have moved (a frozen or lora backbone).",
     ),
 ]

@@ -9,13 +9,14 @@ import typer
 
 from armseg_cli.console import print_next
 from armseg_cli.options import (
+    BackboneWeightsOption,
+    GuideWeightsOption,
     DeviceOption,
     ForceOption,
     JsonOption,
     ModelOption,
     OutputOption,
     PrecisionOption,
-    WeightsOption,
 )
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 from armseg_core import advice
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 @with_sensor_options
 def command(
     image: Annotated[Path, typer.Argument(help="RGB image.")],
-    sensor: Annotated[
-        Path | None,
+    sensors: Annotated[
+        list[Path] | None,
         typer.Argument(
-            help="Sensor recording of the same view: raw (events.h5, mosaic, TIFF, "
-            "16-bit PNG, ...) or converted."
+            help="Sensor recordings of the same view, one of each sensor: raw (events.h5, mosaic, TIFF, "
+            "16-bit PNG, ...) or converted.",
+            metavar="[SENSOR_FILE]...",
         ),
     ] = None,
     modality: ModalityOption = None,
@@ -49,7 +51,8 @@ def command(
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Accept a sensor frame of another aspect ratio.")
     ] = False,
-    weights: WeightsOption = None,
+    guide_weights: GuideWeightsOption = None,
+    backbone_weights: BackboneWeightsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = None,
     force: ForceOption = False,
@@ -57,16 +60,18 @@ def command(
     *,
     options: dict[str, Any],
 ) -> None:
-    """Label every pixel of an image, with the help of a sensor recording.
+    """Label every pixel of an image, with the help of sensor recordings.
 
     Writes NAME.mask.png (class indices with a palette), NAME.color.png and NAME.overlay.png (with legend) to
     the folder --output (default: predictions), and prints the share of each class. NAME is that of the
     image; where the folder holds the prediction of another image of that name, the image's own folder goes
-    before it (scene_1_rgb.mask.png). The kind of sensor comes from --modality, else from the file, else from
-    the model.
+    before it (scene_1_rgb.mask.png). The sensor of a file comes from --modality (names in the order of the files, with
+    commas between), else from the file, else from the model.
 
     Example:
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
+        armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff \
+            sample_data/scene_00018/depth.png
         armseg predict sample_data/scene_00018/rgb.png --model runs/train-001 -o predicted
     """
     from armseg_core.errors import InputError
@@ -79,17 +84,17 @@ def command(
     )
     from armseg_core.learning.run_folder import RunFolder
 
-    for path in (image, sensor):
-        if path is not None and not path.exists():
+    for path in (image, *(sensors or ())):
+        if not path.exists():
             raise InputError("no such file", where=path)
     folder = Path("predictions" if output is None else output)
     stem = prediction_stem(folder, image)
     check_free(prediction_paths(folder, stem).values(), force=force)
-    predictor = Predictor.load(model or RunFolder.newest().folder, device, weights, precision or "auto")
+    predictor = Predictor.load(model or RunFolder.newest().folder, device, guide_weights, backbone_weights, precision or "auto")
     result = predictor.predict(
         image,
-        sensor,
-        modality,
+        *(sensors or ()),
+        modalities=[] if modality is None else modality.split(","),
         dataset=dataset,
         at_us=at_us,
         options=options,
@@ -102,11 +107,16 @@ def command(
         _show(result, paths, [known.name for known in predictor.model.datasets])
 
 
+def _inputs(result: Prediction) -> str:
+    """'rgb only', or 'rgb + thermal (from file) + depth (from option)'."""
+    named = [f"{name} (from {how})" for name, how in result.sensors.items()]
+    return " + ".join(["rgb", *named]) if named else "rgb only"
+
+
 def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
     return {
         "dataset": result.dataset.name,
-        "modality": result.modality,
-        "modality_from": result.how,
+        "sensors": result.sensors,
         "shares": result.shares,
         "mean_confidence": float(result.confidence.mean()),
         "files": {kind: str(path) for kind, path in paths.items()},
@@ -116,7 +126,7 @@ def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
 def _show(result: Prediction, paths: dict[str, Path], known: list[str]) -> None:
     """known: names of the data sets of the model."""
     typer.echo(
-        f"inputs: rgb{f' + {result.modality} (from {result.how})' if result.modality else ' only'}, "
+        f"inputs: {_inputs(result)}, "
         f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}"
     )
     if len(known) > 1:

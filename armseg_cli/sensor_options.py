@@ -124,7 +124,8 @@ class SensorCommand(ArmsegCommand):
             text = self.make_parser(ctx).parse_args(args=list(args))[0].get("modality")
         except typer.TyperException:
             return None  # said when the arguments are parsed
-        return None if text is None else get_modality(text).name
+        # of several files, the first
+        return None if text is None else get_modality(text.partition(",")[0]).name
 
     def sections(self, ctx: Any) -> Sections:
         """The options of all commands; then those of the sensor, or how to see them."""

@@ -12,6 +12,7 @@ from armseg_cli.options import (
     BatchSizeOption,
     DataArgument,
     ForceOption,
+    GuideWeightsOption,
     JsonOption,
     ModalitiesOption,
     OutputOption,
@@ -21,11 +22,11 @@ from armseg_cli.options import (
     SizeOption,
     StepsOption,
     TrainingDeviceOption,
-    WeightsOption,
     WorkersOption,
 )
 from armseg_cli.settings import set_option
 from armseg_cli.training_options import LATEST, groups
+from armseg_core.config.presets import PRESETS
 from armseg_core.files.json_text import to_json
 
 if TYPE_CHECKING:
@@ -55,21 +56,51 @@ def command(
     lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")] = None,
     size: SizeOption = None,
     crop: Annotated[str | None, typer.Option("--crop", metavar="WxH", help="Training crop.")] = None,
-    clip: Annotated[
+    preset: Annotated[
         str | None,
         typer.Option(
-            "--clip",
+            "--preset",
             metavar="NAME",
-            help="CLIP model: armseg-tiny, an open_clip name such as ViT-B-16-quickgelu, or a config .json.",
+            help="Size of the network: " + ", ".join(f"{n} ({p.title})" for n, p in PRESETS.items()) + ".",
         ),
     ] = None,
-    pretrained: Annotated[
+    backbone: Annotated[
         str | None,
         typer.Option(
-            "--pretrained", metavar="TAG", help="open_clip tag of the CLIP weights, such as openai."
+            "--backbone",
+            metavar="NAME",
+            help="Encoder of the RGB image: small, a timm name such as convnext_tiny, mit_b0..mit_b5, clip; "
+            "help lists them.",
         ),
     ] = None,
-    weights: WeightsOption = None,
+    backbone_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone-weights",
+            metavar="FILE",
+            help="Weights of the backbone: a file, default for the published ones, none for random ones.",
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", metavar="HOW", help="How the backbone learns: frozen, lora or full."),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            "--guide",
+            metavar="NAME",
+            help="CLIP that guides: armseg-tiny, an open_clip name such as ViT-B-16-quickgelu, a config .json, "
+            "or none.",
+        ),
+    ] = None,
+    guide_pretrained: Annotated[
+        str | None,
+        typer.Option(
+            "--guide-pretrained", metavar="TAG", help="open_clip tag of the guide's weights, such as openai."
+        ),
+    ] = None,
+    guide_weights: GuideWeightsOption = None,
     output: OutputOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run (default: train).")] = None,
     seed: SeedOption = None,
@@ -95,14 +126,14 @@ def command(
     """Train one model for RGB and the given sensors, in a new run folder below --output (default: runs).
 
     Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for
-    it. Without a data set the sample data is used, and without --clip the bundled demonstration CLIP. A new
+    it. Without a data set the sample data is used, and without --guide the bundled demonstration CLIP guides. A new
     run never replaces a file; --force is for the pictures of a run that goes on.
 
-    A run that goes on keeps its options; --device, --workers and --weights may be given anew.
+    A run that goes on keeps its options; --device, --workers, --guide-weights and --backbone-weights may be given anew.
 
     Example:
         armseg train --modalities depth,thermal
-        armseg train DATA --clip ViT-B-16-quickgelu --pretrained openai --steps 20000
+        armseg train DATA --preset b --guide ViT-B-16-quickgelu --guide-pretrained openai --steps 20000
     """
     from armseg_cli.training_options import resolve_resume, resumed_config, train_config
     from armseg_core.data import describe
@@ -110,6 +141,10 @@ def command(
     from armseg_core.learning.suggestions import after_training
     from armseg_core.learning.training import dry_run as run_dry
     from armseg_core.learning.training import train
+
+    if backbone == "help":
+        _show_backbones()
+        return
 
     flags = {
         "steps": steps,
@@ -123,9 +158,12 @@ def command(
         "device": device,
         "precision": precision,
         "workers": workers,
-        "model.clip": clip,
-        "model.pretrained": pretrained,
-        "model.weights": weights,
+        "model.backbone": backbone,
+        "model.backbone_weights": backbone_weights,
+        "model.tune": tune,
+        "model.guide": guide,
+        "model.guide_pretrained": guide_pretrained,
+        "model.guide_weights": guide_weights,
     }
     run, described = None, None
     if resume is not None:
@@ -134,7 +172,7 @@ def command(
         run = resolve_resume(resume, output)
         config = changes(RunFolder.reopen(run)[1])
     else:
-        config, described = train_config(data, modalities, settings or [], flags)
+        config, described = train_config(data, modalities, settings or [], flags, preset)
     if dry_run:
         _show_dry_run(run_dry(config, described), as_json)
     else:
@@ -145,6 +183,14 @@ def command(
 
 
 command.command_class = TrainCommand  # type: ignore[attr-defined]
+
+
+def _show_backbones() -> None:
+    """The table of backbones, with the licenses of their published weights."""
+    from armseg_core.model.backbones.table import list_backbones
+
+    rows = [(line.name, line.title, line.license or "-") for line in list_backbones()]
+    print_table(("--backbone", "kind", "license of its weights"), rows)
 
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from armseg_cli.settings import Group, merged, parse_settings, settings_of
 from armseg_core.config.base import Options, parse_size
-from armseg_core.config.training import TINY, TrainConfig
+from armseg_core.config.model import TINY
+from armseg_core.config.presets import preset_values
+from armseg_core.config.training import TrainConfig
 from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.learning.run_folder import CHANGEABLE, OUT, RunFolder
 from armseg_core.sensors import SENSORS, parse_modalities
@@ -35,11 +37,16 @@ if TYPE_CHECKING:
 
 
 def train_config(
-    data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
+    data: list[Path] | None,
+    modalities: str | None,
+    settings: list[str],
+    flags: dict[str, Any],
+    preset: str | None = None,
 ) -> tuple[TrainConfig, list[Description]]:
     """The options of a run, what was given by flag or `--set` over the defaults, and its data sets.
 
-    flags: key as for `--set` -> value, None where it was not given.
+    flags: key as for `--set` -> value, None where it was not given. preset: the values that what was given
+    goes over.
 
     Raises:
         UsageError: an unknown key, a bad value, a data set without the sensor.
@@ -47,13 +54,13 @@ def train_config(
     from armseg_core.data import describe
     from armseg_core.learning.batches import sensors_of
 
-    values = _nested(_given(settings, flags), {})
+    values = _nested({**preset_values(preset), **_given(settings, flags)}, {})
     folders = tuple(data) if data else (_sample_data(),)
     values["data"] = folders
     described = [describe(folder) for folder in folders]
     values["modalities"] = sensors_of(described) if modalities is None else parse_modalities(modalities)
     config: TrainConfig = TrainConfig.parse(values, where="armseg train")
-    if config.model.clip == TINY:
+    if config.model.guide == TINY:
         import sys
 
         from armseg_core.learning.clip_loading import TINY_NOTICE
@@ -92,8 +99,8 @@ def resumed_config(
     if refused:
         raise UsageError(
             f"{refused[0] if refused[0].isupper() else _flag(refused[0])} cannot be changed with --resume",
-            expected="the run's own options, from its config.json; only --weights, --device and --workers "
-            "may be given anew",
+            expected="the run's own options, from its config.json; only --guide-weights, "
+            "--backbone-weights, --device and --workers may be given anew",
         )
 
     def changed(recorded: TrainConfig) -> TrainConfig:

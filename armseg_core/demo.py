@@ -114,7 +114,8 @@ def run_demo(
 
 def result_files(scenes: DataSet, output: Path) -> list[Path]:
     """Every file beside the runs and the tensor files."""
-    inputs = [RGB_ONLY, *(Inputs(sensors=(modality,)) for modality in scenes.modalities)]
+    singles = [Inputs(sensors=(modality,)) for modality in scenes.modalities]
+    inputs = [RGB_ONLY, *singles, Inputs(sensors=tuple(scenes.modalities))]
     made = [output / "evaluation.json", output / "overview.png"]
     made += [output / "sensors" / f"{modality}.png" for modality in scenes.modalities]
     for each in inputs:
@@ -167,9 +168,13 @@ def predict_one_scene(
             made[Inputs(sensors=(modality,))] = predictor.predict(
                 image,
                 scenes.sensor_path(sample_id, modality),
-                modality,
+                modalities=(modality,),
                 options=scenes.sensor_options(sample_id, modality),
             )
+    together = tuple(m for m in scenes.modalities if scenes.has(index, m))
+    if len(together) > 1:  # the model knows how the data set's recordings are read
+        paths_of = [scenes.sensor_path(sample_id, m) for m in together]
+        made[Inputs(sensors=together)] = predictor.predict(image, *paths_of, modalities=together)
     folder = output / "predictions"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [output / "overview.png"]
@@ -188,14 +193,18 @@ def overview(scenes: DataSet, index: int, made: dict[Inputs, Prediction]) -> np.
         mask, note = made[inputs].mask, ""
         if label is not None:
             note = f"{(mask == label)[label != scenes.ignore_index].mean():.1%} of the pixels right"
-        return Panel(label_to_color(mask, palette), f"predicted from {inputs.title}", note=note)
+        title = "all sensors" if len(inputs.sensors) > 1 else inputs.title
+        return Panel(label_to_color(mask, palette), f"predicted from {title}", note=note)
 
     panels = [Panel(render_model_tensor(sample.rgb, "rgb"), "RGB image")]
     if label is not None:
         panels.append(Panel(label_to_color(label, palette), "label"))
     panels += [result(RGB_ONLY), Panel(legend(scenes.class_names, palette), "classes", fixed=True)]
     for inputs in made:
-        for modality in inputs.sensors:
+        if len(inputs.sensors) == 1:
+            (modality,) = inputs.sensors
             sensor = render_model_tensor(sample.sensors[modality], modality)
             panels += [Panel(sensor, MODALITIES[modality].title), result(inputs)]
+        elif inputs.sensors:
+            panels.append(result(inputs))
     return figure(f"Test scene {scenes.ids[index]}", "", panels, columns=4)

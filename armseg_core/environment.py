@@ -253,12 +253,12 @@ def _plugins() -> Iterator[Check]:
 
 
 def _tiny_clip() -> Iterator[Check]:
-    from armseg_core.config.training import TINY, ModelConfig
+    from armseg_core.config.model import TINY, ModelConfig
     from armseg_core.errors import ArmsegError
     from armseg_core.learning.clip_loading import TINY_FOLDER, load_clip
 
     try:
-        load_clip(ModelConfig(clip=TINY))
+        load_clip(ModelConfig(guide=TINY))
     except ArmsegError as error:
         yield Check("weights", TINY, "broken", str(error), "pip install --force-reinstall armseg")
     else:
@@ -281,7 +281,7 @@ def _weights_cache() -> Iterator[Check]:
             "downloads",
             "note",
             "HF_HUB_OFFLINE is set: only the cache is used",
-            "unset HF_HUB_OFFLINE, or use --weights FILE",
+            "unset HF_HUB_OFFLINE, or use --guide-weights FILE",
         )
 
 

@@ -1,55 +1,18 @@
-"""Options of the model and of training. Paths are kept absolute: what is recorded holds from any folder."""
+"""Options of training. Paths are kept absolute: what is recorded holds from any folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from armseg_core.config.base import Options
+from armseg_core.config.model import AbsolutePath, ModelConfig
 
-TINY = "armseg-tiny"  # the bundled demonstration CLIP
 ALL = "all"  # in place of the names of sensors
 
-AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 Precision = Literal["auto", "fp32", "bf16"]
-
-
-class ModelConfig(Options):
-    """The network. Every part of SegRGB-X can be switched off, which is what the ablation does."""
-
-    clip: str = Field(
-        TINY, description="CLIP model: armseg-tiny (bundled), an open_clip model name, or a config .json"
-    )
-    pretrained: str | None = Field(
-        None, description="open_clip tag of the pretrained weights (downloaded once)"
-    )
-    weights: AbsolutePath | None = Field(
-        None, description="local file with CLIP weights; a tag beside it says which weights they are"
-    )
-    lora_rank: int = Field(
-        8, ge=0, le=256, description="rank of the LoRA adapters; 0 leaves the tower frozen"
-    )
-    lora_alpha: float = Field(
-        16.0, gt=0, description="LoRA scale; the update is alpha / sqrt(rank) times B A (rsLoRA)"
-    )
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout before each LoRA layer")
-    width: int = Field(
-        0, ge=0, le=1024, description="decoder channels; 0 = 256, or 96 for a tower narrower than 384"
-    )
-    stem_width: int = Field(48, ge=8, le=256, description="channels of the stride-4 convolutional stems")
-    guidance: bool = Field(True, description="MA-CLIP embedding guides aligned embeddings and DSRM")
-    aligned: bool = Field(True, description="modality-aligned embeddings at every stage")
-    prompts: int = Field(8, ge=1, le=256, description="learned prompts of a modality per stage")
-    dsrm: bool = Field(True, description="domain-specific refinement of the last stage")
-    experts: int = Field(4, ge=1, le=32, description="low-rank depth-wise experts in DSRM")
-    expert_rank: int = Field(16, ge=1, le=256, description="channels inside a DSRM expert")
-
-    @field_validator("clip")
-    @classmethod
-    def _absolute_config(cls, name: str) -> str:
-        return str(Path(name).absolute()) if name.endswith(".json") else name
 
 
 class LossConfig(Options):
@@ -86,6 +49,9 @@ class TrainConfig(Options):
     steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="images per step")
     lr: float = Field(2e-3, gt=0, description="peak learning rate of the new parts")
+    backbone_lr: float | None = Field(
+        None, gt=0, description="peak learning rate of the backbone (default: that of the new parts)"
+    )
     lora_lr: float = Field(1e-3, gt=0, description="peak learning rate of the LoRA adapters")
     weight_decay: float = Field(0.02, ge=0, description="AdamW weight decay (matrices only)")
     warmup: int = Field(30, ge=0, description="warm-up steps; the rate then falls with a half cosine")
@@ -101,8 +67,14 @@ class TrainConfig(Options):
     photometric: bool = Field(
         True, description="random brightness, contrast, saturation and noise on the RGB image"
     )
+    all_sensors: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of steps with every sensor of the samples, where they have several; else some",
+    )
     sensor_dropout: float = Field(
-        0.1, ge=0, lt=1, description="share of steps trained without the extra sensor"
+        0.1, ge=0, lt=1, description="share of steps trained without the extra sensors"
     )
     rgb_dropout: float = Field(0.05, ge=0, lt=1, description="share of steps trained without the RGB image")
     temperature: float = Field(

@@ -34,17 +34,16 @@ from armseg_core.sensors import RGB, SENSORS, get_modality
 
 @dataclass(frozen=True)
 class Batch:
-    """A homogeneous batch of data set number `dataset`, all with sensor `modality` (None: RGB only).
+    """A homogeneous batch of data set number `dataset`, every sample with the same sensors.
 
-    rgb (B, 3, H, W) float32 in [0, 1], label (B, H, W) int64 with IGNORE where a pixel does not count, sensor
-    (B, C, H, W) float32 or None.
+    rgb (B, 3, H, W) float32 in [0, 1], label (B, H, W) int64 with IGNORE where a pixel does not count,
+    sensors: name -> (B, C, H, W) float32, empty: RGB only.
     """
 
     dataset: int
-    modality: str | None
     rgb: Tensor
     label: Tensor
-    sensor: Tensor | None
+    sensors: dict[str, Tensor]
 
 
 def with_known_sensors(config: TrainConfig) -> TrainConfig:
@@ -135,23 +134,23 @@ def crop_size(size: tuple[int, int]) -> tuple[int, int]:
     return h, w
 
 
-def sampling_pools(dataset: DataSet) -> dict[str | None, list[int]]:
-    """Sensor -> samples that have it, for the sampler.
-
-    Where some samples have no sensor at all, the pool of RGB-only steps (None) holds every sample, so that
-    none is left out.
-    """
-    pools: dict[str | None, list[int]] = {m: dataset.indices_with(m) for m in dataset.selected}
-    everything = dataset.indices_with(None)
-    if {i for pool in pools.values() for i in pool} != set(everything):
-        pools[None] = everything
-    return {m: pool for m, pool in pools.items() if pool}
+def sampling_pools(dataset: DataSet) -> dict[tuple[str, ...], list[int]]:
+    """Sensors -> the samples that have these and no others, for the sampler; every sample is in one pool."""
+    having = {m: set(dataset.indices_with(m)) for m in dataset.selected}
+    pools: dict[tuple[str, ...], list[int]] = {}
+    for i in dataset.indices_with(None):
+        pools.setdefault(tuple(m for m in dataset.selected if i in having[m]), []).append(i)
+    return pools
 
 
 def batches(config: TrainConfig, datasets: list[DataSet], start: int = 0) -> Iterator[Batch]:
     """The batches of steps `start` ... config.steps - 1."""
     sampler = JointSampler(
-        [sampling_pools(d) for d in datasets], config.batch_size, config.temperature, config.seed
+        [sampling_pools(d) for d in datasets],
+        config.batch_size,
+        config.temperature,
+        config.all_sensors,
+        config.seed,
     )
     draws = [(step, next(sampler)) for step in range(config.steps)]
     yield from DataLoader(
@@ -174,8 +173,7 @@ class _Draws(Dataset[Batch]):
     def __getitem__(self, item: tuple[int, Draw]) -> Batch:
         step, draw = item
         config, dataset = self.config, self.datasets[draw.dataset]
-        needed = (draw.modality,) if draw.modality else ()
-        samples = [dataset.load(i, needed) for i in draw.indices]
+        samples = [dataset.load(i, draw.sensors) for i in draw.indices]
         augment = Augment(
             crop=config.crop or crop_size(samples[0].size),
             scale=config.scale,
@@ -183,7 +181,8 @@ class _Draws(Dataset[Batch]):
             photometric=config.photometric,
             ignore_index=dataset.ignore_index,
         )
-        rgb, labels, frames = [], [], []
+        rgb, labels = [], []
+        frames: dict[str, list[np.ndarray]] = {m: [] for m in draw.sensors}
         for k, sample in enumerate(samples):
             if sample.label is None:
                 hint = advice.command("check", dataset.root)
@@ -192,14 +191,13 @@ class _Draws(Dataset[Batch]):
             assert changed.label is not None
             rgb.append(changed.rgb)
             labels.append(np.where(changed.label == dataset.ignore_index, IGNORE, changed.label))
-            frames += [changed.sensors[m] for m in needed]
-        sensor = torch.from_numpy(np.stack(frames)) if frames else None
+            for m, kept in frames.items():
+                kept.append(changed.sensors[m])
         return Batch(
             draw.dataset,
-            draw.modality,
             torch.from_numpy(np.stack(rgb)),
             torch.from_numpy(np.stack(labels)),
-            sensor,
+            {m: torch.from_numpy(np.stack(kept)) for m, kept in frames.items()},
         )
 
 

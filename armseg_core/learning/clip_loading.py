@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from armseg_core.config.training import TINY, ModelConfig
+from armseg_core.config.model import TINY, ModelConfig
 from armseg_core.errors import CheckpointError, InputError, UsageError
 from armseg_core.files.text import read_text
 
 TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
 TINY_NOTICE = (
     "using armseg-tiny, a small demonstration CLIP trained on simulated scenes; for real work give real "
-    "weights: --clip ViT-B-16-quickgelu --pretrained openai (or --weights FILE)"
+    "weights: --guide ViT-B-16-quickgelu --guide-pretrained openai (or --guide-weights FILE)"
 )
 # sentences whose mean is the embedding of a class name (Radford et al. 2021, section 3.1.4)
 TEMPLATES = (
@@ -145,7 +145,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         CheckpointError: missing, unreadable, or of another architecture.
     """
     if not path.is_file():
-        raise CheckpointError("no such file of CLIP weights", where=path, hint="--weights FILE")
+        raise CheckpointError("no such file of CLIP weights", where=path, hint="--guide-weights FILE")
     state = _read_state(path)
     own = model.state_dict()
     missing = [k for k in own if k not in state and not k.endswith(("attn_mask", "num_batches_tracked"))]
@@ -156,7 +156,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"weights are of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(reshaped)} of another shape, first '{(missing or unknown or reshaped)[0]}')",
             where=path,
-            hint="another --clip name",
+            hint="another --guide name",
         )
     model.load_state_dict(state, strict=False)
 
@@ -189,22 +189,22 @@ def load_clip(config: ModelConfig) -> LoadedClip:
         InputError: a config file that cannot be read.
         CheckpointError: weights that cannot be fetched or read.
     """
-    if config.clip == TINY:
+    if config.guide == TINY:
         model, tokenizer = build_from_config(TINY_FOLDER / "open_clip_config.json")
         load_weights(model, TINY_FOLDER / "model.safetensors")
         quick = False
-    elif config.clip.endswith(".json"):
-        if config.weights is None:
-            raise UsageError(f"--clip {config.clip} needs weights", hint="--weights FILE")
-        model, tokenizer = build_from_config(Path(config.clip))
-        load_weights(model, config.weights)
-        quick = bool(json.loads(read_text(config.clip))["model_cfg"].get("quick_gelu", False))
+    elif config.guide.endswith(".json"):
+        if config.guide_weights is None:
+            raise UsageError(f"--guide {config.guide} needs weights", hint="--guide-weights FILE")
+        model, tokenizer = build_from_config(Path(config.guide))
+        load_weights(model, config.guide_weights)
+        quick = bool(json.loads(read_text(config.guide))["model_cfg"].get("quick_gelu", False))
     else:
         model, tokenizer, quick = _named(config)
     identity = ClipIdentity(
-        name=config.clip,
-        pretrained=config.pretrained,
-        weights=None if config.weights is None else str(config.weights),
+        name=config.guide,
+        pretrained=config.guide_pretrained,
+        weights=None if config.guide_weights is None else str(config.guide_weights),
         sha256=tower_sha256(model.visual),
         quick_gelu=quick,
     )
@@ -215,13 +215,13 @@ def _named(config: ModelConfig) -> tuple[Any, Any, bool]:
     """(model, tokenizer, QuickGELU) of an open_clip model, with weights from its tag or from a file."""
     import open_clip
 
-    name = config.clip
+    name = config.guide
     quick = _check_name_and_tag(config)
     with _quiet():
         try:
             model: Any = open_clip.create_model(
                 name,
-                pretrained=config.pretrained if config.weights is None else None,
+                pretrained=config.guide_pretrained if config.guide_weights is None else None,
                 pretrained_text=False,
                 force_preprocess_cfg=_preprocessing(config),
             )
@@ -229,10 +229,10 @@ def _named(config: ModelConfig) -> tuple[Any, Any, bool]:
         except Exception as error:  # hub, network and file errors of many kinds
             raise CheckpointError(
                 f"weights or tokenizer of {name} could not be fetched ({type(error).__name__})",
-                hint="--weights FILE, or run once with internet access (armseg doctor shows the cache)",
+                hint="--guide-weights FILE, or run once with internet access (armseg doctor shows the cache)",
             ) from error
-    if config.weights is not None:
-        load_weights(model, config.weights)
+    if config.guide_weights is not None:
+        load_weights(model, config.guide_weights)
     return model, tokenizer, quick
 
 
@@ -243,7 +243,7 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
     """
     import open_clip
 
-    name = config.clip
+    name = config.guide
     known = open_clip.list_models()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -252,24 +252,24 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
         )
     quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if config.pretrained is None:
-        if config.weights is None:
+    if config.guide_pretrained is None:
+        if config.guide_weights is None:
             shown = ", ".join(tags[:6]) or "none known"
             raise UsageError(
-                f"--clip {name} needs weights", hint=f"--pretrained TAG ({shown}) or --weights FILE"
+                f"--guide {name} needs weights", hint=f"--guide-pretrained TAG ({shown}) or --guide-weights FILE"
             )
         return quick
-    if config.pretrained not in tags:
+    if config.guide_pretrained not in tags:
         raise UsageError(
-            f"{name} has no pretrained tag '{config.pretrained}'", expected="one of " + ", ".join(tags)
+            f"{name} has no pretrained tag '{config.guide_pretrained}'", expected="one of " + ", ".join(tags)
         )
-    tag_quick = bool(open_clip.get_pretrained_cfg(name, config.pretrained).get("quick_gelu", False))
+    tag_quick = bool(open_clip.get_pretrained_cfg(name, config.guide_pretrained).get("quick_gelu", False))
     if tag_quick != quick:
         other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
         raise UsageError(
-            f"tag '{config.pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
+            f"tag '{config.guide_pretrained}' was trained {'with' if tag_quick else 'without'} QuickGELU, "
             f"{name} is {'with' if quick else 'without'}",
-            hint=f"--clip {other}",
+            hint=f"--guide {other}",
         )
     return quick
 
@@ -282,10 +282,10 @@ def _preprocessing(config: ModelConfig) -> dict[str, Any]:
     """
     import open_clip
 
-    if config.weights is None:
+    if config.guide_weights is None:
         return {}
-    tags = [config.pretrained] if config.pretrained else open_clip.list_pretrained_tags_by_model(config.clip)
-    found = [open_clip.get_pretrained_cfg(config.clip, tag) for tag in tags]
+    tags = [config.guide_pretrained] if config.guide_pretrained else open_clip.list_pretrained_tags_by_model(config.guide)
+    found = [open_clip.get_pretrained_cfg(config.guide, tag) for tag in tags]
     shared = {key: {tuple(cfg.get(key) or ()) for cfg in found} for key in ("mean", "std")}
     return {key: values.pop() for key, values in shared.items() if len(values) == 1 and () not in values}
 

@@ -124,17 +124,17 @@ def confusion(
 ) -> ConfusionMatrix:
     """Confusion matrix of one choice of inputs over the labeled samples that have the sensor.
 
-    With the control "other scene" every sample gets the sensor frame of another sample of the split: a gain
+    With the control "other scene" every sample gets the sensor frames of another sample of the split: a gain
     that stays cannot come from the sensor. dataset_index: which of the model's data sets this one is.
 
     Raises:
         DataSetError: no sample of the split has the sensor, or fewer than two for the control.
     """
-    modality, control = inputs.sensor, inputs.control is not None
+    control = inputs.control is not None
     indices = samples_of(dataset, inputs)
     if not indices or (control and len(indices) < 2):
         raise DataSetError(
-            f"split '{dataset.split}' has {len(indices)} samples with {modality or 'rgb'}",
+            f"split '{dataset.split}' has {len(indices)} samples with {', '.join(inputs.needs) or 'rgb'}",
             where=dataset.root,
             expected="two or more" if control else "some",
         )
@@ -142,23 +142,24 @@ def confusion(
     partner = other_scenes(indices)
     bar = tqdm(
         total=len(indices),
-        desc=f"eval {modality or 'rgb'}",
+        desc=f"eval {inputs.title}",
         leave=False,
         file=sys.stderr,
         disable=not (progress and sys.stderr.isatty()),
     )
     with bar:
-        for numbers, samples in _batches(dataset, indices, batch_size, (modality,) if modality else ()):
-            frames = None
-            if modality is not None:
-                frames = [s.sensors[modality] for s in samples]
-                if control:
-                    others = [dataset.load(partner[i], (modality,)).sensors[modality] for i in numbers]
-                    frames = [_fit(frame, s.size) for frame, s in zip(others, samples, strict=True)]
+        for numbers, samples in _batches(dataset, indices, batch_size, inputs.sensors):
+            sources = samples
+            if control:
+                sources = [dataset.load(partner[i], inputs.sensors) for i in numbers]
+            frames = {
+                m: [_fit(a.sensors[m], s.size) for a, s in zip(sources, samples, strict=True)]
+                for m in inputs.sensors
+            }
             labels = [_label(dataset, i, sample) for i, sample in zip(numbers, samples, strict=True)]
             images = [s.rgb for s in samples] if inputs.rgb else None
             sizes = [(label.shape[0], label.shape[1]) for label in labels]
-            scores = inference.logits(images, frames, modality, dataset_index, sizes)
+            scores = inference.logits(images, frames, dataset_index, sizes)
             for one, label in zip(scores, labels, strict=True):
                 matrix.update(one.argmax(0), label)
             bar.update(len(samples))
@@ -183,7 +184,9 @@ def _label(dataset: DataSet, index: int, sample: Sample) -> np.ndarray:
 
 
 def _fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop or repeat the edge of a (C, H, W) frame so that it has `size`."""
+    """Crop or repeat the edge of a (C, H, W) frame so that it has `size`; the frame itself where it has."""
+    if frame.shape[1:] == size:
+        return frame
     frame = frame[:, : size[0], : size[1]]
     pad = [(0, 0), (0, size[0] - frame.shape[1]), (0, size[1] - frame.shape[2])]
     return np.pad(frame, pad, mode="edge")
@@ -195,43 +198,49 @@ def evaluate(
     split: str = "test",
     *,
     modalities: tuple[str, ...] | None = None,
+    inputs: Sequence[Inputs] = (),
     controls: bool = False,
     size: tuple[int, int] | None = None,
     batch_size: int = 8,
     device: str = "auto",
     precision: str = "auto",
-    weights: Path | None = None,
+    guide_weights: Path | None = None,
+    backbone_weights: Path | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
 ) -> Report:
     """Evaluate a model folder (or a loaded model) on data sets, given by folder or description.
 
-    For every data set: the RGB-only row, then a row per sensor that both the model and the data set have;
-    with `controls` also the sensor alone and the sensor of another scene. Where only some samples have the
-    sensor, an RGB-only row over the same samples stands before it: only those two can be compared. size: (H,
-    W) that the inputs are resized to (default: the size the model was trained with).
+    For every data set: the RGB-only row, then a row per sensor that both the model and the data set have, and
+    one with all of them; with `controls` also the sensors alone and those of another scene. Where only some
+    samples have the sensors, an RGB-only row over the same samples stands before it: only those two can be
+    compared. inputs: the rows that are wanted, instead of these. size: (H, W) that the inputs are resized to
+    (default: the size the model was trained with).
 
     Raises:
         CheckpointError, UsageError.
         DataSetError: also for labels that would be thrown away; less grave losses are warned of.
     """
     where = "" if isinstance(model, Model) else str(find_model(model))
-    loaded = model if isinstance(model, Model) else load(model, pick_device(device), weights)
+    loaded = model if isinstance(model, Model) else load(
+        model, pick_device(device), guide_weights, backbone_weights
+    )
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
     names: dict[str, tuple[str, ...]] = {}
     example: list[object] = []
     for each in data:
-        dataset, index, wanted = _open(loaded, each, split, modalities, inference.size, cache_dir)
+        named = tuple(dict.fromkeys(m for row in inputs for m in row.needs)) if inputs else modalities
+        dataset, index, wanted = _open(loaded, each, split, named, inference.size, cache_dir)
         audit_labels(dataset)
         names[dataset.name] = dataset.class_names
         if not example:
             example = sample_words(dataset, wanted, loaded.datasets[index].name if index else None)
-        for inputs in _plan(dataset, wanted, controls):
+        for row in inputs or plan(dataset, wanted, controls):
             matrix = confusion(
-                inference, dataset, inputs, dataset_index=index, batch_size=batch_size, progress=progress
+                inference, dataset, row, dataset_index=index, batch_size=batch_size, progress=progress
             )
-            rows.append(Row(dataset.name, inputs, len(samples_of(dataset, inputs)), matrix))
+            rows.append(Row(dataset.name, row, len(samples_of(dataset, row)), matrix))
     return Report(rows, names, split, where, inference.size, loaded.input_size, tuple(example))
 
 
@@ -256,16 +265,17 @@ def training_data(run: RunFolder | None, model: Path) -> list[Path]:
     return found
 
 
-def _plan(dataset: DataSet, modalities: list[str], controls: bool) -> Iterator[Inputs]:
-    """The inputs of every row."""
+def plan(dataset: DataSet, sensors: Sequence[str], controls: bool = False) -> Iterator[Inputs]:
+    """The inputs of every row: RGB, each of the sensors, and all of them where some samples have them all."""
     yield RGB_ONLY
-    for m in modalities:
-        if len(dataset.indices_with(m)) < len(dataset):
-            yield Inputs(among=m)
-        yield Inputs(sensors=(m,))
+    together = [tuple(sensors)] if len(sensors) > 1 and samples_of(dataset, Inputs(True, tuple(sensors))) else []
+    for some in [*((m,) for m in sensors), *together]:
+        if len(samples_of(dataset, Inputs(sensors=some))) < len(dataset):
+            yield Inputs(among=some)
+        yield Inputs(sensors=some)
         if controls:
-            yield Inputs(rgb=False, sensors=(m,))
-            yield Inputs(sensors=(m,), control="other scene")
+            yield Inputs(rgb=False, sensors=some)
+            yield Inputs(sensors=some, control="other scene")
 
 
 def _open(

@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, K classes, E embedding, H rows, W columns.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -85,15 +85,14 @@ class Inference:
     def logits(
         self,
         rgb: Sequence[np.ndarray] | None,
-        sensor: Sequence[np.ndarray] | None,
-        modality: str | None,
+        sensors: Mapping[str, Sequence[np.ndarray]],
         dataset: int,
         outputs: Sequence[tuple[int, int]],
     ) -> Iterator[Tensor]:
         """Class scores of a batch, each at its own resolution.
 
-        rgb: B images (3, H, W) float32 in [0, 1], or None. sensor: B model tensors (C, H, W) of `modality`,
-        or None. dataset: number of the data set whose classes are wanted. outputs: (H, W) wanted of each
+        rgb: B images (3, H, W) float32 in [0, 1], or None. sensors: name -> B model tensors (C, H, W).
+        dataset: number of the data set whose classes are wanted. outputs: (H, W) wanted of each
         sample, such as that of its label: logits are resized, masks never.
 
         Returns:
@@ -102,8 +101,7 @@ class Inference:
         with self._ready():
             scores = self.model.segmenter(
                 None if rgb is None else self._batch(rgb, "rgb"),
-                None if sensor is None or modality is None else self._batch(sensor, modality),
-                modality,
+                {m: self._batch(frames, m) for m, frames in sensors.items()},
                 dataset,
             ).logits
         return (resize(one[None], size)[0] for one, size in zip(scores, outputs, strict=True))

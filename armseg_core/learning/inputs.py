@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from armseg_core.errors import UsageError
+from armseg_core.sensors.modalities import RGB, get_modality
 
 Control = Literal["other scene"]
 
@@ -15,8 +16,8 @@ class Inputs:
     """The inputs of a row of a report.
 
     rgb: the image is used. sensors: names of the extra sensors that are used. control: "other scene" = each
-    sample gets the sensor frame of another sample. among: only the samples that have this sensor count, also
-    where it is not used (so that RGB alone can be compared with RGB and the sensor).
+    sample gets the sensor frames of another sample. among: only the samples that have these sensors count,
+    also where they are not used (so that RGB alone can be compared with RGB and the sensors).
 
     Raises:
         UsageError: neither image nor sensor, or a control without a sensor.
@@ -25,7 +26,7 @@ class Inputs:
     rgb: bool = True
     sensors: tuple[str, ...] = ()
     control: Control | None = None
-    among: str | None = None
+    among: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.rgb and not self.sensors:
@@ -34,20 +35,9 @@ class Inputs:
             raise UsageError(f"the control '{self.control}' without a sensor", expected="a sensor")
 
     @property
-    def sensor(self) -> str | None:
-        """The sensor, None for RGB alone.
-
-        Raises:
-            UsageError: there are several, and the network takes one.
-        """
-        if len(self.sensors) > 1:
-            raise UsageError(f"{len(self.sensors)} sensors at once", where=self.title, expected="at most one")
-        return self.sensors[0] if self.sensors else None
-
-    @property
     def needs(self) -> tuple[str, ...]:
         """Sensors that a sample must have to count."""
-        return self.sensors if self.among is None else tuple(dict.fromkeys((*self.sensors, self.among)))
+        return tuple(dict.fromkeys((*self.sensors, *self.among)))
 
     @property
     def title(self) -> str:
@@ -55,9 +45,20 @@ class Inputs:
 
         "rgb", "thermal", "rgb+thermal", "rgb (samples with thermal)", "rgb+thermal (other scene)".
         """
-        notes = [f"samples with {self.among}"] if self.among else []
+        notes = [f"samples with {', '.join(self.among)}"] if self.among else []
         notes += [self.control] if self.control else []
         return "+".join((*(("rgb",) * self.rgb), *self.sensors)) + (f" ({', '.join(notes)})" if notes else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Inputs:
+        """'rgb+thermal+depth' or 'thermal' -> Inputs.
+
+        Raises:
+            UsageError: an unknown sensor, or nothing.
+        """
+        names = [get_modality(part).name for part in text.split("+") if part.strip()]
+        sensors = tuple(dict.fromkeys(name for name in names if name != RGB.name))
+        return cls(rgb=RGB.name in names, sensors=sensors)
 
 
 RGB_ONLY = Inputs()

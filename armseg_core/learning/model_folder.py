@@ -1,9 +1,9 @@
 """The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
 
-armseg.json                     what the model is: CLIP identity, input size, data sets with their classes,
-                                modalities, versions, metrics
-adapters/<modality>/            LoRA adapters in peft's format
-segmenter.safetensors           everything trainable that is not LoRA, and the input statistics
+armseg.json                     what the model is: the weights of guide and backbone it began with, input
+                                size, data sets with their classes, modalities, versions, metrics
+adapters/<modality>/            LoRA adapters of the guide in peft's format
+segmenter.safetensors           everything trainable that is not LoRA of the guide, and the input statistics
 class_embeddings.safetensors    class matrix of every data set, prompt embedding of every modality
 README.md                       model card
 """
@@ -19,25 +19,28 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import armseg_core
-from armseg_core.config.training import TINY, ModelConfig
+from armseg_core.config.model import NONE, TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
 from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
+from armseg_core.learning.backbone_loading import BackboneIdentity, load_backbone
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
-from armseg_core.model.clip_tower import ClipTower
-from armseg_core.model.ma_clip import modality_prompt
+from armseg_core.model.ma_clip import MAClip, modality_prompt
 from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import MODALITIES, get_modality, package_of
 
 CARD = "README.md"
-FORMAT_VERSION = 2  # 1 (armseg 0.1.0) listed the data sets as "domains"; both are read
+FORMAT_VERSION = 3  # 1 and 2: the network of armseg 0.1.0, with CLIP as backbone
+# of class texts where no guide has a text tower: as many as a small CLIP has
+TEXT_DIM = 128
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class KnownDataSet:
 class Model:
     """A segmenter with all that is needed to use it.
 
-    prompts: modality name -> unit text embedding (E,) of "a thermal infrared image." and the like.
-    clip: the CLIP it was built on; None after loading from a folder (the text tower is then not needed).
+    identity: of the guide, None without one. backbone: of the backbone's weights. prompts: modality name ->
+    unit text embedding (E,) of "a thermal infrared image." and the like, empty without a guide. clip: the
+    CLIP it was built on; None without, and after loading from a folder (the text tower is then not needed).
     input_size: (H, W) that its inputs are resized to, in training and whenever it is used; None: as they
     come.
     """
@@ -73,7 +77,8 @@ class Model:
     segmenter: Segmenter
     config: ModelConfig
     datasets: tuple[KnownDataSet, ...]
-    identity: ClipIdentity
+    identity: ClipIdentity | None
+    backbone: BackboneIdentity
     prompts: dict[str, Tensor]
     clip: LoadedClip | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +87,12 @@ class Model:
     @property
     def modalities(self) -> tuple[str, ...]:
         return self.segmenter.modalities
+
+    @property
+    def frozen_sha256(self) -> str:
+        """Of the weights that the model uses and does not hold: guide, and backbone unless tuned in full."""
+        parts = [] if self.identity is None else [self.identity.sha256]
+        return "+".join([*parts, *([] if self.config.tune == "full" else [self.backbone.sha256])])
 
     @property
     def device(self) -> torch.device:
@@ -112,12 +123,30 @@ def build(
     datasets: tuple[KnownDataSet, ...],
     input_size: tuple[int, int] | None = None,
 ) -> Model:
-    """A new model on the CLIP that is configured; random parts come from torch's global generator."""
-    clip = load_clip(config)
-    texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in datasets]
-    segmenter = Segmenter(ClipTower(clip.visual), config, modalities, texts)
-    prompts = dict(zip(MODALITIES, clip.encode_text([modality_prompt(m) for m in MODALITIES]), strict=True))
-    return Model(segmenter, config, datasets, clip.identity, prompts, clip, input_size=input_size)
+    """A new model on the guide and backbone that are configured.
+
+    Random parts come from torch's global generator.
+    """
+    clip = None if config.guide == NONE else load_clip(config)
+    if clip is None:
+        texts = [F.normalize(torch.randn(len(d.classes), TEXT_DIM), dim=-1) for d in datasets]
+        prompts = {}
+    else:
+        texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in datasets]
+        encoded = clip.encode_text([modality_prompt(m) for m in MODALITIES])
+        prompts = dict(zip(MODALITIES, encoded, strict=True))
+    segmenter, backbone = _assemble(config, modalities, clip, texts)
+    identity = None if clip is None else clip.identity
+    return Model(segmenter, config, datasets, identity, backbone, prompts, clip, input_size=input_size)
+
+
+def _assemble(
+    config: ModelConfig, modalities: tuple[str, ...], clip: LoadedClip | None, texts: list[Tensor]
+) -> tuple[Segmenter, BackboneIdentity]:
+    """The network on its two towers."""
+    guide = None if clip is None else MAClip.of(clip.visual, config, modalities)
+    backbone, identity = load_backbone(config, guide)
+    return Segmenter(backbone, guide, config, modalities, texts), identity
 
 
 def save(model: Model, folder: Path) -> None:
@@ -141,18 +170,18 @@ def save(model: Model, folder: Path) -> None:
 
 def _write(model: Model, folder: Path) -> None:
     segmenter = model.segmenter
-    if segmenter.ma_clip.adapters is not None:
-        save_adapters(segmenter.ma_clip.adapters, folder / "adapters")
+    if segmenter.guide is not None and segmenter.guide.adapters is not None:
+        save_adapters(segmenter.guide.adapters, folder / "adapters")
     own = {n: t.detach().cpu().contiguous() for n, t in segmenter.own_state().items()}
     safetensors.torch.save_file(own, folder / "segmenter.safetensors")
-    # "domain": the name in files of 0.1.0, kept since only this module sees it
-    named = {f"domain.{i}": text for i, text in enumerate(segmenter.texts)}
+    named = {f"dataset.{i}": text for i, text in enumerate(segmenter.texts)}
     named |= {f"prompt.{n}": text for n, text in model.prompts.items()}
     embeddings = {n: t.detach().cpu().contiguous() for n, t in named.items()}
     safetensors.torch.save_file(embeddings, folder / "class_embeddings.safetensors")
     meta = {
         "format_version": FORMAT_VERSION,
-        "clip": asdict(model.identity),
+        "guide": None if model.identity is None else asdict(model.identity),
+        "backbone": asdict(model.backbone),
         "model": model.config.model_dump(mode="json"),
         "input": input_rule(model.input_size),
         "modalities": {m: _describe_sensor(m) for m in model.modalities},
@@ -185,14 +214,14 @@ def _card(model: Model) -> str:
     lines = [
         "# armseg model",
         "",
-        f"RGB-X semantic segmentation with {sensors or 'RGB only'}, on CLIP {model.identity.name}"
-        + (f" ({model.identity.pretrained})" if model.identity.pretrained else "")
-        + ".",
+        f"RGB-X semantic segmentation with {sensors or 'RGB only'}; backbone {model.backbone.name}"
+        + (f" ({model.backbone.license})" if model.backbone.license else "")
+        + f", guided by {_guide_words(model.identity)}.",
         "",
-        "Use: `armseg predict IMAGE [SENSOR_FILE] --model THIS_FOLDER`",
+        "Use: `armseg predict IMAGE [SENSOR_FILE...] --model THIS_FOLDER`",
         "",
     ]
-    if model.identity.name == TINY:
+    if model.identity is not None and model.identity.name == TINY:
         lines += [
             "Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.",
             "",
@@ -207,50 +236,73 @@ def _card(model: Model) -> str:
     return "\n".join([*lines, f"<!-- {EMPTY_SEAL} -->", ""])
 
 
+def _guide_words(identity: ClipIdentity | None) -> str:
+    if identity is None:
+        return "nothing (no guide)"
+    return f"CLIP {identity.name}" + (f" ({identity.pretrained})" if identity.pretrained else "")
+
+
 def load(
-    folder: str | os.PathLike[str], device: str | torch.device = "cpu", weights: Path | None = None
+    folder: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    guide_weights: Path | None = None,
+    backbone_weights: Path | None = None,
 ) -> Model:
     """Read a model folder.
 
-    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). weights: CLIP weights
-    file, when they are no longer where they were at training.
+    folder: a model folder, or a run folder (its `best`, else its `last`, is taken). guide_weights,
+    backbone_weights: the weights files, when they are no longer where they were at training.
 
     Raises:
-        CheckpointError: not a model folder, damaged, made by a newer armseg, or other CLIP weights.
+        CheckpointError: not a model folder, damaged, made by another armseg, or other weights of a tower.
     """
     path = find_model(folder)
     recorded = _read_description(path)
-    config = recorded.config.model_copy(update={"weights": weights}) if weights else recorded.config
+    moved = {"guide_weights": guide_weights, "backbone_weights": backbone_weights and str(backbone_weights)}
+    config = recorded.config.model_copy(update={n: w for n, w in moved.items() if w is not None})
     own = _read_tensors(path / "segmenter.safetensors")
     embeddings = _read_tensors(path / "class_embeddings.safetensors")
     prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
-    texts = [embeddings.get(f"domain.{i}", torch.empty(0, 0)) for i in range(len(recorded.datasets))]
+    texts = [embeddings.get(f"dataset.{i}", torch.empty(0, 0)) for i in range(len(recorded.datasets))]
     if [len(t) for t in texts] != [len(d.classes) for d in recorded.datasets]:
         raise _damaged(path / "class_embeddings.safetensors", "other classes than armseg.json lists")
-    clip = load_clip(config)
-    if clip.identity.sha256 != recorded.identity.sha256:
-        raise CheckpointError(
-            f"the CLIP weights are not those the model was trained on ({recorded.identity.name}, "
-            f"sha256 {recorded.identity.sha256[:12]}...)",
-            where=path,
-            hint="--weights FILE with the right ones",
-        )
-    segmenter = Segmenter(ClipTower(clip.visual), config, recorded.modalities, texts)
+    clip = None if recorded.identity is None else load_clip(config)
+    if clip is not None and recorded.identity is not None:
+        _check_weights("guide", clip.identity, recorded.identity, path)
+    # a backbone that is tuned in full lies in segmenter.safetensors: where it came from is not needed
+    built = config.model_copy(update={"backbone_weights": None}) if config.tune == "full" else config
+    segmenter, backbone = _assemble(built, recorded.modalities, clip, texts)
+    if config.tune != "full":
+        _check_weights("backbone", backbone, recorded.backbone, path)
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in segmenter.own_state().items()}:
         raise _damaged(path / "segmenter.safetensors", "other layers than armseg.json describes")
     segmenter.load_state_dict(own, strict=False)
-    if segmenter.ma_clip.adapters is not None:
-        load_adapters(segmenter.ma_clip.adapters, path / "adapters")
+    if segmenter.guide is not None and segmenter.guide.adapters is not None:
+        load_adapters(segmenter.guide.adapters, path / "adapters")
     segmenter.to(device).eval()
     return Model(
         segmenter,
         config,
         recorded.datasets,
         recorded.identity,
+        recorded.backbone,
         {n: t.to(device) for n, t in prompts.items()},
         metrics=recorded.metrics,
         input_size=recorded.input_size,
     )
+
+
+def _check_weights(
+    what: str, found: ClipIdentity | BackboneIdentity, recorded: ClipIdentity | BackboneIdentity, path: Path
+) -> None:
+    """Raise CheckpointError where a frozen tower is not the one of the training."""
+    if found.sha256 != recorded.sha256:
+        raise CheckpointError(
+            f"the weights of the {what} are not those the model was trained on ({recorded.name}, "
+            f"sha256 {recorded.sha256[:12]}...)",
+            where=path,
+            hint=f"--{what}-weights FILE with the right ones",
+        )
 
 
 def input_rule(size: tuple[int, int] | None) -> dict[str, Any]:
@@ -273,7 +325,8 @@ class _Description:
     """What armseg.json says."""
 
     config: ModelConfig
-    identity: ClipIdentity
+    identity: ClipIdentity | None
+    backbone: BackboneIdentity
     datasets: tuple[KnownDataSet, ...]
     modalities: tuple[str, ...]
     metrics: dict[str, Any]
@@ -286,24 +339,31 @@ def _read_description(path: Path) -> _Description:
         meta = json.loads(file.read_text())
         if meta["format_version"] > FORMAT_VERSION:
             raise CheckpointError("written by a newer armseg", where=file, hint="pip install -U armseg")
+        if meta["format_version"] < FORMAT_VERSION:
+            raise CheckpointError(
+                "a model of armseg 0.1.0, whose network this version no longer has",
+                where=file,
+                hint="armseg train, or armseg 0.1.0 for this model",
+            )
         for name, row in meta["modalities"].items():
             _check_sensor(name, row, file)
         return _Description(
             config=ModelConfig.parse(meta["model"]),
-            identity=ClipIdentity(**meta["clip"]),
+            identity=None if meta["guide"] is None else ClipIdentity(**meta["guide"]),
+            backbone=BackboneIdentity(**meta["backbone"]),
             datasets=tuple(
                 KnownDataSet(
                     d["name"],
                     tuple(
                         ClassInfo(c["name"], tuple(c["color"]), tuple(c["synonyms"])) for c in d["classes"]
                     ),
-                    d.get("options", {}),
+                    d["options"],
                 )
-                for d in meta["datasets" if meta["format_version"] > 1 else "domains"]
+                for d in meta["datasets"]
             ),
             modalities=tuple(meta["modalities"]),
             metrics=meta.get("metrics", {}),
-            input_size=_input_size(meta.get("input", input_rule(None))),  # 0.1.0 wrote no entry
+            input_size=_input_size(meta["input"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error

@@ -1,4 +1,4 @@
-"""Prediction on files: an RGB image and, where there is one, a sensor recording in any readable format."""
+"""Prediction on files: an RGB image and any number of sensor recordings, in any readable format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,19 @@ from armseg_core import advice
 from armseg_core.conversion.convert import guess_format
 from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
-from armseg_core.errors import ArmsegError, ArmsegWarning, InputError, UsageError, collected_warnings
+from armseg_core.errors import (
+    ArmsegError,
+    ArmsegWarning,
+    CheckpointError,
+    InputError,
+    UsageError,
+    collected_warnings,
+)
 from armseg_core.files.ownership import check_free, is_sealed, note_of
 from armseg_core.files.pictures import read_rgb, save_indexed_png, save_png, to_unit
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import KnownDataSet, Model, load
-from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.modalities import SENSORS, get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.visualization import label_to_color, overlay, with_legend
 
@@ -33,16 +41,15 @@ class Prediction:
     """The class of every pixel of an image.
 
     rgb: the image (H, W, 3) uint8. mask: (H, W) uint8 class indices. confidence: (H, W) float32, the softmax
-    of the chosen class. modality: the sensor used, or None; `how` says where that came from ("option",
-    "file", "MA-CLIP, 93% sure").
+    of the chosen class. sensors: those that were used -> where the name came from ("option", "file",
+    "MA-CLIP, 93% sure").
     """
 
     rgb: np.ndarray
     mask: np.ndarray
     confidence: np.ndarray
     dataset: KnownDataSet
-    modality: str | None
-    how: str
+    sensors: dict[str, str]
 
     @property
     def shares(self) -> dict[str, float]:
@@ -66,7 +73,8 @@ class Predictor:
         cls,
         folder: str | os.PathLike[str],
         device: str = "auto",
-        weights: Path | None = None,
+        guide_weights: Path | None = None,
+        backbone_weights: Path | None = None,
         precision: str = "auto",
     ) -> Predictor:
         """Read a model or run folder.
@@ -74,14 +82,13 @@ class Predictor:
         Raises:
             CheckpointError: it cannot be loaded.
         """
-        return cls(load(folder, pick_device(device), weights), precision)
+        return cls(load(folder, pick_device(device), guide_weights, backbone_weights), precision)
 
     def predict(
         self,
         image: str | os.PathLike[str],
-        sensor: str | os.PathLike[str] | None = None,
-        modality: str | None = None,
-        *,
+        *sensors: str | os.PathLike[str],
+        modalities: Sequence[str] = (),
         dataset: str | None = None,
         at_us: int | None = None,
         options: dict[str, Any] | None = None,
@@ -89,12 +96,12 @@ class Predictor:
     ) -> Prediction:
         """Label every pixel of an image.
 
-        image: RGB file. sensor: raw or converted recording of the same view. modality: its sensor; without it
-        the file decides, and where that leaves it open MA-CLIP does. dataset: whose class list, when the
-        model knows several; its case may differ. at_us: time in the recording (default: its end, or the last
-        frame); a still picture has none. options: conversion options of the sensor, over those the data set
-        was trained with. stretch: accept a sensor
-        frame of another aspect ratio.
+        image: RGB file. sensors: raw or converted recordings of the same view, any number of them.
+        modalities: their sensors, in order; without them the files decide, and where those leave it open
+        MA-CLIP does. dataset: whose class list, when the model knows several; its case may differ. at_us:
+        time in the recordings (default: their end, or the last frame); a still picture has none. options:
+        conversion options, for every sensor that has one of that name, over those the data set was trained
+        with. stretch: accept a sensor frame of another aspect ratio.
 
         Raises:
             ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
@@ -102,37 +109,54 @@ class Predictor:
         rgb = to_unit(read_rgb(image))
         number = self.model.dataset_index(dataset)
         native = (rgb.shape[1], rgb.shape[2])
-        tensor, name, how = None, None, ""
-        if sensor is not None:
-            size = self.inference.input_size(native)
-            with contextlib.ExitStack() as opened:
-                recording, how = self._open(opened, Path(sensor), modality, options, number, size)
-                if at_us is not None and (recording.span_us or (0, 0)) == (0, 0):
-                    what = f"a still picture has no time {at_us}"
-                    raise UsageError(what, where=sensor, hint="leave --at out")
-                cut = cuts(recording.parameters)
-                check_aspect(recording.size, native, sensor, image, stretch, cut)
-                if cut:
-                    warnings.warn(ArmsegWarning(f"{sensor}: the frame is cut ({said(cut)})"), stacklevel=2)
-                tensor, name = recording.frame(size, at_us).frames[0], recording.sensor
-        elif modality is not None or at_us is not None:
-            flag = f"--at {at_us}" if modality is None else f"--modality {modality}"
-            hint = advice.command("predict", Path(image), "SENSOR_FILE", *flag.split())
-            raise UsageError(f"{flag} without a sensor file", hint=hint)
-        mask, confidence = self.predict_arrays(rgb, tensor, name, number)
+        _check_flags(image, sensors, modalities, at_us)
+        frames: dict[str, np.ndarray] = {}
+        origins: dict[str, str] = {}
+        with contextlib.ExitStack() as opened:
+            recordings = [
+                self._open(opened, Path(path), name, options, number, self.inference.input_size(native))
+                for path, name in zip(sensors, modalities or [None] * len(sensors), strict=True)
+            ]
+            _check_used(options or {}, [recording.sensor for recording, _ in recordings])
+            _check_time(at_us, [recording for recording, _ in recordings])
+            for path, (recording, how) in zip(sensors, recordings, strict=True):
+                name = recording.sensor
+                if name in frames:
+                    raise UsageError(f"two files of {name}", where=path, expected="one file of each sensor")
+                frames[name] = self._frame(recording, path, native, image, at_us, stretch)
+                origins[name] = how
+        mask, confidence = self.predict_arrays(rgb, frames, number)
         photo = np.rint(rgb.transpose(1, 2, 0) * 255).astype(np.uint8)
-        return Prediction(photo, mask, confidence, self.model.datasets[number], name, how)
+        return Prediction(photo, mask, confidence, self.model.datasets[number], origins)
+
+    def _frame(
+        self,
+        recording: Recording,
+        path: object,
+        native: tuple[int, int],
+        image: object,
+        at_us: int | None,
+        stretch: bool,
+    ) -> np.ndarray:
+        """The model tensor of a recording for an image of `native` size."""
+        cut = cuts(recording.parameters)
+        check_aspect(recording.size, native, path, image, stretch, cut)
+        if cut:
+            warnings.warn(ArmsegWarning(f"{path}: the frame is cut ({said(cut)})"), stacklevel=3)
+        still = (recording.span_us or (0, 0)) == (0, 0)
+        size = self.inference.input_size(native)
+        frame: np.ndarray = recording.frame(size, None if still else at_us).frames[0]
+        return frame
 
     def predict_arrays(
         self,
         rgb: np.ndarray | None,
-        sensor: np.ndarray | None = None,
-        modality: str | None = None,
+        sensors: Mapping[str, np.ndarray] | None = None,
         dataset: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label every pixel of frames in memory.
 
-        rgb: (3, H, W) float32 in [0, 1] or None. sensor: model tensor (C, H, W) of `modality` or None.
+        rgb: (3, H, W) float32 in [0, 1] or None. sensors: name -> model tensor (C, H, W).
 
         Returns:
             mask uint8 and confidence float32, both (H, W) of the image, or of the sensor where there is no
@@ -141,12 +165,17 @@ class Predictor:
         Raises:
             UsageError: neither is given.
         """
-        given = rgb if rgb is not None else sensor
-        if given is None:
+        given = [*([] if rgb is None else [rgb]), *(sensors or {}).values()]
+        if not given:
             raise UsageError("no inputs", expected="an image, a sensor frame, or both")
-        rgbs, sensors = (None if x is None else [x] for x in (rgb, sensor))
-        size = (given.shape[1], given.shape[2])
-        (logits,) = self.inference.logits(rgbs, sensors, modality, dataset, [size])
+        size = (given[0].shape[1], given[0].shape[2])
+        (logits,) = self.inference.logits(
+            None if rgb is None else [rgb], {m: [x] for m, x in (sensors or {}).items()}, dataset, [size]
+        )
+        if not bool(logits.isfinite().all()):
+            raise CheckpointError(
+                "the model's scores are not finite", hint="train again, or another model: its weights are bad"
+            )
         confidence, mask = logits.softmax(0).amax(0), logits.argmax(0)
         return mask.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
@@ -207,7 +236,11 @@ class Predictor:
 
         reader: its format, where that is known already.
         """
-        values = {**self.model.datasets[dataset].options.get(name, {}), **(options or {})}
+        others = {k for m in self.model.modalities for k in SENSORS[m].options.model_fields}
+        own = SENSORS[name].options.model_fields
+        # what is another sensor's is left to it; what is nobody's is refused where it is parsed
+        fitting = {k: v for k, v in (options or {}).items() if k in own or k not in others}
+        values = {**self.model.datasets[dataset].options.get(name, {}), **fitting}
         if reader is not None:
             return Recording.of(Reading.of(reader, path, values))
         return Recording.open(path, name, values)
@@ -272,6 +305,39 @@ class Predictor:
         # the scale at which the loss `contrastive` has trained the embedding
         similarity = 1 / 0.07 * prompts.float() @ self.inference.embedding(frame, modality)
         return float(similarity.log_softmax(0)[names.index(modality)])
+
+
+def _check_flags(
+    image: object, sensors: Sequence[object], modalities: Sequence[str], at_us: int | None
+) -> None:
+    """Raise UsageError where what is said of the sensor files does not fit their number."""
+    flags = [f"--at {at_us}"] * (at_us is not None) + [f"--modality {m}" for m in modalities]
+    if flags and not sensors:
+        hint = advice.command("predict", image, "SENSOR_FILE", *flags[0].split())
+        raise UsageError(f"{flags[0]} without a sensor file", hint=hint)
+    if modalities and len(modalities) != len(sensors):
+        raise UsageError(
+            f"{len(modalities)} times --modality and {len(sensors)} sensor files",
+            expected="one for each file, in their order, or none",
+        )
+
+
+def _check_used(options: Mapping[str, object], sensors: Sequence[str]) -> None:
+    """Raise UsageError for an option that none of the sensors has."""
+    for option in options:
+        if not any(option in SENSORS[name].options.model_fields for name in sensors):
+            raise UsageError(
+                f"unknown option '{option}'",
+                where=", ".join(sensors) or None,
+                hint="--set help lists the options",
+            )
+
+
+def _check_time(at_us: int | None, recordings: Sequence[Recording]) -> None:
+    """Raise UsageError for a time where every recording is a still picture."""
+    if at_us is not None and all((r.span_us or (0, 0)) == (0, 0) for r in recordings):
+        what = f"a still picture has no time {at_us}"
+        raise UsageError(what, where=recordings[0].path, hint="leave --at out")
 
 
 def cuts(options: dict[str, Any]) -> dict[str, int]:

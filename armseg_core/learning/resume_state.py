@@ -2,7 +2,7 @@
 
 resume/
     state.json                    step, best mIoU so far, losses since the last row, name of the tensor file,
-                                  SHA-256 of the CLIP weights
+                                  SHA-256 of the weights that are not in it
     state-<step>.safetensors      model.<name>, optimizer.<parameter>.<key>, random.torch, random.cuda
 """
 
@@ -29,12 +29,12 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     step: int,
     best: float,
-    clip_sha256: str,
+    frozen_sha256: str,
     recent: Sequence[float] = (),
 ) -> None:
     """Write the state at the end of `step`.
 
-    clip_sha256: of the weights of the frozen CLIP, which are not in the state.
+    frozen_sha256: of the frozen weights of guide and backbone, which are not in the state.
 
     state.json names the tensor file and is replaced last, so there is a whole state at every moment.
 
@@ -59,7 +59,7 @@ def save_state(
             safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
         )
     values = {"step": step, "tensors": target.name, "best": best, "recent": list(recent)}
-    values["clip_sha256"] = clip_sha256
+    values["frozen_sha256"] = frozen_sha256
     with atomic_path(run.state_file) as path:
         path.write_text(to_json(values))
     _remove_others(target)
@@ -73,7 +73,7 @@ def _remove_others(tensors: Path) -> None:
 
 
 def restore_state(
-    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, clip_sha256: str
+    run: RunFolder, segmenter: Segmenter, optimizer: torch.optim.Optimizer, frozen_sha256: str
 ) -> tuple[int, float, list[float]]:
     """Put back what `save_state` wrote. The rows of later steps are dropped.
 
@@ -81,7 +81,7 @@ def restore_state(
         step, best and recent, as given to `save_state`; no recent losses from a state of armseg 0.1.0.
 
     Raises:
-        CheckpointError: damaged, of another model, or of a model on other CLIP weights.
+        CheckpointError: damaged, of another model, or of a model on other frozen weights.
     """
     try:
         values = json.loads(run.state_file.read_text())
@@ -95,12 +95,12 @@ def restore_state(
             where=run.state_file.parent,
             hint="armseg train without --resume",
         ) from error
-    recorded = values.get("clip_sha256", clip_sha256)  # 0.1.0 did not record it
-    if recorded != clip_sha256:
+    recorded = values.get("frozen_sha256", frozen_sha256)  # armseg 0.1.0 called it otherwise
+    if recorded != frozen_sha256:
         raise CheckpointError(
-            f"the CLIP weights are not those the run began with (sha256 {recorded[:12]}...)",
+            "the weights of the guide or the backbone are not those the run began with",
             where=run.folder,
-            hint="--weights FILE with the right ones",
+            hint="--guide-weights FILE or --backbone-weights FILE with the right ones",
         )
     weights = _weights(segmenter)
     if {f"model.{n}" for n in weights} != {n for n in tensors if n.startswith("model.")}:

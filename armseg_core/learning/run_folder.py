@@ -36,7 +36,7 @@ from armseg_core.files.locks import lock_file
 MODEL_FILE = "armseg.json"  # what makes a folder a model folder; model_folder.py writes and reads it
 CSV_COLUMNS = ("step", "epoch", "loss", "lr", "images_per_s", "miou", "miou_rgb_only")
 # what may be given anew when a run goes on: where and how it computes, not what is learned
-CHANGEABLE = ("model.weights", "device", "workers")
+CHANGEABLE = ("model.guide_weights", "model.backbone_weights", "device", "workers")
 OUT: Path = TrainConfig.model_fields["out"].default  # where runs lie unless --output says otherwise
 
 

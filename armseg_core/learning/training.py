@@ -1,8 +1,7 @@
 """Joint training: one model, several data sets, one extra sensor a step. Readable from `train` downwards.
 
-A step draws a data set, hence a class list, and one of its sensors: the batch is homogeneous, and the tower
-runs once with the 'rgb' adapter and once with the sensor's. Some steps leave the sensor or the RGB image out,
-so that the model also works without.
+A step draws a data set, hence a class list, and all or some of its sensors: the batch is homogeneous. Some
+steps leave the sensors or the RGB image out, so that the model works with every subset.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from armseg_core import advice
-from armseg_core.config.training import TINY, TrainConfig
+from armseg_core.config.model import TINY
+from armseg_core.config.training import TrainConfig
 from armseg_core.data import DataSet, Description
 from armseg_core.errors import OutputError, TrainingError, UsageError
 from armseg_core.files.ownership import check_free
@@ -38,7 +38,7 @@ from armseg_core.learning.batches import (
     with_known_sensors,
 )
 from armseg_core.learning.clip_loading import TINY_NOTICE
-from armseg_core.learning.evaluation import confusion, samples_of
+from armseg_core.learning.evaluation import confusion, plan
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
@@ -104,7 +104,7 @@ def train(
         session = _prepare(config, data)
         run = RunFolder.create(config)
         with run.writing():
-            if config.model.clip == TINY:
+            if config.model.guide == TINY:
                 run.log(TINY_NOTICE)
             _run(run, session, progress)
         return run.folder
@@ -116,7 +116,7 @@ def train(
         session = _prepare(with_known_sensors(config), data)
         model = session.model
         session.step, session.best, session.recent = restore_state(
-            run, model.segmenter, session.optimizer, model.identity.sha256
+            run, model.segmenter, session.optimizer, model.frozen_sha256
         )
         if config != recorded:
             run.record_config(config)
@@ -130,7 +130,12 @@ def _refuse_changes(recorded: TrainConfig, config: TrainConfig) -> None:
         update={
             "device": config.device,
             "workers": config.workers,
-            "model": recorded.model.model_copy(update={"weights": config.model.weights}),
+            "model": recorded.model.model_copy(
+                update={
+                    "guide_weights": config.model.guide_weights,
+                    "backbone_weights": config.model.backbone_weights,
+                }
+            ),
         }
     )
     if same != config:
@@ -191,12 +196,13 @@ def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> d
     trainable = sum(p.numel() for p in parameters.values())
     return {
         "device": str(model.device),
-        "clip": config.model.clip,
+        "guide": config.model.guide,
+        "backbone": config.model.backbone,
         "modalities": list(config.modalities),
         "training_samples": {d.name: len(d) for d in session.training},
         "validation_samples": {d.name: len(d) for d in session.validation},
         "batch_rgb": list(batch.rgb.shape),
-        "batch_sensor": None if batch.sensor is None else [batch.modality, *batch.sensor.shape],
+        "batch_sensors": {m: list(x.shape) for m, x in batch.sensors.items()},
         "trainable_parameters": trainable,
         "frozen_parameters": sum(p.numel() for p in model.segmenter.parameters()) - trainable,
         "lora_parameters": sum(p.numel() for n, p in parameters.items() if "lora_" in n),
@@ -217,8 +223,8 @@ def _prepare(config: TrainConfig, data: Sequence[Description] | None) -> _Sessio
     training, validation = open_data(config, data)
     model = build_model(config, training)
     model.segmenter.to(device)
-    assert model.clip is not None
-    model.clip.model.to(device)
+    if model.clip is not None:
+        model.clip.model.to(device)
     optimizer = make_optimizer(config, model.segmenter.trainable())
     return _Session(config, training, validation, model, optimizer)
 
@@ -263,8 +269,8 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             _validate(run, s, progress=not bar.disable)
             began += time.monotonic() - paused
         if s.step % config.save_every == 0 or s.finished or stop.asked:
-            clip = s.model.identity.sha256
-            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, clip, s.recent)
+            frozen = s.model.frozen_sha256
+            save_state(run, s.model.segmenter, s.optimizer, s.step, s.best, frozen, s.recent)
         if stop.number is not None and not s.finished:
             run.log(f"interrupted at step {s.step}")
             raise Interrupted(stop.number)
@@ -283,10 +289,14 @@ def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
 
 
 def make_optimizer(config: TrainConfig, parameters: Mapping[str, Tensor]) -> torch.optim.AdamW:
-    """AdamW; LoRA has its own rate, vectors and biases have no weight decay."""
+    """AdamW; LoRA and backbone have their own rates, vectors and biases have no weight decay."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in parameters.items():
-        lr = config.lora_lr if "lora_" in name else config.lr
+        lr = config.lr
+        if "lora_" in name:
+            lr = config.lora_lr
+        elif name.startswith("backbone."):
+            lr = config.backbone_lr or config.lr
         groups.setdefault((lr, config.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": p, "lr": lr, "peak": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
@@ -316,13 +326,10 @@ def training_step(
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate_factor(step, config.steps, config.warmup)
     rgb, label = batch.rgb.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
-    sensor = None if batch.sensor is None else batch.sensor.to(device, non_blocking=True)
-    use_rgb, use_sensor = inputs_of_step(config, step, sensor is not None)
-    modality = batch.modality if use_sensor else None
+    use_rgb, use_sensors = inputs_of_step(config, step, bool(batch.sensors))
+    sensors = {m: x.to(device, non_blocking=True) for m, x in batch.sensors.items()} if use_sensors else {}
     with autocast(device, config.precision):
-        out = model.segmenter(
-            rgb if use_rgb else None, sensor if use_sensor else None, modality, batch.dataset
-        )
+        out = model.segmenter(rgb if use_rgb else None, sensors, batch.dataset)
     terms = loss_terms(config, model, out, label, batch.dataset)
     values = torch.stack(list(terms.values()))
     optimizer.zero_grad(set_to_none=True)
@@ -337,9 +344,9 @@ def training_step(
     return sum(numbers.values()), numbers
 
 
-def inputs_of_step(config: TrainConfig, step: int, has_sensor: bool) -> tuple[bool, bool]:
-    """(use RGB, use the sensor) in a step: modality dropout, decided by seed and step alone."""
-    if not has_sensor:
+def inputs_of_step(config: TrainConfig, step: int, has_sensors: bool) -> tuple[bool, bool]:
+    """(use RGB, use the sensors) in a step: modality dropout, decided by seed and step alone."""
+    if not has_sensors:
         return True, False
     draw = np.random.default_rng(
         [config.seed, step, 0xD0]
@@ -361,10 +368,11 @@ def loss_terms(
         terms["dice"] = weights.dice * losses.dice(out.logits, label)
     if weights.lovasz:
         terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
-    if weights.contrastive and config.model.guidance and config.model.lora_rank:
+    if weights.contrastive and out.embeddings and config.model.guidance and config.model.lora_rank:
         terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, dataset)
-    if weights.align and out.aligned is not None:
-        terms["align"] = weights.align * losses.alignment(*out.aligned)
+    if weights.align and out.aligned:
+        pairs = [losses.alignment(*maps) for maps in out.aligned.values()]
+        terms["align"] = weights.align * torch.stack(pairs).mean()
     return terms
 
 
@@ -407,22 +415,26 @@ def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most:
 
 
 def _measure(session: _Session, progress: bool) -> dict[str, dict[Inputs, ConfusionMatrix]]:
-    """Data set -> inputs -> confusion matrix, for RGB alone and with each sensor that some sample has."""
+    """Data set -> inputs -> confusion matrix: the rows of `plan`, for the sensors that some sample has."""
     inference = Inference.as_trained(session.model, precision=session.config.precision)
     table: dict[str, dict[Inputs, ConfusionMatrix]] = {}
     for index, dataset in enumerate(session.validation):
-        inputs = (RGB_ONLY, *(Inputs(sensors=(m,)) for m in dataset.selected))
+        present = [m for m in dataset.selected if dataset.indices_with(m)]
         table[dataset.name] = {
             row: confusion(inference, dataset, row, dataset_index=index, progress=progress)
-            for row in inputs
-            if samples_of(dataset, row)
+            for row in plan(dataset, present)
+            if not row.among
         }
     return table
 
 
-def _with_sensor(rows: dict[Inputs, ConfusionMatrix]) -> list[ConfusionMatrix]:
-    """What decides which model is the best: the rows with a sensor, or RGB alone where no other is."""
-    return [matrix for inputs, matrix in rows.items() if inputs.sensors or len(rows) == 1]
+def _deciding(rows: dict[Inputs, ConfusionMatrix]) -> list[ConfusionMatrix]:
+    """What decides which model is the best: the row with the most sensors.
+
+    RGB alone where no other is; where no sample has several sensors, the rows of all of them.
+    """
+    most = max(len(inputs.sensors) for inputs in rows)
+    return [matrix for inputs, matrix in rows.items() if len(inputs.sensors) == most]
 
 
 def _validate(run: RunFolder, session: _Session, progress: bool) -> None:
@@ -434,14 +446,14 @@ def _validate(run: RunFolder, session: _Session, progress: bool) -> None:
     if not table:
         save(s.model, run.best)
         return
-    s.miou = mean_score([matrix.miou for rows in table.values() for matrix in _with_sensor(rows)])
+    s.miou = mean_score([matrix.miou for rows in table.values() for matrix in _deciding(rows)])
     rgb_only = mean_score([rows[RGB_ONLY].miou for rows in table.values()])
     run.record({"step": s.step, "epoch": None, "miou": s.miou, "miou_rgb_only": rgb_only, "val": miou})
     run.log(f"step {s.step}: mIoU {_digits(s.miou)}, RGB only {_digits(rgb_only)}")
     if math.isnan(s.miou) or s.miou > s.best:  # without a score the last model is the best
         s.best = s.best if math.isnan(s.miou) else s.miou
         save(s.model, run.best)
-        first, *others = _with_sensor(table[s.validation[0].name])
+        first, *others = _deciding(table[s.validation[0].name])
         for other in others:
             first.merge(other)
         run.save_confusion(first.to_dict(s.validation[0].class_names))

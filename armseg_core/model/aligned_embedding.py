@@ -1,9 +1,9 @@
 """Modality-aligned embeddings: learned prompts that close the gap between a sensor and MA-CLIP's guidance.
 
 SegRGB-X (arXiv 2603.28023), second contribution; the abstract is all that is public, so the form is ours: at
-every tapped stage the tokens of the sensor map attend to a few prompts of the modality, which are shifted and
+every guided stage of the sensors' stream the places of the map attend to a few prompts of the modality, which are shifted and
 scaled by the MA-CLIP embedding of the stream. The output projection starts at zero: at step 0 the map is the
-plain tower's.
+plain stream's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from armseg_core.model.layers import zero_init
 
 
 class AlignedEmbedding(nn.Module):
-    """One stage. channels: C of its map. embed_dim: E. guidance: condition the prompts on the embedding."""
+    """One stage. channels: C of its map. embed_dim: E. 0: the prompts are not conditioned on it."""
 
     def __init__(
         self,
@@ -24,7 +24,6 @@ class AlignedEmbedding(nn.Module):
         embed_dim: int,
         modalities: tuple[str, ...],
         prompts: int,
-        guidance: bool,
         dim: int = 64,
         heads: int = 4,
     ) -> None:
@@ -33,7 +32,7 @@ class AlignedEmbedding(nn.Module):
         self.prompts = nn.ParameterDict(
             {m: nn.Parameter(torch.randn(prompts, dim) * 0.5) for m in modalities}
         )
-        self.condition = nn.Linear(embed_dim, 2 * dim) if guidance else None
+        self.condition = nn.Linear(embed_dim, 2 * dim) if embed_dim else None
         self.norm = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
@@ -42,11 +41,12 @@ class AlignedEmbedding(nn.Module):
             nn.init.normal_(self.condition.weight, std=0.5)
             nn.init.zeros_(self.condition.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor, modality: str) -> Tensor:
-        """x (B, C, h, w), embedding (B, E) -> (B, C, h, w)."""
+    def forward(self, x: Tensor, embedding: Tensor | None, modality: str) -> Tensor:
+        """x (B, C, h, w), embedding (B, E), None where the prompts are not conditioned -> (B, C, h, w)."""
         b, _, h, w = x.shape
         prompts = self.prompts[modality].expand(b, -1, -1)
         if self.condition is not None:
+            assert embedding is not None
             scale, shift = self.condition(embedding).unsqueeze(1).chunk(2, dim=-1)
             prompts = prompts * (1 + scale) + shift
         q = self.query(self.norm(x.flatten(2).transpose(1, 2)))

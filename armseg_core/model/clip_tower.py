@@ -118,6 +118,17 @@ class ClipTower(nn.Module):
         self.embed_dim = out.embedding.shape[-1]
         self.stride = max(self.strides)
 
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size (H, W) at which the tower looks at an image as a guide.
+
+        As many pixels as it was trained with, in the aspect ratio of the image, in whole strides.
+        """
+        trained = getattr(self.visual, "image_size", 224)  # CLIP's own size
+        h, w = trained if isinstance(trained, tuple | list) else (trained, trained)
+        side = math.sqrt(h * w * height / width)
+        rows = max(1, round(side / self.stride))
+        return rows * self.stride, max(1, round(h * w / (rows * self.stride) / self.stride)) * self.stride
+
     def normalize(self, image: Tensor) -> Tensor:
         """RGB in [0, 1] (B, 3, H, W) -> the tower's own standardized input."""
         return (image - self.mean) / self.std

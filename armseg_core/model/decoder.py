@@ -1,8 +1,9 @@
-"""Light feature-pyramid decoder with a stride-4 stem, and the text-embedding pixel classifier."""
+"""Decoder: the way up from stride 32 to stride 2 (U-Net), and the text-embedding pixel classifier."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,40 +12,31 @@ from torch import Tensor, nn
 from armseg_core.model.layers import ConvBlock, resize
 
 
-class Stem(nn.Module):
-    """Convolutional features of an input at stride 4, for boundaries finer than a patch.
-
-    (B, C, H, W) -> (B, width, H / 4, W / 4).
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            ConvBlock(channels, width // 2, 2), ConvBlock(width // 2, width, 2), ConvBlock(width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(x)
-        return features
+def decoder_widths(first: int) -> tuple[int, ...]:
+    """Channels of the five fused maps, from those at stride 2: 24 -> (24, 48, 96, 160, 224)."""
+    return tuple(round(first * factor / 24) for factor in (24, 48, 96, 160, 224))
 
 
 class Decoder(nn.Module):
-    """Four fused maps of width D, top down, then joined with the stem: -> (B, E, H / 4, W / 4)."""
+    """Five fused maps at strides 2 to 32 -> pixels in text space (B, E, H / 2, W / 2).
 
-    def __init__(self, width: int, stem_width: int, embed_dim: int) -> None:
+    Ronneberger et al., MICCAI 2015, with one block per step and bilinear upsampling; the mean over the
+    deepest map is added to it, which tells every place of the whole image.
+    """
+
+    def __init__(self, widths: Sequence[int], embed_dim: int) -> None:
         super().__init__()
-        self.smooth = nn.ModuleList(ConvBlock(width, width) for _ in range(3))
-        self.join = nn.Conv2d(width + stem_width, width, 1)
-        self.refine = nn.Sequential(ConvBlock(width, width), ConvBlock(width, width))
-        self.embed = nn.Conv2d(width, embed_dim, 1)
+        self.up = nn.ModuleList(
+            ConvBlock(fine + coarse, fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.embed = nn.Conv2d(widths[0], embed_dim, 1)
 
-    def forward(self, maps: list[Tensor], stem: Tensor) -> Tensor:
-        """maps: shallow to deep, (B, D, h_s, w_s). stem: (B, stem width, H / 4, W / 4)."""
-        x = maps[-1]
-        for smooth, finer in zip(self.smooth, reversed(maps[:-1]), strict=True):
-            x = smooth(resize(x, finer.shape[-2:]) + finer)
-        x = self.join(torch.cat([resize(x, stem.shape[-2:]), stem], dim=1))
-        pixels: Tensor = self.embed(self.refine(x))
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """maps: shallow to deep, (B, D_s, h_s, w_s)."""
+        x = maps[-1] + maps[-1].mean((2, 3), keepdim=True)
+        for up, finer in zip(reversed(self.up), reversed(maps[:-1]), strict=True):
+            x = up(torch.cat([resize(x, finer.shape[-2:]), finer], dim=1))
+        pixels: Tensor = self.embed(x)
         return pixels
 
 

@@ -15,16 +15,14 @@ from armseg_core.model.layers import zero_init
 
 
 class DSRM(nn.Module):
-    """width: D. embed_dim: E. datasets: number of data sets. guidance: use the MA-CLIP embedding."""
+    """width: D. embed_dim: E, 0: without the MA-CLIP embedding. datasets: number of data sets."""
 
-    def __init__(
-        self, width: int, embed_dim: int, datasets: int, experts: int, rank: int, guidance: bool
-    ) -> None:
+    def __init__(self, width: int, embed_dim: int, datasets: int, experts: int, rank: int) -> None:
         super().__init__()
         hidden = max(32, width // 2)
         self.experts, self.rank = experts, rank
         self.domain = nn.Embedding(datasets, hidden)  # saved models know it by this name
-        self.embedding = nn.Linear(embed_dim, hidden) if guidance else None
+        self.embedding = nn.Linear(embed_dim, hidden) if embed_dim else None
         self.pooled = nn.Linear(width, hidden)
         self.router = nn.Linear(hidden, experts)
         self.attention = zero_init(nn.Linear(hidden, width))
@@ -36,10 +34,11 @@ class DSRM(nn.Module):
         )
         self.up = zero_init(nn.Conv2d(experts * rank, width, 1))
 
-    def forward(self, x: Tensor, embedding: Tensor, dataset: int) -> Tensor:
-        """x (B, D, h, w), embedding (B, E), dataset: its index -> (B, D, h, w)."""
+    def forward(self, x: Tensor, embedding: Tensor | None, dataset: int) -> Tensor:
+        """x (B, D, h, w), embedding (B, E) or None, dataset: its index -> (B, D, h, w)."""
         state = self.pooled(x.mean((2, 3))) + self.domain.weight[dataset]
         if self.embedding is not None:
+            assert embedding is not None
             state = state + self.embedding(embedding)
         state = F.gelu(state)
         weights = self.router(state).softmax(-1) * self.experts  # (B, experts), mean 1

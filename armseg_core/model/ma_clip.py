@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from armseg_core.config.model import ModelConfig
+from armseg_core.model.clip_tower import ClipTower, TowerOutput
+from armseg_core.model.layers import resize
+from armseg_core.model.lora import LoraAdapters
 from armseg_core.sensors.modalities import MODALITIES, Modality, get_modality
-
-if TYPE_CHECKING:
-    from armseg_core.model.clip_tower import ClipTower, TowerOutput
-    from armseg_core.model.lora import LoraAdapters
 
 
 def pseudo_rgb_layer(modality: Modality) -> nn.Conv2d:
@@ -47,7 +45,8 @@ def scene_prompt(name: str, class_names: list[str]) -> str:
 class MAClip(nn.Module):
     """The tower with an adapter per modality, and the projection of a sensor's channels to the tower's three.
 
-    The RGB stream uses adapter 'rgb' and no projection. Without adapters the tower is CLIP itself.
+    It sees every stream at about the number of pixels the tower was trained with, in the stream's own aspect
+    ratio: a guide needs no full resolution, and its cost does not grow with the image. The RGB stream uses adapter 'rgb' and no projection. Without adapters the tower is CLIP itself.
     """
 
     def __init__(self, tower: ClipTower, project: nn.ModuleDict, adapters: LoraAdapters | None) -> None:
@@ -56,11 +55,24 @@ class MAClip(nn.Module):
         self.project = project
         self.adapters = adapters
 
+    @classmethod
+    def of(cls, visual: nn.Module, config: ModelConfig, modalities: tuple[str, ...]) -> MAClip:
+        """MA-CLIP on a CLIP image tower, with an adapter for RGB and each sensor (none with rank 0)."""
+        tower = ClipTower(visual)
+        adapters = None
+        if config.lora_rank:
+            names = ("rgb", *modalities)
+            adapters = LoraAdapters(
+                visual, names, config.lora_rank, config.lora_alpha, config.lora_dropout
+            )
+        return cls(tower, pseudo_rgb_layers(modalities), adapters)
+
     def forward(self, x: Tensor, modality: str) -> TowerOutput:
         """Features of a stream.
 
-        x: model tensor (B, C, H, W) of the modality, RGB in [0, 1]; H, W multiples of the tower's stride.
+        x: model tensor (B, C, H, W) of the modality, RGB in [0, 1], any H and W.
         """
+        x = resize(x, self.tower.working_size(x.shape[-2], x.shape[-1]), antialias=True)
         if modality != "rgb":
             x = self.project[modality](x).clamp(-1.0, 2.0)
         if self.adapters is not None:

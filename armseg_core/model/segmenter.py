@@ -1,12 +1,14 @@
-"""The whole network: RGB and one extra sensor in, class logits out.
+"""The whole network: RGB and any number of extra sensors in, class logits out.
 
-The parts are composed here and nowhere else.
+Two towers: the guide (MA-CLIP, at its own small input size) and the backbone with the sensors' stream beside
+it, at full resolution. The parts are composed here and nowhere else.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -15,14 +17,18 @@ from torch import Tensor, nn
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.model.aligned_embedding import AlignedEmbedding
-from armseg_core.model.clip_tower import STAGES, ClipTower, TowerOutput
-from armseg_core.model.decoder import Decoder, Stem, TextClassifier
+from armseg_core.model.backbones import Backbone
+from armseg_core.model.decoder import Decoder, TextClassifier, decoder_widths
 from armseg_core.model.dsrm import DSRM
-from armseg_core.model.fusion import GatedFusion
-from armseg_core.model.layers import LayerNorm2d, resize
-from armseg_core.model.lora import LoraAdapters
-from armseg_core.model.ma_clip import MAClip, pseudo_rgb_layers
+from armseg_core.model.fusion import GatedSum
+from armseg_core.model.guidance import TokenGuidance
+from armseg_core.model.layers import ConvBlock, resize
+from armseg_core.model.ma_clip import MAClip
+from armseg_core.model.streams import STRIDES, SensorStream, stage_widths
 from armseg_core.sensors.modalities import get_modality
+
+# of the five stages: strides 8, 16 and 32. The guide's tokens say nothing finer, and attention is dear there
+GUIDED = (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,13 @@ class SegmenterOutput:
     """What a forward pass gives.
 
     logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
-    name). aligned: per stage the projected (RGB, sensor) maps when both streams ran, for the alignment loss.
+    name); empty without a guide. aligned: sensor -> per stage the (RGB, sensor) maps that are fused, for the
+    alignment loss; empty where RGB is absent.
     """
 
     logits: Tensor
     embeddings: dict[str, Tensor]
-    aligned: tuple[list[Tensor], list[Tensor]] | None = None
+    aligned: dict[str, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
 
 
 class Standardize(nn.Module):
@@ -58,135 +65,169 @@ class Standardize(nn.Module):
         return ((x - self.mean) / self.std).clamp(-5.0, 5.0)  # a hot pixel does not rule the stem
 
 
-def _laterals(channels: list[int], width: int) -> nn.ModuleList:
-    """For every stage: (B, C, h, w) -> (B, D, h, w)."""
-    return nn.ModuleList(nn.Sequential(LayerNorm2d(c), nn.Conv2d(c, width, 1)) for c in channels)
-
-
 class Segmenter(nn.Module):
-    """SegRGB-X: MA-CLIP, modality-aligned embeddings, gated fusion, DSRM, pyramid decoder, text classifier.
+    """SegRGB-X: backbone and sensor stream, gated fusion, MA-CLIP's guidance, DSRM, decoder, classifier.
 
     Args:
-        tower: frozen CLIP tower.
+        backbone: staged encoder of the RGB image.
+        guide: MA-CLIP, or None for a network without it.
         config: sizes and switches.
         modalities: extra sensors the model knows, e.g. ('thermal', 'depth').
         texts: class matrix (K, E) of every data set the model is trained on, in order.
     """
 
     def __init__(
-        self, tower: ClipTower, config: ModelConfig, modalities: tuple[str, ...], texts: list[Tensor]
+        self,
+        backbone: Backbone,
+        guide: MAClip | None,
+        config: ModelConfig,
+        modalities: tuple[str, ...],
+        texts: list[Tensor],
     ) -> None:
         super().__init__()
         self.config, self.modalities = config, tuple(modalities)
-        width = config.width or (256 if tower.channels[-1] >= 384 else 96)
-        dim = tower.embed_dim
-        project = pseudo_rgb_layers(self.modalities)
-        self.ma_clip = MAClip(tower, project, self._adapters(tower))
+        self.guide, self.backbone = guide, backbone
+        widths = decoder_widths(config.width)
+        sensor_widths = stage_widths(config.sensor_width)
+        channels = {m: get_modality(m).num_channels for m in self.modalities}
+        # an encoder that begins at stride 4 (most do) gets a stem for the edges that are finer
+        self.fine = ConvBlock(3, widths[0], 2) if backbone.strides[0] == STRIDES[1] else None
+        given = (widths[0],) * (self.fine is not None) + tuple(backbone.channels)
+        self.lateral = nn.ModuleList(
+            nn.Identity() if a == b else nn.Conv2d(a, b, 1) for a, b in zip(given, widths, strict=True)
+        )
+        self.standardize = nn.ModuleDict({m: Standardize(c) for m, c in channels.items()})
+        if self.modalities:
+            self.stream = SensorStream(channels, sensor_widths, config.streams == "shared")
+            self.fuse = nn.ModuleList(GatedSum(a, b) for a, b in zip(widths, sensor_widths, strict=True))
+        self._add_guided_parts(widths, sensor_widths, len(texts))
+        self.decoder = Decoder(widths, texts[0].shape[1])
+        self.classifiers = nn.ModuleList(TextClassifier(text) for text in texts)
+
+    def _add_guided_parts(self, widths: Sequence[int], sensor_widths: Sequence[int], datasets: int) -> None:
+        """The parts that MA-CLIP guides, as far as they are switched on."""
+        config, guide = self.config, self.guide
+        dim = 0 if guide is None or not config.guidance else guide.tower.embed_dim
+        self.tokens = (
+            TokenGuidance(guide.tower.channels[-1], [widths[i] for i in GUIDED])
+            if guide is not None and config.guidance
+            else None
+        )
         self.aligned = (
-            nn.ModuleList(
-                AlignedEmbedding(c, dim, self.modalities, config.prompts, config.guidance)
-                for c in tower.channels
+            nn.ModuleDict(
+                {
+                    str(i): AlignedEmbedding(sensor_widths[i], dim, self.modalities, config.prompts)
+                    for i in GUIDED
+                }
             )
             if config.aligned and self.modalities
             else None
         )
-        self.lateral_rgb = _laterals(tower.channels, width)
-        self.standardize = nn.ModuleDict(
-            {m: Standardize(get_modality(m).num_channels) for m in self.modalities}
-        )
-        self.stem_rgb = Stem(3, config.stem_width)
         self.dsrm = (
-            DSRM(width, dim, len(texts), config.experts, config.expert_rank, config.guidance)
-            if config.dsrm
-            else None
+            DSRM(widths[-1], dim, datasets, config.experts, config.expert_rank) if config.dsrm else None
         )
-        self.decoder = Decoder(width, config.stem_width, dim)
-        self.classifiers = nn.ModuleList(TextClassifier(text) for text in texts)
-        self.stem_sensor = nn.ModuleDict(
-            {m: Stem(get_modality(m).num_channels, config.stem_width) for m in self.modalities}
-        )
-        if self.modalities:
-            self.lateral_sensor = _laterals(tower.channels, width)
-            self.fuse = nn.ModuleList(GatedFusion(width) for _ in range(STAGES))
-            self.fuse_stem = GatedFusion(config.stem_width)
-
-    def _adapters(self, tower: ClipTower) -> LoraAdapters | None:
-        """A LoRA adapter per stream; None with rank 0."""
-        config = self.config
-        if not config.lora_rank:
-            return None
-        names = ("rgb", *self.modalities)
-        return LoraAdapters(tower.visual, names, config.lora_rank, config.lora_alpha, config.lora_dropout)
 
     @property
     def stride(self) -> int:
         """Height and width are padded to a multiple of this inside `forward`."""
-        return math.lcm(self.ma_clip.tower.stride, 4)
+        return STRIDES[-1]
 
     def forward(
-        self, rgb: Tensor | None, sensor: Tensor | None = None, modality: str | None = None, dataset: int = 0
+        self, rgb: Tensor | None, sensors: Mapping[str, Tensor] | None = None, dataset: int = 0
     ) -> SegmenterOutput:
         """Segment a batch.
 
-        rgb: (B, 3, H, W) in [0, 1] or None. sensor: model tensor (B, C, H, W) of `modality` (see
-        modalities.py) or None. dataset: index of the data set whose classes are wanted. Any H, W; not both
-        inputs None.
+        rgb: (B, 3, H, W) in [0, 1] or None. sensors: name -> model tensor (B, C, H, W) (see modalities.py),
+        any number of them. dataset: index of the data set whose classes are wanted. Any H, W, the same of
+        all; not everything absent.
         """
-        given = rgb if rgb is not None else sensor
-        if given is None or (sensor is None) != (modality is None):
-            raise ValueError("give rgb, or sensor with its modality, or all three")
-        if rgb is not None and sensor is not None and rgb.shape[-2:] != sensor.shape[-2:]:
-            raise ValueError(f"rgb is {tuple(rgb.shape)} and sensor {tuple(sensor.shape)}: sizes differ")
-        h, w = given.shape[-2:]
-        rgb, sensor = (None if x is None else self._pad(x) for x in (rgb, sensor))
-        embeddings: dict[str, Tensor] = {}
-        rgb_maps = sensor_maps = rgb_stem = sensor_stem = None
-        if rgb is not None:
-            out = self.ma_clip(rgb, "rgb")
-            embeddings["rgb"] = out.embedding
-            rgb_maps = [lateral(m) for lateral, m in zip(self.lateral_rgb, out.maps, strict=True)]
-            rgb_stem = self.stem_rgb(self.ma_clip.tower.normalize(rgb))
-        if sensor is not None:
-            assert modality is not None
-            out = self._sensor(sensor, modality)
-            embeddings[modality] = out.embedding
-            sensor_maps = [lateral(m) for lateral, m in zip(self.lateral_sensor, out.maps, strict=True)]
-            sensor_stem = self.stem_sensor[modality](self.standardize[modality](sensor))
-        maps, stem = self._fuse(rgb_maps, sensor_maps, rgb_stem, sensor_stem)
+        sensors = dict(sensors or {})
+        h, w = self._size(rgb, sensors)
+        rgb = None if rgb is None else self._pad(rgb)
+        sensors = {m: self._pad(x) for m, x in sensors.items()}
+        embeddings, tokens = self._guide(rgb, sensors)
+        rgb_maps = None if rgb is None else self._rgb_maps(rgb)
+        maps, pairs = self._fuse(rgb_maps, self._sensor_maps(sensors, embeddings))
+        if self.tokens is not None:
+            guided = self.tokens([maps[i] for i in GUIDED], tokens)
+            maps = [*maps[: GUIDED[0]], *guided]
         if self.dsrm is not None:
-            guide = torch.stack(list(embeddings.values())).mean(0)
+            guide = torch.stack(list(embeddings.values())).mean(0) if embeddings else None
             maps[-1] = self.dsrm(maps[-1], guide, dataset)
-        logits = self.classifiers[dataset](self.decoder(maps, stem))
+        logits = self.classifiers[dataset](self.decoder(maps))
         logits = resize(logits.float(), self._padded(h, w))[..., :h, :w]
-        both = None if rgb_maps is None or sensor_maps is None else (rgb_maps, sensor_maps)
-        return SegmenterOutput(logits, embeddings, both)
+        return SegmenterOutput(logits, embeddings, pairs)
 
     def embed(self, x: Tensor, modality: str) -> Tensor:
-        """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it."""
-        out: TowerOutput = self.ma_clip(self._pad(x), modality)
-        return out.embedding
+        """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it.
 
-    def _sensor(self, sensor: Tensor, modality: str) -> TowerOutput:
-        out: TowerOutput = self.ma_clip(sensor, modality)
-        if self.aligned is None:
-            return out
-        maps = [a(m, out.embedding, modality) for a, m in zip(self.aligned, out.maps, strict=True)]
-        return TowerOutput(maps, out.embedding)
+        Raises:
+            ValueError: the model has no guide.
+        """
+        if self.guide is None:
+            raise ValueError("a model without a guide has no embeddings")
+        return self.guide(self._pad(x), modality).embedding
+
+    def _size(self, rgb: Tensor | None, sensors: Mapping[str, Tensor]) -> tuple[int, int]:
+        """(H, W) of the inputs, which they share."""
+        given = {**({} if rgb is None else {"rgb": rgb}), **sensors}
+        if not given:
+            raise ValueError("give rgb, a sensor, or both")
+        sizes = {name: (x.shape[-2], x.shape[-1]) for name, x in given.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"sizes differ: {sizes}")
+        return next(iter(sizes.values()))
+
+    def _guide(
+        self, rgb: Tensor | None, sensors: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """MA-CLIP's embedding and its patch tokens as a map, of every stream; empty without a guide."""
+        if self.guide is None:
+            return {}, {}
+        streams = {**({} if rgb is None else {"rgb": rgb}), **sensors}
+        outputs = {name: self.guide(x, name) for name, x in streams.items()}
+        return (
+            {name: out.embedding for name, out in outputs.items()},
+            {name: out.maps[-1] for name, out in outputs.items()},
+        )
+
+    def _rgb_maps(self, rgb: Tensor) -> list[Tensor]:
+        """Five maps of the image at STRIDES, as wide as the decoder's."""
+        maps = ([] if self.fine is None else [self.fine(rgb)]) + list(self.backbone(rgb))
+        return [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+
+    def _sensor_maps(
+        self, sensors: Mapping[str, Tensor], embeddings: Mapping[str, Tensor]
+    ) -> dict[str, list[Tensor]]:
+        if not sensors:
+            return {}
+        standardized = {m: self.standardize[m](x) for m, x in sensors.items()}
+        return self.stream(standardized, functools.partial(self._align, embeddings))
+
+    def _align(self, embeddings: Mapping[str, Tensor], stage: int, modality: str, x: Tensor) -> Tensor:
+        """A map of a sensor after its stage, drawn towards the guide."""
+        if self.aligned is None or stage not in GUIDED:
+            return x
+        return self.aligned[str(stage)](x, embeddings.get(modality), modality)
 
     def _fuse(
-        self,
-        rgb_maps: list[Tensor] | None,
-        sensor_maps: list[Tensor] | None,
-        rgb_stem: Tensor | None,
-        sensor_stem: Tensor | None,
-    ) -> tuple[list[Tensor], Tensor]:
-        if sensor_maps is None:
+        self, rgb_maps: list[Tensor] | None, sensor_maps: dict[str, list[Tensor]]
+    ) -> tuple[list[Tensor], dict[str, tuple[list[Tensor], list[Tensor]]]]:
+        """The fused maps, and the pairs of maps that were fused, by sensor."""
+        if not sensor_maps:
             assert rgb_maps is not None
-            assert rgb_stem is not None
-            return list(rgb_maps), rgb_stem
-        pairs = zip(self.fuse, rgb_maps or STAGES * (None,), sensor_maps, strict=True)
-        maps = [fuse(a, b) for fuse, a, b in pairs]
-        return maps, self.fuse_stem(rgb_stem, sensor_stem)
+            return list(rgb_maps), {}
+        fused: list[Tensor] = []
+        pairs: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in sensor_maps}
+        for stage, fuse in enumerate(self.fuse):
+            rgb = None if rgb_maps is None else rgb_maps[stage]
+            projected = {m: fuse.project(maps[stage]) for m, maps in sensor_maps.items()}
+            fused.append(fuse(rgb, list(projected.values())))
+            if rgb is not None:
+                for m, x in projected.items():
+                    pairs[m][0].append(rgb)
+                    pairs[m][1].append(x)
+        return fused, pairs if rgb_maps is not None else {}
 
     def _padded(self, h: int, w: int) -> tuple[int, int]:
         s = self.stride
@@ -198,7 +239,7 @@ class Segmenter(nn.Module):
         return x if (ph, pw) == (h, w) else F.pad(x, (0, pw - w, 0, ph - h), mode="replicate")
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Every parameter that training may change, by name: LoRA and all parts outside the tower."""
+        """Every parameter that training may change, by name: LoRA and all parts outside the frozen towers."""
         return {n: p for n, p in self.named_parameters() if p.requires_grad}
 
     @property
@@ -207,5 +248,10 @@ class Segmenter(nn.Module):
         return [cast(TextClassifier, c).text for c in self.classifiers]
 
     def own_state(self) -> dict[str, Tensor]:
-        """Weights and statistics outside the tower (what segmenter.safetensors holds)."""
-        return {n: t for n, t in self.state_dict().items() if not n.startswith("ma_clip.tower.")}
+        """Weights and statistics that are the model's own (what segmenter.safetensors holds).
+
+        Without the guide's tower and, unless it is tuned in full, the backbone: these are loaded from where
+        they came from, and their adapters lie in files of their own.
+        """
+        foreign = ("guide.tower.",) + (() if self.config.tune == "full" else ("backbone.encoder.",))
+        return {n: t for n, t in self.state_dict().items() if not n.startswith(foreign)}
