@@ -11,6 +11,7 @@ from armseg_core.config.base import Options
 
 TINY = "armseg-tiny"  # the bundled demonstration CLIP
 SMALL = "small"  # our own backbone
+CLIP = "clip"  # the guide's own tower as the backbone
 NONE = "none"  # in place of a guide
 DEFAULT = "default"  # in place of a weights file: the published ones
 
@@ -73,8 +74,8 @@ class ModelConfig(Options):
 
     @model_validator(mode="after")
     def _something_learned(self) -> ModelConfig:
-        if self.tune != "full" and self.backbone_weights is None and self.backbone != "clip":
+        if self.tune != "full" and self.backbone_weights is None and self.backbone != CLIP:
             raise ValueError(f"weights of the backbone with tune = {self.tune} (random ones must learn)")
-        if self.backbone == "clip" and self.guide == NONE:
+        if self.backbone == CLIP and self.guide == NONE:
             raise ValueError("a guide, which is also the backbone, with backbone = clip")
         return self

@@ -23,16 +23,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import armseg_core
-from armseg_core.config.model import NONE, TINY, ModelConfig
+from armseg_core.config.model import CLIP, DEFAULT, NONE, TINY, ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
 from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
-from armseg_core.learning.backbone_loading import BackboneIdentity, load_backbone
+from armseg_core.learning.backbone_loading import BackboneIdentity, backbone_identity, build_backbone
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
+from armseg_core.model.backbones.base import Backbone
+from armseg_core.model.backbones.table import find_backbone
+from armseg_core.model.backbones.tune import set_tune
 from armseg_core.model.ma_clip import MAClip, modality_prompt
 from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import MODALITIES, get_modality, package_of
@@ -145,8 +148,23 @@ def _assemble(
 ) -> tuple[Segmenter, BackboneIdentity]:
     """The network on its two towers."""
     guide = None if clip is None else MAClip.of(clip.visual, config, modalities)
-    backbone, identity = load_backbone(config, guide)
+    backbone, identity = _backbone(config, guide)
     return Segmenter(backbone, guide, config, modalities, texts), identity
+
+
+def _backbone(config: ModelConfig, guide: MAClip | None) -> tuple[Backbone, BackboneIdentity]:
+    """The encoder that is configured, set to learn as configured."""
+    if config.backbone == CLIP:
+        from armseg_core.model.backbones.clip import ClipBackbone
+
+        assert guide is not None
+        return ClipBackbone(guide), BackboneIdentity(CLIP, "guide", "")
+    weights, default = config.backbone_weights, config.backbone_weights == DEFAULT
+    file = None if weights is None or default else Path(weights)
+    backbone = build_backbone(config.backbone, file, default)
+    identity = backbone_identity(backbone, config.backbone, file, default)
+    set_tune(backbone, config.tune, config.lora_rank, config.lora_alpha)
+    return backbone, identity
 
 
 def save(model: Model, folder: Path) -> None:
@@ -215,8 +233,7 @@ def _card(model: Model) -> str:
         "# armseg model",
         "",
         f"RGB-X semantic segmentation with {sensors or 'RGB only'}; backbone {model.backbone.name}"
-        + (f" ({model.backbone.license})" if model.backbone.license else "")
-        + f", guided by {_guide_words(model.identity)}.",
+        + f"{_license_words(model.backbone)}, guided by {_guide_words(model.identity)}.",
         "",
         "Use: `armseg predict IMAGE [SENSOR_FILE...] --model THIS_FOLDER`",
         "",
@@ -234,6 +251,14 @@ def _card(model: Model) -> str:
     if model.metrics:
         lines += ["Validation:", "", "```json", to_json(model.metrics, indent=2), "```", ""]
     return "\n".join([*lines, f"<!-- {EMPTY_SEAL} -->", ""])
+
+
+def _license_words(backbone: BackboneIdentity) -> str:
+    """' (weights: Apache-2.0)' where the backbone began with published weights, else ''."""
+    if backbone.weights in (NONE, "guide"):
+        return ""
+    known = find_backbone(backbone.name).license(backbone.name)
+    return f" (weights: {known})" if known else ""
 
 
 def _guide_words(identity: ClipIdentity | None) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from armseg_core.config.training import ModelConfig
 from armseg_core.model.aligned_embedding import AlignedEmbedding
-from armseg_core.model.backbones import Backbone
+from armseg_core.model.backbones.base import Backbone
 from armseg_core.model.decoder import Decoder, TextClassifier, decoder_widths
 from armseg_core.model.dsrm import DSRM
 from armseg_core.model.fusion import GatedSum
@@ -250,8 +250,10 @@ class Segmenter(nn.Module):
     def own_state(self) -> dict[str, Tensor]:
         """Weights and statistics that are the model's own (what segmenter.safetensors holds).
 
-        Without the guide's tower and, unless it is tuned in full, the backbone: these are loaded from where
-        they came from, and their adapters lie in files of their own.
+        Without the guide's tower and the frozen weights of the backbone: these are loaded from where they
+        came from, and the guide's adapters lie in files of their own.
         """
-        foreign = ("guide.tower.",) + (() if self.config.tune == "full" else ("backbone.encoder.",))
-        return {n: t for n, t in self.state_dict().items() if not n.startswith(foreign)}
+        own = {
+            n: t for n, t in self.state_dict().items() if not n.startswith(("guide.tower.", "backbone."))
+        }
+        return own | {f"backbone.{n}": t for n, t in self.backbone.own_state().items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from armseg_core.config.training import ModelConfig
+from armseg_core.config.model import ModelConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.learning.model_folder import KnownDataSet, Model, build
 from armseg_core.model.segmenter import Segmenter
@@ -20,7 +20,7 @@ TOY = KnownDataSet(
         for name, color in (("ground", (128, 64, 128)), ("car", (0, 0, 142)), ("person", (220, 20, 60)))
     ),
 )
-SMALL = {"width": 16, "stem_width": 8, "lora_rank": 2, "prompts": 3, "experts": 2, "expert_rank": 4}
+SMALL = {"width": 8, "sensor_width": 4, "lora_rank": 2, "prompts": 3, "experts": 2, "expert_rank": 4}
 
 
 def clip_config(
@@ -53,7 +53,7 @@ def write_clip(folder: Path, seed: int = 0, **sizes: Any) -> dict[str, Any]:
         torch.manual_seed(seed)
         model = open_clip.CLIP(**config["model_cfg"])
     safetensors.torch.save_file(model.state_dict(), folder / "clip.safetensors")
-    return {"clip": str(folder / "clip.json"), "weights": str(folder / "clip.safetensors")}
+    return {"guide": str(folder / "clip.json"), "guide_weights": str(folder / "clip.safetensors")}
 
 
 def small_config(clip: dict[str, Any], **options: Any) -> ModelConfig:
