@@ -37,13 +37,14 @@ class Batch:
     """A homogeneous batch of data set number `dataset`, every sample with the same sensors.
 
     rgb (B, 3, H, W) float32 in [0, 1], label (B, H, W) int64 with IGNORE where a pixel does not count,
-    sensors: name -> (B, C, H, W) float32, empty: RGB only.
+    sensors: name -> (B, C, H, W) float32, empty: RGB only. ids: of the samples.
     """
 
     dataset: int
     rgb: Tensor
     label: Tensor
     sensors: dict[str, Tensor]
+    ids: tuple[str, ...] = ()
 
 
 def with_known_sensors(config: TrainConfig) -> TrainConfig:
@@ -198,6 +199,7 @@ class _Draws(Dataset[Batch]):
             torch.from_numpy(np.stack(rgb)),
             torch.from_numpy(np.stack(labels)),
             {m: torch.from_numpy(np.stack(kept)) for m, kept in frames.items()},
+            tuple(sample.id for sample in samples),
         )
 
 

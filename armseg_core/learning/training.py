@@ -246,13 +246,15 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
     validate_every = config.eval_every or max(1, -(-config.steps // VALIDATIONS))
     epoch_size = sum(map(len, s.training))
     s.model.segmenter.train()
-    began, images = time.monotonic(), 0
+    began, images, first = time.monotonic(), 0, s.step
     for batch in batches(config, s.training, start=s.step):
         loss, terms = training_step(config, s.model, s.optimizer, batch, s.step)
         s.step += 1
         images += len(batch.rgb)
         s.recent.append(loss)
         bar.update()
+        if s.step - first == 1:
+            run.log(_expected_time(s, time.monotonic() - began))
         if s.step % LOG_EVERY == 0 or s.finished:
             mean, speed = sum(s.recent) / len(s.recent), images / max(1e-9, time.monotonic() - began)
             epoch = round(s.step * config.batch_size / epoch_size, 3)
@@ -274,6 +276,14 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
         if stop.number is not None and not s.finished:
             run.log(f"interrupted at step {s.step}")
             raise Interrupted(stop.number)
+
+
+def _expected_time(session: _Session, seconds: float) -> str:
+    """After the first step: how long it took, and about how long the rest will take without validation."""
+    left = session.config.steps - session.step
+    minutes = left * seconds / 60
+    rest = f"{minutes:.0f} min" if minutes >= 1.5 else f"{left * seconds:.0f} s"
+    return f"first step: {seconds:.1f} s with its data; the other {left} take about {rest}, and validation"
 
 
 # -- model and optimizer
@@ -337,11 +347,25 @@ def training_step(
     torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], config.clip_norm)
     numbers = dict(zip(terms, values.tolist(), strict=True))
     if not math.isfinite(sum(numbers.values())):
-        raise TrainingError(
-            f"the loss is not finite at step {step} ({numbers})", hint="a smaller --lr, or --precision fp32"
-        )
+        raise _not_finite(batch, step, numbers)
     optimizer.step()
     return sum(numbers.values()), numbers
+
+
+def _not_finite(batch: Batch, step: int, terms: Mapping[str, float]) -> TrainingError:
+    """What a loss that is not finite comes from: the first sample with such values, else the training itself."""
+    for name, frames in {"rgb": batch.rgb, **batch.sensors}.items():
+        for sample, frame in zip(batch.ids, frames, strict=True):
+            if not bool(frame.isfinite().all()):
+                return TrainingError(
+                    f"the {name} of sample '{sample}' has values that are not finite (step {step})",
+                    expected="finite values",
+                    hint="armseg check DATA, and convert or mend that file",
+                )
+    return TrainingError(
+        f"the loss is not finite at step {step} ({dict(terms)}) in a batch of {', '.join(batch.ids)}",
+        hint="a smaller --lr, or --precision fp32",
+    )
 
 
 def inputs_of_step(config: TrainConfig, step: int, has_sensors: bool) -> tuple[bool, bool]:

@@ -181,8 +181,8 @@ class Segmenter(nn.Module):
     def _guide(
         self, rgb: Tensor | None, sensors: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """MA-CLIP's embedding and its patch tokens as a map, of every stream; empty without a guide."""
-        if self.guide is None:
+        """MA-CLIP's embedding and its patch tokens as a map, of every stream; empty without guidance."""
+        if self.guide is None or not self.config.guidance:
             return {}, {}
         streams = {**({} if rgb is None else {"rgb": rgb}), **sensors}
         outputs = {name: self.guide(x, name) for name, x in streams.items()}
