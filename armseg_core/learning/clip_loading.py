@@ -146,7 +146,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise CheckpointError("no such file of CLIP weights", where=path, hint="--weights FILE")
-    state = _read_state(path)
+    state = read_state(path)
     own = model.state_dict()
     missing = [k for k in own if k not in state and not k.endswith(("attn_mask", "num_batches_tracked"))]
     unknown = [k for k in state if k not in own]
@@ -161,7 +161,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file, as float32."""
     import safetensors.torch
 
@@ -170,7 +170,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-            state = loaded.get("state_dict", loaded)
+            state = next((loaded[key] for key in ("state_dict", "model") if key in loaded), loaded)
         sizes = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own files
         return {k.removeprefix("module."): v.float() for k, v in state.items() if k not in sizes}
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
@@ -217,7 +217,7 @@ def _named(config: ModelConfig) -> tuple[Any, Any, bool]:
 
     name = config.clip
     quick = _check_name_and_tag(config)
-    with _quiet():
+    with quiet_logging():
         try:
             model: Any = open_clip.create_model(
                 name,
@@ -291,8 +291,8 @@ def _preprocessing(config: ModelConfig) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip from announcing random weights where a file is loaded right after."""
+def quiet_logging() -> Iterator[None]:
+    """Keep open_clip and timm from announcing random weights where a file is loaded right after."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

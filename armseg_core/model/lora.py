@@ -16,14 +16,18 @@ _BLOCK = re.compile(r"(resblocks|blocks|stages)\.")
 _LEAF = re.compile(r"\.(q_proj|k_proj|v_proj|out_proj|c_fc|c_proj|qkv|proj|fc1|fc2|fc1_g|fc1_x|w0|w1|w2)$")
 
 
-def lora_targets(visual: nn.Module) -> list[str]:
-    """Full names of the linear (and 1x1 convolution) layers that receive LoRA."""
+def lora_targets(visual: nn.Module, wanted: str | None = None) -> list[str]:
+    """Full names of the linear (and 1x1 convolution) layers that receive LoRA.
+
+    wanted: regular expression that finds something in their names; default: those of blocks of CLIP towers.
+    """
     names = []
     for name, module in visual.named_modules():
         fits = isinstance(module, nn.Linear) or (
             isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
         )
-        if fits and _BLOCK.search(name) and _LEAF.search(name):
+        in_block = _BLOCK.search(name) and _LEAF.search(name) if wanted is None else re.search(wanted, name)
+        if fits and in_block:
             names.append(name)
     return names
 
@@ -42,16 +46,24 @@ def _call_every_layer(visual: nn.Module) -> None:
 class LoraAdapters:
     """The adapters of a visual tower. Not a module: the weights live inside the tower's layers.
 
+    targets: full names of the layers that receive them; default: `lora_targets` of the tower.
+
     Every stream activates its adapter before its forward pass. No gradient checkpointing may span a switch
     (peft#2832), and none is used.
     """
 
     def __init__(
-        self, visual: nn.Module, names: tuple[str, ...], rank: int, alpha: float, dropout: float
+        self,
+        visual: nn.Module,
+        names: tuple[str, ...],
+        rank: int,
+        alpha: float,
+        dropout: float,
+        targets: list[str] | None = None,
     ) -> None:
         import peft
 
-        targets = lora_targets(visual)
+        targets = lora_targets(visual) if targets is None else targets
         if not targets:
             raise CheckpointError(
                 f"no layer of {type(visual).__name__} can take LoRA",

@@ -1,0 +1,98 @@
+"""The table of staged encoders: BACKBONES, one row per kind; plug-ins after the built-in rows."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import warnings
+from dataclasses import dataclass, replace
+
+from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.model.backbones import hierarchical, lite0, small
+from armseg_core.model.backbones.base import BackboneRow
+from armseg_core.plugins import Plugin, load_plugins
+
+PLUGINS = "armseg.backbones"  # group of entry points
+# the first row that a name matches counts
+BUILT_IN = (small.ROW, lite0.ROW, hierarchical.ROW)
+
+
+@functools.cache
+def _load() -> tuple[tuple[BackboneRow, ...], tuple[Plugin, ...]]:
+    """The rows, and every plug-in with what became of it; one warning for each that cannot be used."""
+    rows, plugins = list(BUILT_IN), []
+    for plugin in load_plugins(PLUGINS):
+        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+        try:
+            problem = plugin.problem or _problem(given, rows)
+        except Exception as error:  # a row of another package may do anything
+            problem = f"its row cannot be read ({type(error).__name__}: {error})"
+        plugins.append(replace(plugin, problem=problem))
+        if not problem:
+            rows += given
+        else:
+            name = f"the backbone plug-in '{plugin.name}' of {plugin.origin}"
+            warnings.warn(f"{name} is left out: {problem}", ArmsegWarning, stacklevel=2)
+    return tuple(rows), tuple(plugins)
+
+
+def _problem(given: tuple[object, ...], rows: list[BackboneRow]) -> str:
+    """Why the rows of a plug-in cannot join the others, "" when they can."""
+    for row in given:
+        if not isinstance(row, BackboneRow):
+            return f"it loads {type(row).__name__}, not a BackboneRow or a tuple of them"
+        if not row.examples or not all(row.matches(example) for example in row.examples):
+            return f"backbone {row.name}: its examples do not match it"
+        for example in row.examples:
+            if taken := next((other for other in rows if other.matches(example)), None):
+                return f"backbone {row.name}: the name '{example}' belongs to {taken.name}"
+    return ""
+
+
+def backbones() -> tuple[BackboneRow, ...]:
+    """Every kind of staged encoder, plug-ins last. Read on first use."""
+    return _load()[0]
+
+
+def backbone_plugins() -> tuple[Plugin, ...]:
+    """Every installed backbone plug-in, with the `problem` of each that is left out."""
+    return _load()[1]
+
+
+def find_backbone(name: str) -> BackboneRow:
+    """The row of a backbone, by its name.
+
+    Raises:
+        UsageError: for an unknown name, with the nearest known ones.
+    """
+    for row in backbones():
+        if row.matches(name):
+            return row
+    import timm
+
+    examples = [example for row in backbones() for example in row.examples]
+    known = dict.fromkeys([*examples, *timm.list_models()])
+    near = difflib.get_close_matches(name.removeprefix(hierarchical.PREFIX), known, n=3, cutoff=0.6)
+    raise UsageError(
+        f"unknown backbone '{name}'",
+        expected=", ".join(row.name for row in backbones()),
+        hint="--backbone " + (near[0] if near else examples[0]),
+    )
+
+
+@dataclass(frozen=True)
+class BackboneLine:
+    """One example of the table, for lists: what to type, its kind, the license of its published weights."""
+
+    name: str
+    title: str
+    license: str
+
+
+def list_backbones() -> list[BackboneLine]:
+    """The table as lines, one per example."""
+    return [
+        BackboneLine(example, row.title, row.license(example))
+        for row in backbones()
+        for example in row.examples
+    ]
