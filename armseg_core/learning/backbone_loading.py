@@ -41,7 +41,9 @@ def build_backbone(name: str, weights: Path | None = None, pretrained: bool = Fa
     """
     row = find_backbone(name)
     if weights is not None and not weights.is_file():
-        raise CheckpointError("no such file of backbone weights", where=weights, hint="--backbone-weights FILE")
+        raise CheckpointError(
+            "no such file of backbone weights", where=weights, hint="--backbone-weights FILE"
+        )
     fetch = pretrained and weights is None
     with quiet_logging():
         try:
@@ -59,11 +61,15 @@ def build_backbone(name: str, weights: Path | None = None, pretrained: bool = Fa
         try:
             fill(backbone, row.convert(backbone, read_state(weights)))
         except CheckpointError as error:
-            raise CheckpointError(error.what, where=weights, expected=error.expected, hint=error.hint) from error
+            raise CheckpointError(
+                error.what, where=weights, expected=error.expected, hint=error.hint
+            ) from error
     return backbone
 
 
-def backbone_identity(backbone: Backbone, name: str, weights: Path | None, pretrained: bool) -> BackboneIdentity:
+def backbone_identity(
+    backbone: Backbone, name: str, weights: Path | None, pretrained: bool
+) -> BackboneIdentity:
     """The identity of what `build_backbone` gave, before it is tuned or trained."""
     source = str(weights) if weights is not None else "default" if pretrained else "none"
     return BackboneIdentity(name, source, tower_sha256(backbone.encoder))
