@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from small_models import clip_config, write_clip
 
-from armseg_core.config.training import ModelConfig
+from armseg_core.config.model import ModelConfig
 from armseg_core.errors import ArmsegError, CheckpointError, InputError, UsageError
 from armseg_core.learning import clip_loading
 from armseg_core.learning.clip_loading import (
@@ -49,33 +49,33 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_downloads")
 class TestRefusedBeforeAnyDownload:
     def test_unknown_model(self) -> None:
-        assert "ViT-B-16" in refuse("unknown CLIP model 'ViT-B16'", clip="ViT-B16").split("Try:")[1]
-        assert "armseg-tiny" in refuse("unknown CLIP model", clip="qqqqqqqqq").split("Try:")[1]
+        assert "ViT-B-16" in refuse("unknown CLIP model 'ViT-B16'", guide="ViT-B16").split("Try:")[1]
+        assert "armseg-tiny" in refuse("unknown CLIP model", guide="qqqqqqqqq").split("Try:")[1]
 
     def test_weights_that_are_not_named(self) -> None:
-        assert "--pretrained TAG (openai" in refuse("needs weights", clip="ViT-B-16-quickgelu")
+        assert "--guide-pretrained TAG (openai" in refuse("needs weights", guide="ViT-B-16-quickgelu")
 
     def test_unknown_tag(self) -> None:
-        assert "openai" in refuse("no pretrained tag 'opneai'", clip="ViT-B-16", pretrained="opneai")
+        assert "openai" in refuse("no pretrained tag 'opneai'", guide="ViT-B-16", guide_pretrained="opneai")
 
     @pytest.mark.parametrize("weights", [None, "clip.safetensors"])
     def test_a_tag_trained_with_another_activation(self, weights) -> None:
         text = refuse(
             "trained with QuickGELU, ViT-B-16 is without",
-            clip="ViT-B-16",
-            pretrained="openai",
-            weights=weights,
+            guide="ViT-B-16",
+            guide_pretrained="openai",
+            guide_weights=weights,
         )
-        assert text.endswith("--clip ViT-B-16-quickgelu")
+        assert text.endswith("--guide ViT-B-16-quickgelu")
         # the other way round, for every pair that open_clip lists: never a silent mismatch
         for name, tag in open_clip.list_pretrained():
             has = bool(open_clip.get_model_config(name).get("quick_gelu", False))
             wants = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
             if has != wants:
-                refuse("QuickGELU", clip=name, pretrained=tag)
+                refuse("QuickGELU", guide=name, guide_pretrained=tag)
 
     def test_a_config_file_without_weights(self, small_clip) -> None:
-        refuse("needs weights", clip=small_clip["clip"])
+        refuse("needs weights", guide=small_clip["guide"])
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,25 +83,25 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError("no route to host")
 
     monkeypatch.setattr(open_clip, "create_model", offline)
-    text = refuse("could not be fetched", CheckpointError, clip="ViT-B-16-quickgelu", pretrained="openai")
-    assert "--weights FILE" in text
+    text = refuse("could not be fetched", CheckpointError, guide="ViT-B-16-quickgelu", guide_pretrained="openai")
+    assert "--guide-weights FILE" in text
 
 
 def test_a_small_clip_is_loaded_as_it_was_saved(small_clip) -> None:
     clip = load(**small_clip)
-    stored = safetensors.torch.load_file(small_clip["weights"])
+    stored = safetensors.torch.load_file(small_clip["guide_weights"])
     assert all(torch.equal(t, stored[n]) for n, t in clip.model.state_dict().items() if n in stored)
     assert not any(p.requires_grad for p in clip.model.parameters())
     assert not clip.model.training
     assert clip.visual.preprocess_cfg["mean"] == [0.5, 0.4, 0.3]
-    assert (clip.identity.name, clip.identity.weights) == (small_clip["clip"], small_clip["weights"])
+    assert (clip.identity.name, clip.identity.weights) == (small_clip["guide"], small_clip["guide_weights"])
     assert (clip.identity.pretrained, clip.identity.quick_gelu) == (None, False)
 
 
 def test_a_plain_pt_file_of_half_precision_with_module_prefix_loads_too(small_clip, tmp_path: Path) -> None:
-    state = safetensors.torch.load_file(small_clip["weights"])
+    state = safetensors.torch.load_file(small_clip["guide_weights"])
     torch.save({"state_dict": {f"module.{n}": t.half() for n, t in state.items()}}, tmp_path / "clip.pt")
-    clip = load(clip=small_clip["clip"], weights=tmp_path / "clip.pt")
+    clip = load(guide=small_clip["guide"], guide_weights=tmp_path / "clip.pt")
     assert clip.model.visual.proj.dtype == torch.float32
     assert torch.equal(clip.model.visual.proj, state["visual.proj"].half().float())
 
@@ -118,7 +118,7 @@ def test_the_hash_is_of_names_shapes_and_values(small_clip) -> None:
 def test_weights_that_cannot_be_read(damage: str, small_clip, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     if damage == "truncated":
-        path.write_bytes(Path(small_clip["weights"]).read_bytes()[:-50])
+        path.write_bytes(Path(small_clip["guide_weights"]).read_bytes()[:-50])
     elif damage == "text":
         path.write_text("not weights")
     elif damage == "a pickle of code":
@@ -129,8 +129,8 @@ def test_weights_that_cannot_be_read(damage: str, small_clip, tmp_path: Path) ->
     text = refuse(
         "no such file" if damage in ("missing", "folder") else "cannot be read",
         CheckpointError,
-        clip=small_clip["clip"],
-        weights=path,
+        guide=small_clip["guide"],
+        guide_weights=path,
     )
     assert text.startswith(str(path))
 
@@ -147,12 +147,12 @@ def test_weights_of_another_architecture(sizes, counted, small_clip, tmp_path: P
     path = tmp_path / "clip.json"
     path.write_text(json.dumps(clip_config(**sizes)))
     assert counted in refuse(
-        "another architecture", CheckpointError, clip=str(path), weights=small_clip["weights"]
+        "another architecture", CheckpointError, guide=str(path), guide_weights=small_clip["guide_weights"]
     )
     model = open_clip.CLIP(**clip_config(**sizes)["model_cfg"])
     before = {n: t.clone() for n, t in model.state_dict().items()}
     with pytest.raises(CheckpointError):
-        load_weights(model, Path(small_clip["weights"]))
+        load_weights(model, Path(small_clip["guide_weights"]))
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
 
 
@@ -169,20 +169,20 @@ def test_weights_of_another_architecture(sizes, counted, small_clip, tmp_path: P
 def test_a_broken_config_file(content: str, small_clip, tmp_path: Path) -> None:
     path = tmp_path / "clip.json"
     path.write_text(content)
-    refuse("not a CLIP config", InputError, clip=str(path), weights=small_clip["weights"])
+    refuse("not a CLIP config", InputError, guide=str(path), guide_weights=small_clip["guide_weights"])
 
 
 def test_a_missing_config_file(small_clip) -> None:
-    refuse("cannot be read", InputError, clip="nothing.json", weights=small_clip["weights"])
+    refuse("cannot be read", InputError, guide="nothing.json", guide_weights=small_clip["guide_weights"])
 
 
 def test_a_named_model_takes_local_weights_quietly(tmp_path: Path, caplog, capsys, monkeypatch) -> None:
-    """The path of `--clip NAME --weights FILE`, on a model that open_clip is taught for the test."""
+    """The path of `--guide NAME --guide-weights FILE`, on a model that open_clip is taught for the test."""
     config = clip_config()["model_cfg"]
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "toy-clip", config)
     write_clip(tmp_path)
     with caplog.at_level(logging.INFO):
-        clip = load(clip="toy-clip", weights=tmp_path / "clip.safetensors")
+        clip = load(guide="toy-clip", guide_weights=tmp_path / "clip.safetensors")
     assert torch.equal(
         clip.visual.proj, safetensors.torch.load_file(tmp_path / "clip.safetensors")["visual.proj"]
     )
@@ -200,9 +200,9 @@ def test_a_named_model_takes_local_weights_quietly(tmp_path: Path, caplog, capsy
     ],
 )
 def test_a_weights_file_gets_the_image_statistics_of_its_model(name, tag, mean) -> None:
-    found = clip_loading._preprocessing(ModelConfig(clip=name, pretrained=tag, weights="file.safetensors"))
+    found = clip_loading._preprocessing(ModelConfig(guide=name, guide_pretrained=tag, guide_weights="file.safetensors"))
     assert found["mean"] == mean
-    assert clip_loading._preprocessing(ModelConfig(clip=name, pretrained="x")) == {}  # open_clip knows it
+    assert clip_loading._preprocessing(ModelConfig(guide=name, guide_pretrained="x")) == {}  # open_clip knows it
 
 
 # -- texts

@@ -161,8 +161,8 @@ def test_the_card_says_what_the_model_is(saved: Path) -> None:
 def test_armseg_json_names_everything_needed(saved: Path, small_clip) -> None:
     meta = json.loads((saved / "armseg.json").read_text())
     assert meta["format_version"] == 2
-    assert meta["clip"]["name"] == small_clip["clip"]
-    assert re.fullmatch("[0-9a-f]{64}", meta["clip"]["sha256"])
+    assert meta["guide"]["name"] == small_clip["guide"]
+    assert re.fullmatch("[0-9a-f]{64}", meta["guide"]["sha256"])
     assert meta["modalities"]["depth"]["channels"] == ["depth", "valid", "inverse_depth"]
     assert meta["datasets"][1]["classes"][0] == {
         "name": "road",
@@ -252,7 +252,7 @@ def test_class_embeddings_of_other_classes_are_refused(folder: Path) -> None:
 
 def test_other_clip_weights_are_noticed(folder: Path, tmp_path: Path, model: Model) -> None:
     other = write_clip(tmp_path / "other", seed=5)
-    text = refuse(folder, "not those the model was trained on", "--weights", weights=Path(other["weights"]))
+    text = refuse(folder, "not those the model was trained on", "--weights", weights=Path(other["guide_weights"]))
     assert model.identity.sha256[:12] in text
 
 
@@ -260,7 +260,7 @@ def test_clip_weights_that_moved_can_be_named(folder: Path, small_clip, tmp_path
     meta = json.loads((folder / "armseg.json").read_text())
     edit(folder, model=meta["model"] | {"weights": str(tmp_path / "gone.safetensors")})
     assert "--weights FILE" in refuse(folder, "gone.safetensors: no such file of CLIP weights")
-    moved = shutil.copy(small_clip["weights"], tmp_path / "here.safetensors")
+    moved = shutil.copy(small_clip["guide_weights"], tmp_path / "here.safetensors")
     rgb = inputs()[0]
     with torch.no_grad():
         got = load(folder, weights=Path(moved)).segmenter(rgb).logits

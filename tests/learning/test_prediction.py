@@ -188,7 +188,7 @@ def test_a_recording_is_recognized_once(predictor, scene: Path, monkeypatch) -> 
 def embedding_of(model: Model, path: Path, modality: str) -> torch.Tensor:
     frame = torch.from_numpy(to_tensor(path, modality=modality).frames)
     with torch.no_grad():
-        return model.segmenter.ma_clip(frame, modality).embedding[0]
+        return model.segmenter.guide(frame, modality).embedding[0]
 
 
 @pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")

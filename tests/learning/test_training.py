@@ -78,7 +78,7 @@ class TestWhatAStepChanges:
             n
             for n in moved - trainable
             if n.removeprefix("clip.visual.")
-            not in {t.removeprefix("net.ma_clip.tower.visual.") for t in trainable}
+            not in {t.removeprefix("net.guide.tower.visual.") for t in trainable}
         }
         assert not extra, sorted(extra)  # "clip.visual" is the same tower by its other name
 
@@ -189,7 +189,7 @@ def test_inputs_of_a_step_follow_the_shares_and_depend_on_seed_and_step_alone() 
 def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
     model = small_model(tiny_clip)
     batch = batch_for("depth", 0)
-    out = model.segmenter(batch.rgb, batch.sensor, "depth")
+    out = model.segmenter(batch.rgb, {"depth": batch.sensor})
     rgb_only = model.segmenter(batch.rgb)
 
     def terms(output, **weights: float) -> set[str]:
@@ -208,7 +208,7 @@ def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
 def test_terms_are_weighted(tiny_clip) -> None:
     model = small_model(tiny_clip)
     batch = batch_for("depth", 0)
-    out = model.segmenter(batch.rgb, batch.sensor, "depth")
+    out = model.segmenter(batch.rgb, {"depth": batch.sensor})
     one = training.loss_terms(
         TrainConfig(loss=LossConfig(cross_entropy=1, dice=1, lovasz=1, contrastive=1, align=1)),
         model,

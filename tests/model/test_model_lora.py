@@ -26,13 +26,13 @@ def model(small_clip) -> Model:
 
 
 def adapters(model: Model) -> LoraAdapters:
-    assert model.segmenter.ma_clip.adapters is not None
-    return model.segmenter.ma_clip.adapters
+    assert model.segmenter.guide.adapters is not None
+    return model.segmenter.guide.adapters
 
 
 def frozen(segmenter: nn.Module) -> dict[str, torch.Tensor]:
     """Everything in the tower that is not LoRA, buffers too, as bits."""
-    return {n: t.clone() for n, t in segmenter.ma_clip.tower.state_dict().items() if "lora_" not in n}
+    return {n: t.clone() for n, t in segmenter.guide.tower.state_dict().items() if "lora_" not in n}
 
 
 def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -55,8 +55,8 @@ def test_layers_that_are_adapted() -> None:
 
 
 def test_new_adapters_change_nothing(small_clip) -> None:
-    plain = small_model(small_clip, lora_rank=0).segmenter.ma_clip
-    adapted = small_model(small_clip).segmenter.ma_clip
+    plain = small_model(small_clip, lora_rank=0).segmenter.guide
+    adapted = small_model(small_clip).segmenter.guide
     assert plain.adapters is None
     x = inputs()[0]
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_the_scale_is_alpha_over_root_rank(small_clip) -> None:
 
 
 def test_each_stream_runs_with_its_own_adapter_only(model: Model) -> None:
-    ma_clip = model.segmenter.ma_clip
+    ma_clip = model.segmenter.guide
     x = inputs("depth")[1]
     with torch.no_grad():
         before = ma_clip(x, "depth").embedding
@@ -91,9 +91,9 @@ def test_each_stream_runs_with_its_own_adapter_only(model: Model) -> None:
 
 
 def test_a_backward_pass_reaches_every_weight_of_the_adapter_in_use_and_no_other(model: Model) -> None:
-    out = model.segmenter.ma_clip(inputs("thermal")[1], "thermal")
+    out = model.segmenter.guide(inputs("thermal")[1], "thermal")
     (out.embedding.sum() + sum(m.square().sum() for m in out.maps)).backward()
-    for name, parameter in model.segmenter.ma_clip.tower.named_parameters():
+    for name, parameter in model.segmenter.guide.tower.named_parameters():
         if ".thermal." in name:
             assert parameter.grad is not None, name
             assert parameter.grad.abs().sum() > 0, name
@@ -143,11 +143,11 @@ def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: 
         for name in ("depth", "rgb", "thermal")
         for part in ("config.json", "model.safetensors")
     ]
-    fresh = small_model(small_clip, lora_rank=0).segmenter.ma_clip.tower
+    fresh = small_model(small_clip, lora_rank=0).segmenter.guide.tower
     theirs = peft.PeftModel.from_pretrained(fresh.visual, str(tmp_path / "rgb"), adapter_name="rgb").eval()
     x = inputs()[0]
     with torch.no_grad():
-        expected = model.segmenter.ma_clip(x, "rgb").embedding
+        expected = model.segmenter.guide(x, "rgb").embedding
         fresh.visual = theirs.base_model.model
         assert torch.equal(fresh(fresh.normalize(x)).embedding, expected)
 

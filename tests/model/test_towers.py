@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import inputs, shake
+from small_models import SMALL, inputs, shake
 from torch import Tensor, nn
 from towers import named_visual, timm_visual, visual
 
-from armseg_core.config.training import ModelConfig
+from armseg_core.config.model import ModelConfig
 from armseg_core.learning.adapter_files import load_adapters, save_adapters
+from armseg_core.model.backbones.small import SmallBackbone
 from armseg_core.model.clip_tower import ClipTower
+from armseg_core.model.lora import LoraAdapters
+from armseg_core.model.ma_clip import MAClip, pseudo_rgb_layers
 from armseg_core.model.segmenter import Segmenter
 
 TOWERS = {  # name -> (kind, strides of the four maps, image tower)
@@ -34,8 +37,10 @@ def build(name: str) -> Segmenter:
     """A segmenter of one sensor and four classes on a tower; everything trainable is moved off its start."""
     tower = ClipTower(TOWERS[name][2]())
     torch.manual_seed(0)
-    config = ModelConfig(width=16, stem_width=8, lora_rank=2)
-    segmenter = Segmenter(tower, config, ("thermal",), [torch.randn(4, tower.embed_dim)]).eval()
+    config = ModelConfig(**SMALL)
+    guide = MAClip(tower, pseudo_rgb_layers(("thermal",)), LoraAdapters(tower.visual, ("rgb", "thermal"), 2, 16.0, 0.0))
+    texts = [torch.randn(4, tower.embed_dim)]
+    segmenter = Segmenter(SmallBackbone(), guide, config, ("thermal",), texts).eval()
     shake(segmenter)
     return segmenter
 
@@ -47,7 +52,7 @@ def case(request) -> tuple[str, Segmenter]:
 
 def frozen(segmenter: Segmenter) -> dict[str, Tensor]:
     """The tower without LoRA: weights and buffers, copied."""
-    state = segmenter.ma_clip.tower.state_dict()
+    state = segmenter.guide.tower.state_dict()
     return {n: t.clone() for n, t in state.items() if "lora_" not in n}
 
 
@@ -58,13 +63,13 @@ def same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @torch.no_grad()
 def logits(segmenter: Segmenter, size=(40, 56), batch: int = 1) -> Tensor:
     rgb, thermal = inputs("thermal", batch=batch, size=size)
-    return segmenter(rgb, thermal, "thermal").logits
+    return segmenter(rgb, {"thermal": thermal}).logits
 
 
 def test_kind_and_strides(case) -> None:
     name, segmenter = case
     kind, strides, _ = TOWERS[name]
-    tower = segmenter.ma_clip.tower
+    tower = segmenter.guide.tower
     assert (tower.kind, tower.strides, tower.stride) == (kind, strides, max(strides))
 
 
@@ -73,7 +78,7 @@ def test_any_size(case, size) -> None:
     _, segmenter = case
     rgb, thermal = inputs("thermal", batch=2, size=size)
     with torch.no_grad():
-        for args in ((rgb,), (rgb, thermal, "thermal"), (None, thermal, "thermal")):
+        for args in ((rgb,), (rgb, {"thermal": thermal}), (None, {"thermal": thermal})):
             got = segmenter(*args).logits
             assert got.shape == (2, 4, *size)
             assert torch.isfinite(got).all()
@@ -83,7 +88,7 @@ def test_a_batch_is_its_samples(case) -> None:
     _, segmenter = case
     rgb, thermal = inputs("thermal", batch=2, size=(33, 47))
     with torch.no_grad():
-        both = segmenter(rgb, thermal, "thermal").logits
+        both = segmenter(rgb, {"thermal": thermal}).logits
         second = segmenter(rgb[1:], thermal[1:], "thermal").logits
     assert (both[1:] - second).abs().max() < 1e-4 * second.abs().max()
 
@@ -91,9 +96,9 @@ def test_a_batch_is_its_samples(case) -> None:
 @pytest.mark.parametrize("modality", ["rgb", "thermal"])
 def test_merged_lora_equals_unmerged(case, modality) -> None:
     _, segmenter = case
-    lora = segmenter.ma_clip.adapters
+    lora = segmenter.guide.adapters
     rgb, thermal = inputs("thermal", size=(33, 47))
-    args = (rgb,) if modality == "rgb" else (None, thermal, "thermal")
+    args = (rgb,) if modality == "rgb" else (None, {"thermal": thermal})
     before = frozen(segmenter)
     with torch.no_grad():
         unmerged = segmenter(*args).logits
@@ -114,7 +119,7 @@ def test_a_step_moves_lora_and_no_frozen_bit(name) -> None:
     optimizer = torch.optim.AdamW(segmenter.trainable().values(), lr=1e-2)
     rgb, thermal = inputs("thermal", batch=2, size=(33, 47))
     label = torch.randint(4, (2, 33, 47), generator=torch.Generator().manual_seed(0))
-    nn.functional.cross_entropy(segmenter(rgb, thermal, "thermal").logits, label).backward()
+    nn.functional.cross_entropy(segmenter(rgb, {"thermal": thermal}).logits, label).backward()
     optimizer.step()
     assert same_bits(before, frozen(segmenter))
     moved = {n for n, p in segmenter.trainable().items() if not torch.equal(p, start[n])}
@@ -129,7 +134,7 @@ def test_what_is_saved_is_loaded(name, tmp_path: Path) -> None:
     expected = logits(segmenter)
     assert not torch.equal(logits(other), expected)
     torch.save(segmenter.own_state(), tmp_path / "own.pt")
-    save_adapters(segmenter.ma_clip.adapters, tmp_path)
+    save_adapters(segmenter.guide.adapters, tmp_path)
     other.load_state_dict(torch.load(tmp_path / "own.pt"), strict=False)
-    load_adapters(other.ma_clip.adapters, tmp_path)
+    load_adapters(other.guide.adapters, tmp_path)
     assert torch.equal(logits(other), expected)

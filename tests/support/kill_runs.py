@@ -208,9 +208,9 @@ def kill_trainings(folder: Path, number: int, moments: int, seed: int = 0, steps
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     options += [
         "--clip",
-        clip["clip"],
+        clip["guide"],
         "--weights",
-        clip["weights"],
+        clip["guide_weights"],
         "--modalities",
         "depth",
         "--crop",

@@ -83,13 +83,13 @@ def shake(segmenter: Segmenter, scale: float = 0.1, seed: int = 2) -> None:
 
 
 def inputs(
-    modality: str | None = None, batch: int = 1, size: tuple[int, int] = (40, 48), seed: int = 3
+    *modalities: str | None, batch: int = 1, size: tuple[int, int] = (40, 48), seed: int = 3
 ) -> list[torch.Tensor]:
-    """[rgb] or [rgb, model tensor of the sensor], random."""
+    """[rgb, model tensor of the first sensor, ...], random."""
     from armseg_core.sensors.modalities import get_modality
 
     generator = torch.Generator().manual_seed(seed)
-    channels = [3] + ([get_modality(modality).num_channels] if modality else [])
+    channels = [3, *(get_modality(m).num_channels for m in modalities if m)]
     return [torch.rand(batch, c, *size, generator=generator) for c in channels]
 
 
