@@ -37,12 +37,14 @@ class SegmenterOutput:
 
     logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
     name); empty without a guide. aligned: sensor -> per stage the (RGB, sensor) maps that are fused, for the
-    alignment loss; empty where RGB is absent.
+    alignment loss; empty where RGB is absent. coarse: logits (B, K, h, w) of the decoder's coarser steps, on
+    the padded input, in training only.
     """
 
     logits: Tensor
     embeddings: dict[str, Tensor]
     aligned: dict[str, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    coarse: list[Tensor] = field(default_factory=list)
 
 
 class Standardize(nn.Module):
@@ -154,9 +156,9 @@ class Segmenter(nn.Module):
         if self.dsrm is not None:
             guide = torch.stack(list(embeddings.values())).mean(0) if embeddings else None
             maps[-1] = self.dsrm(maps[-1], guide, dataset)
-        logits = self.classifiers[dataset](self.decoder(maps))
-        logits = resize(logits.float(), self._padded(h, w))[..., :h, :w]
-        return SegmenterOutput(logits, embeddings, pairs)
+        finest, *coarser = map(self.classifiers[dataset], self.decoder(maps, every_step=self.training))
+        logits = resize(finest.float(), self._padded(h, w))[..., :h, :w]
+        return SegmenterOutput(logits, embeddings, pairs, coarser)
 
     def embed(self, x: Tensor, modality: str) -> Tensor:
         """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it.
