@@ -10,11 +10,11 @@ import typer
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import (
     BackboneWeightsOption,
-    GuideWeightsOption,
     BatchSizeOption,
     DataArgument,
     DeviceOption,
     ForceOption,
+    GuideWeightsOption,
     JsonOption,
     ModalitiesOption,
     ModelOption,

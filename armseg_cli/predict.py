@@ -10,9 +10,9 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import (
     BackboneWeightsOption,
-    GuideWeightsOption,
     DeviceOption,
     ForceOption,
+    GuideWeightsOption,
     JsonOption,
     ModelOption,
     OutputOption,
