@@ -354,7 +354,7 @@ def training_step(
 
 
 def _not_finite(batch: Batch, step: int, terms: Mapping[str, float]) -> TrainingError:
-    """What a loss that is not finite comes from: the first sample with such values, else the training itself."""
+    """What a loss that is not finite comes from: a sample with such values, else the training itself."""
     for name, frames in {"rgb": batch.rgb, **batch.sensors}.items():
         for sample, frame in zip(batch.ids, frames, strict=True):
             if not bool(frame.isfinite().all()):

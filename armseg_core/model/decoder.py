@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,7 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: Sequence[int], embed_dim: int) -> None:
         super().__init__()
-        self.up = nn.ModuleList(
-            ConvBlock(fine + coarse, fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.up = nn.ModuleList(ConvBlock(fine + coarse, fine) for fine, coarse in pairwise(widths))
         self.embed = nn.ModuleList(nn.Conv2d(width, embed_dim, 1) for width in widths)
 
     def forward(self, maps: Sequence[Tensor], every_step: bool = False) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -68,16 +69,18 @@ class LayerNorm2d(nn.LayerNorm):
 class StandardizedConv2d(nn.Conv2d):
     """Convolution whose filters have mean 0 and variance 1 over their inputs.
 
-    Weight standardization (Qiao et al. 2019, eq. 3): with group norm after it, it trains about as fast as with
-    batch norm and needs no batch statistics, which several sensors, small batches and several processes would
-    spoil.
+    Weight standardization (Qiao et al. 2019, eq. 3): with group norm after it, it trains about as fast as
+    with batch norm and needs no batch statistics, which several sensors, small batches and several processes
+    would spoil.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
         # the smallest variance that counts: a filter of equal weights stays finite
         variance, mean = torch.var_mean(weight, (1, 2, 3), keepdim=True, correction=0)
-        return self._conv_forward(x, (weight - mean) * torch.rsqrt(variance + 1e-10), self.bias)
+        standardized = (weight - mean) * torch.rsqrt(variance + 1e-10)
+        out: Tensor = self._conv_forward(x, standardized, self.bias)
+        return out
 
 
 class ConvBlock(nn.Sequential):
@@ -96,10 +99,7 @@ class Stages(nn.ModuleList):
     """Four stages of two 3x3 blocks, each halving the map: strides 4, 8, 16, 32 after a stride-2 stem."""
 
     def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__(
-            nn.Sequential(ConvBlock(a, b, 2), ConvBlock(b, b))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        super().__init__(nn.Sequential(ConvBlock(a, b, 2), ConvBlock(b, b)) for a, b in pairwise(widths))
 
 
 def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
