@@ -47,6 +47,15 @@ def command(
             "what keeps the precision of the data).",
         ),
     ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            "--compression",
+            metavar="NAME",
+            help="gzip, which any HDF5 library reads, or blosc, which is quicker and needs hdf5plugin "
+            "(default: gzip).",
+        ),
+    ] = None,
     workers: WorkersOption = None,
     shard: Annotated[
         str | None,
@@ -90,6 +99,7 @@ def command(
         "modality": modality,
         "representation": representation,
         "dtype": dtype,
+        "compression": compression,
         "force": force,
         "options": options,
         "progress": not quiet,

@@ -10,11 +10,11 @@ import typer
 from armseg_cli.console import print_next, print_table
 from armseg_cli.options import (
     BackboneWeightsOption,
-    GuideWeightsOption,
     BatchSizeOption,
     DataArgument,
     DeviceOption,
     ForceOption,
+    GuideWeightsOption,
     JsonOption,
     ModalitiesOption,
     ModelOption,
@@ -60,8 +60,8 @@ def command(
 
     Without DATA, on the data sets that the run was trained on.
 
-    Rows: the RGB image alone, with each sensor, and with all of them; --inputs asks for others. "mIoU" averages over the classes that occur,
-    "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
+    Rows: the RGB image alone, with each sensor, and with all of them; --inputs asks for others. "mIoU"
+    averages over the classes that occur, "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
     logits are resized to the label. The report is kept in the run, metrics/eval_SPLIT.json.
 
     Example:

@@ -10,9 +10,9 @@ import typer
 from armseg_cli.console import print_next
 from armseg_cli.options import (
     BackboneWeightsOption,
-    GuideWeightsOption,
     DeviceOption,
     ForceOption,
+    GuideWeightsOption,
     JsonOption,
     ModelOption,
     OutputOption,
@@ -65,8 +65,8 @@ def command(
     Writes NAME.mask.png (class indices with a palette), NAME.color.png and NAME.overlay.png (with legend) to
     the folder --output (default: predictions), and prints the share of each class. NAME is that of the
     image; where the folder holds the prediction of another image of that name, the image's own folder goes
-    before it (scene_1_rgb.mask.png). The sensor of a file comes from --modality (names in the order of the files, with
-    commas between), else from the file, else from the model.
+    before it (scene_1_rgb.mask.png). The sensor of a file comes from --modality (names in the order of the
+    files, with commas between), else from the file, else from the model.
 
     Example:
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
@@ -90,7 +90,9 @@ def command(
     folder = Path("predictions" if output is None else output)
     stem = prediction_stem(folder, image)
     check_free(prediction_paths(folder, stem).values(), force=force)
-    predictor = Predictor.load(model or RunFolder.newest().folder, device, guide_weights, backbone_weights, precision or "auto")
+    predictor = Predictor.load(
+        model or RunFolder.newest().folder, device, guide_weights, backbone_weights, precision or "auto"
+    )
     result = predictor.predict(
         image,
         *(sensors or ()),

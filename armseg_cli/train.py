@@ -90,8 +90,8 @@ def command(
         typer.Option(
             "--guide",
             metavar="NAME",
-            help="CLIP that guides: armseg-tiny, an open_clip name such as ViT-B-16-quickgelu, a config .json, "
-            "or none.",
+            help="CLIP that guides: armseg-tiny, an open_clip name such as ViT-B-16-quickgelu, a config "
+            ".json, or none.",
         ),
     ] = None,
     guide_pretrained: Annotated[
@@ -126,10 +126,11 @@ def command(
     """Train one model for RGB and the given sensors, in a new run folder below --output (default: runs).
 
     Several data sets may be given: they are trained jointly. Sensors that a data set lacks are left out for
-    it. Without a data set the sample data is used, and without --guide the bundled demonstration CLIP guides. A new
-    run never replaces a file; --force is for the pictures of a run that goes on.
+    it. Without a data set the sample data is used, and without --guide the bundled demonstration CLIP guides.
+    A new run never replaces a file; --force is for the pictures of a run that goes on.
 
-    A run that goes on keeps its options; --device, --workers, --guide-weights and --backbone-weights may be given anew.
+    A run that goes on keeps its options; --device, --workers, --guide-weights and --backbone-weights may be
+    given anew.
 
     Example:
         armseg train --modalities depth,thermal

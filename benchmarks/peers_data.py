@@ -6,6 +6,7 @@ Shape letters: B batch, C channels, H image rows, W columns.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -34,7 +35,7 @@ SCENE_SIZE = (128, 160)
 VAL_SHARE = 0.2  # of the training list of a real set, its end: whole blocks of neighboring pictures
 
 # tiles of whole places (found by identical elevation windows), 18 of 92
-WATER_VAL = "193 198 208 215 226 227 238 260 271 275 277 279 286 291 297 300 301 305".split()
+WATER_VAL = (193, 198, 208, 215, 226, 227, 238, 260, 271, 275, 277, 279, 286, 291, 297, 300, 301, 305)
 # value of a picture that becomes 1: reflectance and elevation have no natural end
 FULL_SCALE = {"nir": 1e4, "swir": 1e4, "dem": 1e3}
 
@@ -96,7 +97,7 @@ _SIM = {
     for sensor in ("thermal", "depth", "event", "polarization", "light_field")
 }
 _WATER = "water_rgb_nir_swir_dem"
-_LAND = "tree,shrub,grass,crop,built-up,bare ground,snow,water,wetland,moss".split(",")
+_LAND = ("tree", "shrub", "grass", "crop", "built-up", "bare ground", "snow", "water", "wetland", "moss")
 _REAL = (
     Task(
         "real/crack",
@@ -114,17 +115,17 @@ _REAL = (
         (128, 128),
         _WATER,
         codes=(0, 1),
-        val=tuple(WATER_VAL),
+        val=tuple(map(str, WATER_VAL)),
     ),
     Task(
         "real/landcover",
-        tuple(_LAND),
+        _LAND,
         ("nir", "swir", "dem"),
         (128, 128),
         _WATER,
         label="label_landcover",
         codes=tuple(range(10, 101, 10)),
-        val=tuple(WATER_VAL),
+        val=tuple(map(str, WATER_VAL)),
     ),
     Task(
         "real/flood",
@@ -231,6 +232,14 @@ def _statistics(tensors: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def prepare(work: Path) -> Path:
     """Simulate the scenes and convert every sensor once; returns the folder of the arrays."""
     folder = work / f"arrays-v{SIMULATOR_VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # a second process waits for the first one's arrays
+        _prepare(work, folder)
+    return folder
+
+
+def _prepare(work: Path, folder: Path) -> None:
     for split, (seed, count) in SCENES.items():
         if (folder / split / "label.npy").exists():
             continue
@@ -246,7 +255,6 @@ def prepare(work: Path) -> Path:
         unfinished = folder / split / "unfinished.npy"
         np.save(unfinished, labels)
         os.replace(unfinished, folder / split / "label.npy")  # last: the mark of a whole folder
-    return folder
 
 
 def _simulated(task: Task, work: Path) -> list[list[Item]]:

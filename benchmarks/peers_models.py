@@ -6,6 +6,7 @@ Shape letters: B batch, C channels, K classes, H image rows, W columns.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -123,7 +124,7 @@ class UNet(Peer):
         channels = 3 + sum(data.channels.values())
         self.stem = nn.Sequential(block(channels, WIDTHS[0], 2), block(WIDTHS[0], WIDTHS[0]))
         self.down = nn.ModuleList(
-            nn.Sequential(block(a, b, 2), block(b, b)) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)
+            nn.Sequential(block(a, b, 2), block(b, b)) for a, b in itertools.pairwise(WIDTHS)
         )
         self.up = WayUp(list(WIDTHS), WIDTHS[:-1], len(data.task.classes))
 

@@ -24,6 +24,9 @@ class LossConfig(Options):
     ohem: float = Field(
         0.0, ge=0, lt=1, description="share of the easiest pixels left out of the cross-entropy"
     )
+    deep: float = Field(
+        0.2, ge=0, description="cross-entropy of the decoder's coarser steps (deep supervision)"
+    )
     contrastive: float = Field(0.1, ge=0, description="MA-CLIP modality + content contrastive loss")
     align: float = Field(0.1, ge=0, description="alignment of sensor and RGB features of the same place")
 
@@ -48,7 +51,7 @@ class TrainConfig(Options):
     name: str = Field("train", description="name of the run; the folder is NAME-001, NAME-002, ...")
     steps: int = Field(600, ge=1, description="optimizer steps")
     batch_size: int = Field(8, ge=1, description="images per step")
-    lr: float = Field(2e-3, gt=0, description="peak learning rate of the new parts")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate of the new parts")
     backbone_lr: float | None = Field(
         None, gt=0, description="peak learning rate of the backbone (default: that of the new parts)"
     )

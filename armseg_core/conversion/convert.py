@@ -75,6 +75,7 @@ def convert_file(
     representation: str | None = None,
     options: dict[str, Any] | None = None,
     dtype: str | None = None,
+    compression: str | None = None,
     force: bool = False,
     progress: bool = True,
 ) -> ConversionSummary:
@@ -89,6 +90,7 @@ def convert_file(
         options: fields of the sensor's group in `sensors/options.py`, such as {"window": "50ms"}.
         dtype: float16, float32, uint8 or uint16 (default: float16 for windows of events; for the others what
             keeps the precision of the data: float32, or the integer type of stored views).
+        compression: gzip (default; any HDF5 library reads it) or blosc (quicker; needs hdf5plugin to read).
         force: replace any file in the way. Without it an output that is whole and current (same source,
             settings and version) is left alone, and a file that armseg did not make or that was changed since
             is an error.
@@ -100,7 +102,13 @@ def convert_file(
     started = time.perf_counter()
     with collected_warnings() as notes:
         plan = plan_conversion(
-            path, output, modality=modality, representation=representation, options=options, dtype=dtype
+            path,
+            output,
+            modality=modality,
+            representation=representation,
+            options=options,
+            dtype=dtype,
+            compression=compression,
         )
         current = not force and _is_current(plan)
         if not current:
@@ -120,6 +128,7 @@ def convert_recording(
     representation: str | None = None,
     options: dict[str, Any] | None = None,
     dtype: str | None = None,
+    compression: str | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """`convert_file` as a pure function of plain values, for process pools and clusters.
@@ -137,6 +146,7 @@ def convert_recording(
             representation=representation,
             options=options,
             dtype=dtype,
+            compression=compression,
             force=force,
             progress=False,
         )
@@ -231,7 +241,7 @@ def _write(
     info = replace(recording.info(first), parameters=plan.parameters)
     h, w = first.values.shape[1:]
     count = 0
-    with TensorWriter(plan.output, info, size=(h, w), dtype=dtype) as writer:
+    with TensorWriter(plan.output, info, (h, w), dtype, plan.compression) as writer:
         frame: Frame | None = first
         while frame is not None:
             writer.append(cast_frame(frame.values, dtype), frame.t_us)

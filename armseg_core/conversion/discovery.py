@@ -11,8 +11,9 @@ from pathlib import Path
 from armseg_core.errors import InputError
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import get_modality
-from armseg_core.sensors.recognition import fits_pattern, matching
-from armseg_core.sensors.sniffing import HDF5_SUFFIXES, diagnose, judge_by_name, named_modalities
+from armseg_core.sensors.reader import Reader
+from armseg_core.sensors.recognition import fits_pattern, judge, matching
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES, diagnose, named_modalities
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def find_recordings(
     A file that is named is always taken. In a folder a file is taken when a format fits its content and its
     name does not speak of another sensor, or when it is a damaged file with the name of a recording; hidden
     files and sensor-tensor files are passed over. A folder that is one recording (a light field) is taken as
-    a whole.
+    a whole, but for a set of pictures that other recordings lie beside. Of files that are one recording
+    together, the first is taken.
 
     Args:
         inputs: files, folders, patterns such as "scenes/*/events.h5" (`**` for any depth).
@@ -55,14 +57,24 @@ def find_recordings(
     found: dict[Path, Found] = {}
     for path in paths:
         below = _walk(path, sensor, skip) if path.is_dir() else [_named(path, sensor)]
-        for source, name in below:
-            found.setdefault(source.absolute(), Found(source, Path(os.path.relpath(source, root)), name))
+        for source, name, first in below:
+            found.setdefault(first.absolute(), Found(source, Path(os.path.relpath(source, root)), name))
     return root, sorted(found.values(), key=lambda item: item.relative.parts)
 
 
 def is_recording_folder(path: Path, modality: str | None = None) -> bool:
-    """True when the folder itself is one recording, such as the views of a light field."""
-    return bool(path.is_dir() and matching(path, modality))
+    """True when the folder itself is one recording, such as the views of a light field.
+
+    A set of pictures that other recordings lie beside is not: each of them is converted.
+    """
+    found = matching(path, modality) if path.is_dir() else {}
+    parts = {part for reader in found.values() for part in reader.parts(path)}
+    others = sorted(path.iterdir()) if parts else []
+    return bool(found) and not any(
+        matching(file, modality)
+        for file in others
+        if file not in parts and file.is_file() and not file.name.startswith(".")
+    )
 
 
 def _expand(text: str) -> list[Path]:
@@ -83,11 +95,11 @@ def _common_root(paths: list[Path]) -> Path:
     return Path(absolute if any(path.is_absolute() for path in paths) else os.path.relpath(absolute))
 
 
-Taken = tuple[Path, str]  # source, modality ("" when open)
+Taken = tuple[Path, str, Path]  # source, modality ("" when open), first of the files that it stands for
 
 
 def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken]:
-    if matching(folder, sensor):
+    if is_recording_folder(folder, sensor):
         yield _named(folder, sensor)
         return
     seen: set[str] = set()
@@ -99,7 +111,7 @@ def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken
         seen.add(real)
         inside = [Path(here, name) for name in sorted(folders) if not name.startswith(".")]
         inside = [path for path in inside if skip is None or path.resolve() != skip.resolve()]
-        recordings = {path for path in inside if matching(path, sensor)}
+        recordings = {path for path in inside if is_recording_folder(path, sensor)}
         folders[:] = [path.name for path in inside if path not in recordings]
         for path in sorted(recordings):
             yield _named(path, sensor)
@@ -111,30 +123,35 @@ def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken
 
 def _named(path: Path, sensor: str | None) -> Taken:
     """A path the user named: taken whatever it is; what is wrong with it is said when it is converted."""
-    if sensor:
-        return path, sensor
-    found = matching(path)
-    return path, judge_by_name(path, tuple(found)).modality if found else ""
+    found = matching(path, sensor)
+    name = sensor or (judge(path, found).modality if found else "")
+    return path, name, _first(path, found.get(name))
+
+
+def _first(path: Path, reader: Reader | None) -> Path:
+    """The file that stands for all which are one recording together."""
+    return min((path, *(reader.parts(path) if reader else ())))
 
 
 def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:
     """A file met in a folder: taken only when it is (or should be) a recording."""
     if not os.access(path, os.R_OK):
-        return (path, sensor or "") if fits_pattern(path, sensor) else None
+        return (path, sensor or "", path) if fits_pattern(path, sensor) else None
     if path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path):
         return None
     found = {} if diagnose(path) else matching(path)
     if not found:
         named = named_modalities(path.stem) or named_modalities(path.parent.name)
         meant = not named or (sensor in named if sensor else named != {"rgb"})
-        return (path, sensor or "") if meant and diagnose(path) and fits_pattern(path, sensor) else None
-    verdict = judge_by_name(path, tuple(found), root)
+        return (path, sensor or "", path) if meant and diagnose(path) and fits_pattern(path, sensor) else None
+    verdict = judge(path, found, root)
     if sensor:
         if sensor not in found or verdict.modality not in ("", sensor) or (verdict.other and verdict.certain):
             return None
     elif verdict.other:
         return None
-    return path, sensor or verdict.modality
+    name = sensor or verdict.modality
+    return path, name, _first(path, found.get(name))
 
 
 def is_many(inputs: Sequence[str | os.PathLike[str]], modality: str | None = None) -> bool:

@@ -21,7 +21,7 @@ from armseg_core.conversion.convert import convert_recording
 from armseg_core.conversion.discovery import Found, find_recordings
 from armseg_core.conversion.jobs import Result, bars_without_semaphore, run_local, run_ray
 from armseg_core.conversion.manifest import Manifest
-from armseg_core.conversion.plan import default_name
+from armseg_core.conversion.plan import check_compression, default_name
 from armseg_core.conversion.reading import parse_options
 from armseg_core.errors import ArmsegError, InputError, UsageError
 from armseg_core.files.atomic import remove_leftovers
@@ -67,6 +67,7 @@ def convert_folder(
     representation: str | None = None,
     options: dict[str, Any] | None = None,
     dtype: str | None = None,
+    compression: str | None = None,
     workers: int | None = None,
     shard: Shard | None = None,
     engine: str = "local",
@@ -80,8 +81,8 @@ def convert_folder(
 
     Args:
         inputs: folders, patterns, files.
-        modality, representation, options, dtype: as for `convert_file`; an option must apply to at least one
-            of the sensors found and is used for those it applies to.
+        modality, representation, options, dtype, compression: as for `convert_file`; an option must apply to
+            at least one of the sensors found and is used for those it applies to.
         workers: parallel processes (default: one per available core); engine "local" only.
         shard: (i, n), i from 1: only this share of the recordings; the n shares together are all of them.
             Default: SLURM_ARRAY_TASK_ID and its companions, where they are set.
@@ -107,7 +108,8 @@ def convert_folder(
     if not found:
         wanted = f"recordings of the sensor {modality}" if modality else "recordings of a known format"
         raise InputError("no recording found", where=", ".join(map(str, inputs)), expected=wanted)
-    tasks = _tasks(found, folder, representation, options or {}, dtype, force)
+    common = {"dtype": dtype, "compression": check_compression(compression), "force": force}
+    tasks = _tasks(found, folder, representation, options or {}, common)
     name = "manifest.jsonl"
     if shard is not None:
         tasks = tasks[shard[0] - 1 :: shard[1]]
@@ -141,8 +143,7 @@ def _tasks(
     folder: Path,
     representation: str | None,
     options: dict[str, Any],
-    dtype: str | None,
-    force: bool,
+    common: dict[str, Any],
 ) -> list[_Task]:
     """Decide names and options once, so that a wrong option is one error and not a thousand failures."""
     sensors = sorted({item.modality for item in found if item.modality})
@@ -167,8 +168,7 @@ def _tasks(
             "modality": item.modality,
             "representation": row.name,
             "options": usable[item.modality],
-            "dtype": dtype,
-            "force": force,
+            **common,
         }
         tasks.append(_Task(str(item.relative), str(name), job))
     return tasks

@@ -10,7 +10,7 @@ from typing import Any
 from armseg_core.conversion.reading import Reading
 from armseg_core.errors import UsageError
 from armseg_core.files.hashing import source_hash
-from armseg_core.files.tensor_file import DTYPES
+from armseg_core.files.tensor_file import COMPRESSIONS, DTYPES
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Plan:
     reading: Reading
     output: Path
     dtype: str | None  # None: chosen from the data
+    compression: str = COMPRESSIONS[0]
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the frames depend on beside the source, as JSON; files appear by name and hash."""
         values = {"reader": self.reading.reader.name, "dtype": self.dtype or "auto"}
+        if self.compression != COMPRESSIONS[0]:  # older files, which do not say theirs, stay current
+            values["compression"] = self.compression
         values |= self.reading.options.model_dump(mode="json")
         given = {name: value for name, value in self.reading.options if isinstance(value, Path)}
         values |= {name: path.name for name, path in given.items()}
@@ -55,6 +58,7 @@ def plan_conversion(
     representation: str | None = None,
     options: dict[str, Any] | None = None,
     dtype: str | None = None,
+    compression: str | None = None,
 ) -> Plan:
     """Decide a conversion without reading the data: reader, representation, options and output are checked.
 
@@ -63,8 +67,17 @@ def plan_conversion(
     """
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"unknown dtype '{dtype}'", where="--dtype", expected="one of " + ", ".join(DTYPES))
+    compression = check_compression(compression)
     reading = Reading.find(path, modality, options, representation)
-    return Plan(reading, output_path(reading.path, output, reading.row.name), dtype)
+    return Plan(reading, output_path(reading.path, output, reading.row.name), dtype, compression)
+
+
+def check_compression(name: str | None) -> str:
+    """A name of COMPRESSIONS, None being the default. Raises UsageError."""
+    if name is not None and name not in COMPRESSIONS:
+        expected = "one of " + ", ".join(COMPRESSIONS)
+        raise UsageError(f"unknown compression '{name}'", where="--compression", expected=expected)
+    return name or COMPRESSIONS[0]
 
 
 def output_path(source: Path, output: str | os.PathLike[str] | None, representation: str) -> Path:

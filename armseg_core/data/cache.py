@@ -73,7 +73,7 @@ class TensorCache:
                 pass  # damaged: made again below
         tensor = make()
         frame = _frame(tensor)
-        SensorTensor(frame[None], tensor.t_us[:1], tensor.info).save(path)
+        SensorTensor(frame[None], tensor.t_us[:1], tensor.info).save(path, "blosc")
         return frame
 
 

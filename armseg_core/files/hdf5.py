@@ -79,6 +79,11 @@ def blosc(codec: Literal["lz4", "zstd"], level: int) -> Any:
     return hdf5plugin.Blosc(cname=codec, clevel=level, shuffle=hdf5plugin.Blosc.SHUFFLE)
 
 
+def gzip() -> dict[str, Any]:
+    """Arguments of `create_dataset` for the filters that every HDF5 library has: shuffle and deflate."""
+    return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
 def nodes_of(file: Any) -> dict[str, Node]:
     """Path -> node of an open file, in the order of the paths; links are not followed."""
     import h5py

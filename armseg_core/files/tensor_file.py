@@ -1,7 +1,7 @@
 """The sensor-tensor file: what `convert` writes and everything else reads.
 
-HDF5 layout (readable by plain h5py):
-    /frames  (N, C, H, W) float16 | float32 | uint8 | uint16, one chunk per frame, compressed
+HDF5 layout (readable by plain h5py; with Blosc, which is quicker, only where hdf5plugin is imported too):
+    /frames  (N, C, H, W) float16 | float32 | uint8 | uint16, one chunk per frame, shuffle + deflate or Blosc
     /t_us    (N,) int64 end time of each frame in microseconds, absolute (0 for sensors without a clock)
     attributes of /: modality, representation, parameters (JSON), channels (JSON list), units (JSON list),
         value_range (JSON [low, high]), source_name, source_sha256, source_hash (how the hash was made),
@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ import numpy as np
 import armseg_core
 from armseg_core import advice
 from armseg_core.errors import FormatError, InputError, OutputError
+from armseg_core.files import deflate
 from armseg_core.files.atomic import atomic_path
-from armseg_core.files.hdf5 import blosc, create_hdf5, look_into, open_hdf5
+from armseg_core.files.hdf5 import blosc, create_hdf5, gzip, look_into, open_hdf5
 from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import seal_end
 
 FORMAT_VERSION = 1  # raised when older versions of armseg would misread a file: they refuse a larger number
 DTYPES = ("float16", "float32", "uint8", "uint16")
+COMPRESSIONS = ("gzip", "blosc")  # the first is the default: every HDF5 library has it
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,16 @@ class SensorTensor:
                 f"t_us is {self.t_us.dtype} {self.t_us.shape}", expected=f"int64 ({len(self.frames)},)"
             )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], compression: str = COMPRESSIONS[0]) -> None:
         """Write all frames to a sensor-tensor file (atomic)."""
         n, _, h, w = self.frames.shape
-        with TensorWriter(path, self.info, size=(h, w), dtype=str(self.frames.dtype)) as writer:
+        dtype = str(self.frames.dtype)
+        with TensorWriter(path, self.info, size=(h, w), dtype=dtype, compression=compression) as writer:
             for i in range(n):
                 writer.append(self.frames[i], int(self.t_us[i]))
+
+
+_THREADS = 2  # to compress; free choice: folders are converted by one process per core anyway
 
 
 class _Sink:
@@ -119,22 +126,35 @@ class _Sink:
 class TensorWriter:
     """Writes a sensor-tensor file frame by frame, in bounded memory; it appears when the block ends well.
 
+    Args:
+        size: (H, W) of the frames. dtype: one of DTYPES. compression: one of COMPRESSIONS.
+
     Raises:
         OutputError: the folder cannot be written, or the disk is full. FormatError: a frame of another shape.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], info: TensorInfo, size: tuple[int, int], dtype: str = "float16"
+        self,
+        path: str | os.PathLike[str],
+        info: TensorInfo,
+        size: tuple[int, int],
+        dtype: str = "float16",
+        compression: str = COMPRESSIONS[0],
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype {dtype}, expected one of {DTYPES}")
+        if compression not in COMPRESSIONS:
+            raise ValueError(f"compression {compression}, expected one of {COMPRESSIONS}")
         self.path, self.info, self.size, self.dtype = Path(path), info, size, dtype
+        self.compression = compression
         self._stack = contextlib.ExitStack()
         self._times: list[int] = []
+        self._pending: deflate.Pieces | None = None  # the last frame, while threads compress it
 
     def __enter__(self) -> TensorWriter:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
+            self._pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
             self._file = stack.enter_context(self._opened(temporary))
             self._frames = self._new_frames()
             self._stack = stack.pop_all()  # from here on __exit__ ends it
@@ -160,7 +180,7 @@ class TensorWriter:
             maxshape=(None, *shape),
             chunks=(1, *shape),
             dtype=self.dtype,
-            **blosc("lz4", 1),
+            **(blosc("lz4", 1) if self.compression == "blosc" else gzip()),
         )
 
     def append(self, frame: np.ndarray, t_us: int) -> None:
@@ -170,10 +190,22 @@ class TensorWriter:
             raise FormatError(
                 f"frame {n} has shape {frame.shape}", where=self.path, expected=str(self._frames.shape[1:])
             )
-        self._frames.resize(n + 1, axis=0)
-        self._frames[n] = frame
+        if self.compression == "blosc":
+            self._frames.resize(n + 1, axis=0)
+            self._frames[n] = frame
+        else:
+            self._write_pending()
+            self._pending = deflate.start(frame.astype(self.dtype, copy=False), self._pool)
         self._times.append(int(t_us))
         self._check()
+
+    def _write_pending(self) -> None:
+        """Write the frame that was compressed while the next one was made."""
+        if self._pending is not None:
+            n = len(self._times)
+            self._frames.resize(n, axis=0)
+            self._frames.id.write_direct_chunk((n - 1, 0, 0, 0), deflate.finish(self._pending))
+            self._pending = None
 
     def _check(self) -> None:
         error = self._sink.error
@@ -185,6 +217,7 @@ class TensorWriter:
             ) from error
 
     def _finish(self, file: Any) -> None:
+        self._write_pending()
         file.create_dataset("t_us", data=np.asarray(self._times, np.int64))
         info = self.info
         file.attrs.update(

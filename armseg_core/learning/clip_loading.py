@@ -256,7 +256,8 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
         if config.guide_weights is None:
             shown = ", ".join(tags[:6]) or "none known"
             raise UsageError(
-                f"--guide {name} needs weights", hint=f"--guide-pretrained TAG ({shown}) or --guide-weights FILE"
+                f"--guide {name} needs weights",
+                hint=f"--guide-pretrained TAG ({shown}) or --guide-weights FILE",
             )
         return quick
     if config.guide_pretrained not in tags:
@@ -284,7 +285,8 @@ def _preprocessing(config: ModelConfig) -> dict[str, Any]:
 
     if config.guide_weights is None:
         return {}
-    tags = [config.guide_pretrained] if config.guide_pretrained else open_clip.list_pretrained_tags_by_model(config.guide)
+    known = open_clip.list_pretrained_tags_by_model(config.guide)
+    tags = [config.guide_pretrained] if config.guide_pretrained else known
     found = [open_clip.get_pretrained_cfg(config.guide, tag) for tag in tags]
     shared = {key: {tuple(cfg.get(key) or ()) for cfg in found} for key in ("mean", "std")}
     return {key: values.pop() for key, values in shared.items() if len(values) == 1 and () not in values}

@@ -222,8 +222,10 @@ def evaluate(
         DataSetError: also for labels that would be thrown away; less grave losses are warned of.
     """
     where = "" if isinstance(model, Model) else str(find_model(model))
-    loaded = model if isinstance(model, Model) else load(
-        model, pick_device(device), guide_weights, backbone_weights
+    loaded = (
+        model
+        if isinstance(model, Model)
+        else load(model, pick_device(device), guide_weights, backbone_weights)
     )
     inference = Inference.as_trained(loaded, size, precision)
     rows: list[Row] = []
@@ -268,7 +270,8 @@ def training_data(run: RunFolder | None, model: Path) -> list[Path]:
 def plan(dataset: DataSet, sensors: Sequence[str], controls: bool = False) -> Iterator[Inputs]:
     """The inputs of every row: RGB, each of the sensors, and all of them where some samples have them all."""
     yield RGB_ONLY
-    together = [tuple(sensors)] if len(sensors) > 1 and samples_of(dataset, Inputs(True, tuple(sensors))) else []
+    every = tuple(sensors)
+    together = [every] if len(every) > 1 and samples_of(dataset, Inputs(sensors=every)) else []
     for some in [*((m,) for m in sensors), *together]:
         if len(samples_of(dataset, Inputs(sensors=some))) < len(dataset):
             yield Inputs(among=some)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,6 +57,22 @@ def lovasz(logits: Tensor, label: Tensor) -> Tensor:
     jaccard = 1 - (total - truth.cumsum(0)) / (total + (1 - truth).cumsum(0))
     gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
     return (errors * gradient).sum(0).mean()
+
+
+def deep_supervision(coarse: Sequence[Tensor], strides: Sequence[int], label: Tensor) -> Tensor:
+    """Sum of the cross-entropies of coarser logits, each against the label at its own places.
+
+    Lee et al., AISTATS 2015, eq. 3.
+
+    coarse: (B, K, h, w) each, at its stride, over at least the area of the label (B, H, W); what lies beyond
+    does not count.
+    """
+    total = coarse[0].new_zeros((), dtype=torch.float32)
+    for logits, stride in zip(coarse, strides, strict=True):
+        h, w = logits.shape[-2:]
+        full = F.pad(label, (0, w * stride - label.shape[-1], 0, h * stride - label.shape[-2]), value=IGNORE)
+        total = total + cross_entropy(logits, full[:, stride // 2 :: stride, stride // 2 :: stride])
+    return total
 
 
 def contrastive(image: Tensor, text: Tensor, same: Tensor, scale: float = 1 / 0.07) -> Tensor:

@@ -113,9 +113,10 @@ class Predictor:
         frames: dict[str, np.ndarray] = {}
         origins: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
+            names: Sequence[str | None] = modalities or [None] * len(sensors)
             recordings = [
                 self._open(opened, Path(path), name, options, number, self.inference.input_size(native))
-                for path, name in zip(sensors, modalities or [None] * len(sensors), strict=True)
+                for path, name in zip(sensors, names, strict=True)
             ]
             _check_used(options or {}, [recording.sensor for recording, _ in recordings])
             _check_time(at_us, [recording for recording, _ in recordings])

@@ -47,6 +47,7 @@ from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import CHANGEABLE, RunFolder
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
+from armseg_core.model.streams import STRIDES
 from armseg_core.visualization import confusion_figure, training_curves
 
 # steps: the mean of fewer jumps with the data set and sensor of each; a short run still gets a curve
@@ -353,7 +354,7 @@ def training_step(
 
 
 def _not_finite(batch: Batch, step: int, terms: Mapping[str, float]) -> TrainingError:
-    """What a loss that is not finite comes from: the first sample with such values, else the training itself."""
+    """What a loss that is not finite comes from: a sample with such values, else the training itself."""
     for name, frames in {"rgb": batch.rgb, **batch.sensors}.items():
         for sample, frame in zip(batch.ids, frames, strict=True):
             if not bool(frame.isfinite().all()):
@@ -392,6 +393,8 @@ def loss_terms(
         terms["dice"] = weights.dice * losses.dice(out.logits, label)
     if weights.lovasz:
         terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
+    if weights.deep and out.coarse:
+        terms["deep"] = weights.deep * losses.deep_supervision(out.coarse, STRIDES[1:], label)
     if weights.contrastive and out.embeddings and config.model.guidance and config.model.lora_rank:
         terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, dataset)
     if weights.align and out.aligned:

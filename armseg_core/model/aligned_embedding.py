@@ -1,9 +1,9 @@
 """Modality-aligned embeddings: learned prompts that close the gap between a sensor and MA-CLIP's guidance.
 
 SegRGB-X (arXiv 2603.28023), second contribution; the abstract is all that is public, so the form is ours: at
-every guided stage of the sensors' stream the places of the map attend to a few prompts of the modality, which are shifted and
-scaled by the MA-CLIP embedding of the stream. The output projection starts at zero: at step 0 the map is the
-plain stream's.
+every guided stage of the sensors' stream the places of the map attend to a few prompts of the modality, which
+are shifted and scaled by the MA-CLIP embedding of the stream. The output projection starts at zero: at step 0
+the map is the plain stream's.
 """
 
 from __future__ import annotations

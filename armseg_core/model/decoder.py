@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -21,23 +22,28 @@ class Decoder(nn.Module):
     """Five fused maps at strides 2 to 32 -> pixels in text space (B, E, H / 2, W / 2).
 
     Ronneberger et al., MICCAI 2015, with one block per step and bilinear upsampling; the mean over the
-    deepest map is added to it, which tells every place of the whole image.
+    deepest map is added to it, which tells every place of the whole image. In training each step gives
+    pixels of its own, which are classified too (deep supervision, Lee et al., AISTATS 2015).
     """
 
     def __init__(self, widths: Sequence[int], embed_dim: int) -> None:
         super().__init__()
-        self.up = nn.ModuleList(
-            ConvBlock(fine + coarse, fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.embed = nn.Conv2d(widths[0], embed_dim, 1)
+        self.up = nn.ModuleList(ConvBlock(fine + coarse, fine) for fine, coarse in pairwise(widths))
+        self.embed = nn.ModuleList(nn.Conv2d(width, embed_dim, 1) for width in widths)
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """maps: shallow to deep, (B, D_s, h_s, w_s)."""
+    def forward(self, maps: Sequence[Tensor], every_step: bool = False) -> list[Tensor]:
+        """maps: shallow to deep, (B, D_s, h_s, w_s). every_step: also the pixels of the coarser steps.
+
+        Returns:
+            Pixels (B, E, h, w), the finest first.
+        """
         x = maps[-1] + maps[-1].mean((2, 3), keepdim=True)
+        steps = [x]
         for up, finer in zip(reversed(self.up), reversed(maps[:-1]), strict=True):
             x = up(torch.cat([resize(x, finer.shape[-2:]), finer], dim=1))
-        pixels: Tensor = self.embed(x)
-        return pixels
+            steps.insert(0, x)
+        wanted = steps if every_step else steps[:1]
+        return [embed(x) for embed, x in zip(self.embed, wanted, strict=False)]
 
 
 class TextClassifier(nn.Module):

@@ -28,7 +28,7 @@ class GatedSum(nn.Module):
         nn.init.constant_(self.gate.bias, 1.0)  # sigmoid 0.73: the sensor counts from the start
 
     def forward(self, rgb: Tensor | None, sensors: Sequence[Tensor]) -> Tensor:
-        """rgb (B, D, h, w) or None, sensors: projected, (B, D, h, w) each -> (B, D, h, w); not both absent."""
+        """rgb (B, D, h, w) or None, sensors: (B, D, h, w) each -> (B, D, h, w); not both absent."""
         total = rgb
         for sensor in sensors:
             seen = torch.zeros_like(sensor) if rgb is None else rgb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -65,14 +66,40 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class StandardizedConv2d(nn.Conv2d):
+    """Convolution whose filters have mean 0 and variance 1 over their inputs.
+
+    Weight standardization (Qiao et al. 2019, eq. 3): with group norm after it, it trains about as fast as
+    with batch norm and needs no batch statistics, which several sensors, small batches and several processes
+    would spoil.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        # the smallest variance that counts: a filter of equal weights stays finite
+        variance, mean = torch.var_mean(weight, (1, 2, 3), keepdim=True, correction=0)
+        standardized = (weight - mean) * torch.rsqrt(variance + 1e-10)
+        out: Tensor = self._conv_forward(x, standardized, self.bias)
+        return out
+
+
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, group norm, GELU: (B, C, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+    """3x3 convolution, group norm, ReLU: (B, C, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         groups = next(g for g in (8, 4, 2, 1) if out % g == 0)
         super().__init__(
-            nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.GroupNorm(groups, out), nn.GELU()
+            StandardizedConv2d(channels, out, 3, stride, 1, bias=False),
+            nn.GroupNorm(groups, out),
+            nn.ReLU(inplace=True),
         )
+
+
+class Stages(nn.ModuleList):
+    """Four stages of two 3x3 blocks, each halving the map: strides 4, 8, 16, 32 after a stride-2 stem."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__(nn.Sequential(ConvBlock(a, b, 2), ConvBlock(b, b)) for a, b in pairwise(widths))
 
 
 def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

@@ -46,7 +46,9 @@ class MAClip(nn.Module):
     """The tower with an adapter per modality, and the projection of a sensor's channels to the tower's three.
 
     It sees every stream at about the number of pixels the tower was trained with, in the stream's own aspect
-    ratio: a guide needs no full resolution, and its cost does not grow with the image. The RGB stream uses adapter 'rgb' and no projection. Without adapters the tower is CLIP itself.
+    ratio: a guide needs no full resolution, and its cost does not grow with the image.
+
+    The RGB stream uses adapter 'rgb' and no projection. Without adapters the tower is CLIP itself.
     """
 
     def __init__(self, tower: ClipTower, project: nn.ModuleDict, adapters: LoraAdapters | None) -> None:
@@ -62,9 +64,7 @@ class MAClip(nn.Module):
         adapters = None
         if config.lora_rank:
             names = ("rgb", *modalities)
-            adapters = LoraAdapters(
-                visual, names, config.lora_rank, config.lora_alpha, config.lora_dropout
-            )
+            adapters = LoraAdapters(visual, names, config.lora_rank, config.lora_alpha, config.lora_dropout)
         return cls(tower, pseudo_rgb_layers(modalities), adapters)
 
     def forward(self, x: Tensor, modality: str) -> TowerOutput:
@@ -72,7 +72,12 @@ class MAClip(nn.Module):
 
         x: model tensor (B, C, H, W) of the modality, RGB in [0, 1], any H and W.
         """
-        x = resize(x, self.tower.working_size(x.shape[-2], x.shape[-1]), antialias=True)
+        return self.stream(
+            resize(x, self.tower.working_size(x.shape[-2], x.shape[-1]), antialias=True), modality
+        )
+
+    def stream(self, x: Tensor, modality: str) -> TowerOutput:
+        """`forward` at the size of x, whose height and width are multiples of the tower's stride."""
         if modality != "rgb":
             x = self.project[modality](x).clamp(-1.0, 2.0)
         if self.adapters is not None:

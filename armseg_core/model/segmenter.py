@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from armseg_core.config.training import ModelConfig
+from armseg_core.config.model import ModelConfig
 from armseg_core.model.aligned_embedding import AlignedEmbedding
 from armseg_core.model.backbones.base import Backbone
+from armseg_core.model.clip_tower import TowerOutput
 from armseg_core.model.decoder import Decoder, TextClassifier, decoder_widths
 from armseg_core.model.dsrm import DSRM
 from armseg_core.model.fusion import GatedSum
@@ -37,12 +38,14 @@ class SegmenterOutput:
 
     logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
     name); empty without a guide. aligned: sensor -> per stage the (RGB, sensor) maps that are fused, for the
-    alignment loss; empty where RGB is absent.
+    alignment loss; empty where RGB is absent. coarse: logits (B, K, h, w) of the decoder's coarser steps, on
+    the padded input, in training only.
     """
 
     logits: Tensor
     embeddings: dict[str, Tensor]
     aligned: dict[str, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    coarse: list[Tensor] = field(default_factory=list)
 
 
 class Standardize(nn.Module):
@@ -154,9 +157,9 @@ class Segmenter(nn.Module):
         if self.dsrm is not None:
             guide = torch.stack(list(embeddings.values())).mean(0) if embeddings else None
             maps[-1] = self.dsrm(maps[-1], guide, dataset)
-        logits = self.classifiers[dataset](self.decoder(maps))
-        logits = resize(logits.float(), self._padded(h, w))[..., :h, :w]
-        return SegmenterOutput(logits, embeddings, pairs)
+        finest, *coarser = map(self.classifiers[dataset], self.decoder(maps, every_step=self.training))
+        logits = resize(finest.float(), self._padded(h, w))[..., :h, :w]
+        return SegmenterOutput(logits, embeddings, pairs, coarser)
 
     def embed(self, x: Tensor, modality: str) -> Tensor:
         """MA-CLIP embedding (B, E) of a stream (B, C, H, W), any H, W: the one `forward` gives for it.
@@ -166,7 +169,8 @@ class Segmenter(nn.Module):
         """
         if self.guide is None:
             raise ValueError("a model without a guide has no embeddings")
-        return self.guide(self._pad(x), modality).embedding
+        out: TowerOutput = self.guide(self._pad(x), modality)
+        return out.embedding
 
     def _size(self, rgb: Tensor | None, sensors: Mapping[str, Tensor]) -> tuple[int, int]:
         """(H, W) of the inputs, which they share."""
@@ -202,13 +206,15 @@ class Segmenter(nn.Module):
         if not sensors:
             return {}
         standardized = {m: self.standardize[m](x) for m, x in sensors.items()}
-        return self.stream(standardized, functools.partial(self._align, embeddings))
+        maps: dict[str, list[Tensor]] = self.stream(standardized, functools.partial(self._align, embeddings))
+        return maps
 
     def _align(self, embeddings: Mapping[str, Tensor], stage: int, modality: str, x: Tensor) -> Tensor:
         """A map of a sensor after its stage, drawn towards the guide."""
         if self.aligned is None or stage not in GUIDED:
             return x
-        return self.aligned[str(stage)](x, embeddings.get(modality), modality)
+        drawn: Tensor = self.aligned[str(stage)](x, embeddings.get(modality), modality)
+        return drawn
 
     def _fuse(
         self, rgb_maps: list[Tensor] | None, sensor_maps: dict[str, list[Tensor]]
@@ -221,6 +227,7 @@ class Segmenter(nn.Module):
         pairs: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in sensor_maps}
         for stage, fuse in enumerate(self.fuse):
             rgb = None if rgb_maps is None else rgb_maps[stage]
+            assert isinstance(fuse, GatedSum)
             projected = {m: fuse.project(maps[stage]) for m, maps in sensor_maps.items()}
             fused.append(fuse(rgb, list(projected.values())))
             if rgb is not None:
@@ -253,7 +260,5 @@ class Segmenter(nn.Module):
         Without the guide's tower and the frozen weights of the backbone: these are loaded from where they
         came from, and the guide's adapters lie in files of their own.
         """
-        own = {
-            n: t for n, t in self.state_dict().items() if not n.startswith(("guide.tower.", "backbone."))
-        }
+        own = {n: t for n, t in self.state_dict().items() if not n.startswith(("guide.tower.", "backbone."))}
         return own | {f"backbone.{n}": t for n, t in self.backbone.own_state().items()}

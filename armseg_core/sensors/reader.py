@@ -29,6 +29,11 @@ def nothing_beside(path: Path, options: Any) -> Iterable[Path]:
     return ()
 
 
+def no_parts(path: Path) -> Iterable[Path]:
+    """The answer of a format whose recordings are one file or one folder each."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Reader:
     """One raw format of one sensor.
@@ -45,6 +50,8 @@ class Reader:
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
+    parts: path -> all the files that are one recording together, where there are several and each of them
+        stands for it: the pictures of a set. A folder converts them once. Cheap, as `matches` is.
     frames: the recording holds many frames, of which `read` takes the one that the option `frame` numbers.
     refuse: when set, the format is recognized but not readable, and this text says what to do instead.
     """
@@ -59,6 +66,7 @@ class Reader:
     notes: str = ""
     refuse: str = ""
     beside: Callable[[Path, Any], Iterable[Path]] = nothing_beside
+    parts: Callable[[Path], Iterable[Path]] = no_parts
     frames: bool = False
 
     def files(self, path: Path, options: Any) -> tuple[Path, ...]:

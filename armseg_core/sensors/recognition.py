@@ -16,7 +16,7 @@ from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import BUILT_IN, SENSORS, get_modality
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.sniffing import HDF5_SUFFIXES, judge_by_name, must_be_readable
+from armseg_core.sensors.sniffing import HDF5_SUFFIXES, Verdict, judge_by_name, must_be_readable
 
 __all__ = ["Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
@@ -62,7 +62,7 @@ def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Read
         raise _not_recognized(path, rows, modality)
     if modality is not None:
         return next(iter(found.values()))
-    verdict = judge_by_name(path, tuple(found))
+    verdict = judge(path, found)
     if verdict.modality:
         return found[verdict.modality]
     fits = ", ".join(found)
@@ -80,6 +80,21 @@ def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
         if reader.modality not in found and reader.matches(path):
             found[reader.modality] = reader
     return found
+
+
+def judge(path: Path, found: dict[str, Reader], root: Path | None = None) -> Verdict:
+    """Which of the sensors whose formats fit is meant: by the names, else by files that belong together.
+
+    A complete set of pictures says more of its sensor than the coding of each picture does.
+
+    Args:
+        found: as `matching` gives it, not empty. root: see `judge_by_name`.
+    """
+    verdict = judge_by_name(path, tuple(found), root)
+    if verdict.modality or (verdict.other and verdict.certain):
+        return verdict
+    sets = [sensor for sensor, reader in found.items() if any(reader.parts(path))]
+    return Verdict(sets[0]) if len(sets) == 1 else verdict
 
 
 def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, ...]:

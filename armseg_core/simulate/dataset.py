@@ -38,7 +38,7 @@ RAW_FILES = {
     "event": ("events.h5", 'window = "50ms"'),
     "thermal": ("thermal.tiff", ""),
     "depth": ("depth.png", 'depth_unit = "mm"'),
-    "polarization": ("polarization.png", "bits = 12"),
+    "polarization": ("polarization.png", 'bits = 12, pattern = "90,45,135,0"'),
     "light_field": ("light_field", ""),
     "lidar": ("lidar.bin", ""),
 }

@@ -350,3 +350,20 @@ def test_the_folder_decides_where_the_name_says_nothing(tmp_path: Path) -> None:
 def test_diagnose_leaves_whole_files_alone(tmp_path: Path) -> None:
     for path in raw_files.scene(tmp_path).values():
         assert diagnose(path) == ""
+
+
+def test_compression_is_chosen_and_an_unknown_one_refused(tmp_path: Path, armseg) -> None:
+    events, out = tmp_path / "in" / "events.h5", tmp_path / "x.h5"
+    raw_files.events(events)
+    for name, filters in (("blosc", {"32001"}), ("gzip", {"shuffle", "gzip"})):  # the other one is made anew
+        assert armseg("convert", events, "-o", out, "--compression", name).exit_code == 0
+        with h5py.File(out) as file:
+            assert set(file["frames"]._filters) == filters
+    assert "Already current" in armseg("convert", events, "-o", out).stdout
+    folder = armseg("convert", events.parent, "-o", tmp_path / "all", "--compression", "blosc")
+    assert folder.exit_code == 0, folder.stderr
+    with h5py.File(next((tmp_path / "all").glob("*.h5"))) as file:
+        assert set(file["frames"]._filters) == {"32001"}
+    refused = armseg("convert", events.parent, "-o", tmp_path / "other", "--compression", "zip")
+    assert refused.exit_code == 2
+    assert "one of gzip, blosc" in refused.stderr

@@ -34,7 +34,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 # what the files do not say, so that nothing has to be assumed
-READ = {"depth": {"depth_unit": "mm"}, "polarization": {"bits": 12}}
+READ = {"depth": {"depth_unit": "mm"}, "polarization": {"bits": 12, "pattern": "90,45,135,0"}}
 
 
 def listing(folder: Path) -> set[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -12,8 +14,10 @@ import pytest
 from places import REPOSITORY
 
 from armseg_core.errors import FormatError, InputError, OutputError
+from armseg_core.files import deflate
 from armseg_core.files.hashing import sha256_of
 from armseg_core.files.tensor_file import (
+    DTYPES,
     SensorTensor,
     TensorFile,
     TensorInfo,
@@ -150,3 +154,55 @@ def test_the_hash_of_a_folder_counts_names_and_contents(tmp_path: Path) -> None:
     second = sha256_of(tmp_path / "d")
     (tmp_path / "d" / "b").write_text("2")
     assert len({first, second, sha256_of(tmp_path / "d")}) == 3
+
+
+PLAIN = """
+import sys
+sys.modules["hdf5plugin"] = None  # an import of it fails
+import h5py, numpy
+with h5py.File(sys.argv[1]) as file:
+    numpy.save(sys.argv[2], file["frames"][0])
+"""
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_frames_are_read_by_h5py_alone(tmp_path: Path, dtype: str) -> None:
+    """Of noise, of zeros and of both: each is compressed in its own way."""
+    rng = np.random.default_rng(0)
+    made = rng.integers(0, 200, (2, 2, 300, 500)).astype(np.float32)
+    made[0, 0] = 0
+    made[0, 1, :100] = rng.standard_normal((100, 500)) if dtype.startswith("float") else 7
+    SensorTensor(made.astype(dtype), np.array([5, 6]), INFO).save(tmp_path / "x.h5")
+    run = [sys.executable, "-c", PLAIN, tmp_path / "x.h5", tmp_path / "x.npy"]
+    subprocess.run(run, check=True, env=os.environ | {"HDF5_PLUGIN_PATH": str(tmp_path)})
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), made[0].astype(dtype))
+    with TensorFile(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file.read().frames, made.astype(dtype))
+
+
+def test_blosc_is_written_when_asked_for_and_files_that_have_it_are_read(tmp_path: Path) -> None:
+    SensorTensor(frames(), np.arange(3), INFO).save(tmp_path / "x.h5", "blosc")
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert list(file["frames"]._filters) == ["32001"]
+    with TensorFile(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file.read().frames, frames())
+
+
+def test_a_frame_may_change_after_it_was_appended(tmp_path: Path) -> None:
+    frame = np.ones((2, 8, 12), np.uint8)
+    with TensorWriter(tmp_path / "x.h5", INFO, (8, 12), "uint8") as writer:
+        for i in range(50):
+            frame[:] = i
+            writer.append(frame, i)
+    with TensorFile(tmp_path / "x.h5") as file:
+        assert file.frames[:, 0, 0, 0].tolist() == list(range(50))
+
+
+def test_dense_floats_get_smaller_and_sparse_ones_much() -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.standard_normal((5, 240, 320)).astype(np.float16)
+    sparse = np.where(rng.random(dense.shape) < 0.02, dense, np.float16(0))
+    with ThreadPoolExecutor(2) as pool:
+        sizes = [len(deflate.finish(deflate.start(frame, pool))) / frame.nbytes for frame in (dense, sparse)]
+    assert sizes[0] < 0.9
+    assert sizes[1] < 0.1

@@ -9,13 +9,18 @@ import numpy as np
 from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.recognition import sniff
 
-OPTIONS = PolarizationOptions()
-QUIET = PolarizationOptions(bits=12)
+OPTIONS = PolarizationOptions(pattern="90,45,135,0")
+QUIET = PolarizationOptions(pattern="90,45,135,0", bits=12)
 ANGLES = (0, 45, 90, 135)
 
 
-def read(path: Path, **options):
-    return sniff(path, "polarization").read(path, PolarizationOptions(**options))
+CELL = "90,45,135,0"  # of the mosaics that tests write; given, it is no assumption
+
+
+def read(path: Path, *, pattern: str | None = CELL, **options):
+    """Read a polarization recording; `pattern` None leaves the cell of a mosaic to be assumed."""
+    given = options if pattern is None else {"pattern": pattern, **options}
+    return sniff(path, "polarization").read(path, PolarizationOptions(**given))
 
 
 def polarizer(angle_deg: float) -> np.ndarray:

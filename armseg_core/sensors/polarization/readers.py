@@ -47,6 +47,9 @@ def read_mosaic(path: Path, options: PolarizationOptions) -> PolarizedImages:
             expected=f"width and height that are multiples of {step}",
             hint="a region of interest that keeps whole cells (and --pattern if it moved them)",
         )
+    if "pattern" not in options.model_fields_set:
+        text = f"assumed cell {options.pattern} (Sony IMX250MZR); other cameras differ: --pattern"
+        warnings.warn(ArmsegWarning(text), stacklevel=2)
     values, clipped = _linear(raw, path, options)
     half = options.demosaic == "half"
     intensity = demosaic_polarizers(values, options.cell, options.bayer, half=half)
@@ -360,6 +363,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         read_mcubes,
         notes="any file of a sample in polL_dolp, polL_aolp_sin, polL_aolp_cos, polL_color; --crop-left",
         beside=lambda path, options: _mcubes_files(path) if _is_mcubes(path) else (),
+        parts=lambda path: _mcubes_files(path) if _is_mcubes(path) else (),
     ),
     Reader(
         "aolp-dolp",
@@ -370,6 +374,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         read_aolp_dolp,
         notes="folder or one of the files; --aolp-unit rad | deg; S0 from s0.npy",
         beside=lambda path, options: (find_aolp(path) or {}).values(),
+        parts=lambda path: (find_aolp(path) or {}).values(),
     ),
     Reader(
         "angles",
@@ -380,6 +385,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         read_angle_set,
         notes="folder or one of the pictures; also folders 0, 45, 90, 135; linear pictures",
         beside=lambda path, options: (find_set(path) or {}).values(),
+        parts=lambda path: (find_set(path) or {}).values(),
     ),
     Reader(
         "stokes",
@@ -397,6 +403,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         ("*.png", "*.tiff", "*.npy"),
         _is_mosaic,
         read_mosaic,
-        notes="--pattern, --bayer for color sensors, --bits, --demosaic bilinear | half",
+        notes="--pattern (90,45,135,0 when not given, and said), --bayer for color sensors, --bits, "
+        "--demosaic bilinear | half",
     ),
 )

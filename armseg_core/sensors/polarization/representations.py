@@ -20,6 +20,7 @@ from armseg_core.sensors.polarization.options import PolarizationOptions
 from armseg_core.sensors.representation import Representation
 
 _FOUR = (0.0, 45.0, 90.0, 135.0)
+_NOTED_SHARE = 1e-4  # the least share of saturated pixels that two decimals of a percentage can say
 
 
 def stokes_parameters(intensity: np.ndarray, angles_deg: tuple[float, ...]) -> np.ndarray:
@@ -51,12 +52,12 @@ def stokes(data: PolarizedImages | Stokes, options: PolarizationOptions) -> Fram
     """(S0, DoLP, sin 2A, cos 2A). S0 is 2 where a gray, unpolarized pixel is at full scale.
 
     Where a polarizer's pixel is saturated the degree of polarization is false: DoLP, sin and cos are 0
-    there, and a warning says how many pixels.
+    there, and a warning says how many pixels where that is 0.01 % of them or more.
     """
     s, saturated = _stokes_image(data, options)
     frame = polarization_state(s)
     frame[1:, saturated] = 0
-    if saturated.any():
+    if saturated.mean() >= _NOTED_SHARE:
         warnings.warn(
             ArmsegWarning(
                 f"{saturated.mean():.2%} of the pixels are saturated: their degree of polarization "

@@ -75,6 +75,16 @@ def test_degree_is_clipped_and_saturated_pixels_are_reported():
     np.testing.assert_array_equal(frame[1:, 0, 1], 0)
 
 
+def test_a_share_of_saturated_pixels_that_reads_as_zero_is_no_warning():
+    saturated = np.zeros((200, 200), bool)
+    saturated[0, 0] = True
+    images = PolarizedImages(np.full((4, 200, 200), 0.2, np.float32), tuple(map(float, ANGLES)), saturated)
+    assert not rep.stokes(images, OPTIONS).values[1:, 0, 0].any()  # a warning would be an error
+    saturated[0, :4] = True
+    with pytest.warns(ArmsegWarning, match=r"0.01% of the pixels"):
+        rep.stokes(images, OPTIONS)
+
+
 def test_horizontal_flip_of_the_scene_negates_sin():
     """Mirrored light: the picture is flipped, and the angle A becomes -A, so that sin 2A changes sign."""
     s = light()
@@ -150,6 +160,24 @@ def test_pattern_option(tmp_path, pattern):
     path = png(tmp_path / "m.png", np.rint(mosaic * 4095).astype(np.uint16))
     data = read(path, bits=12, pattern=",".join(map(str, pattern)))
     np.testing.assert_allclose(rep.stokes_parameters(data.intensity, data.angles_deg), s[:3], atol=5e-4)
+
+
+def test_an_assumed_cell_is_said_and_a_given_one_is_not(tmp_path):
+    path = png(tmp_path / "m.png", np.full((4, 6), 100, np.uint8))
+    with pytest.warns(ArmsegWarning, match=r"assumed cell 90,45,135,0 \(Sony IMX250MZR\).*--pattern"):
+        read(path, pattern=None)
+    read(path, pattern="90,45,135,0")  # a warning would be an error
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "visualize"])
+def test_every_command_names_the_assumed_cell_and_takes_another(armseg, tmp_path, command):
+    path = png(tmp_path / "mosaic.png", np.full((4, 6), 100, np.uint8))
+    result = armseg(command, path, "-m", "polarization", cwd=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "assumed cell 90,45,135,0" in result.output
+    result = armseg(command, path, "-m", "polarization", "--pattern", "45,0,90,135", cwd=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "assumed cell" not in result.output
 
 
 @pytest.mark.parametrize("bayer", ["rggb", "bggr", "grbg", "gbrg"])

@@ -8,6 +8,8 @@ from picture_writer import png
 from polarized_light import ANGLES, OPTIONS, behind, light, read
 
 from armseg_core.arrays import Stokes
+from armseg_core.conversion.discovery import find_recordings
+from armseg_core.conversion.folder import convert_folder
 from armseg_core.errors import ArmsegWarning, FormatError, UsageError
 from armseg_core.sensors.polarization import readers as polarization
 from armseg_core.sensors.polarization import representations as rep
@@ -64,6 +66,55 @@ def test_three_angle_set_and_bayer_set(tmp_path):
     for angle in ANGLES:
         png(tmp_path / "bayer" / f"{angle}d" / "x.png", np.full((4, 4), 100, np.uint8))
     assert read(tmp_path / "bayer" / "0d" / "x.png", bayer="grbg").intensity.shape == (4, 4, 4, 3)
+
+
+def converted(folder, tmp_path, modality=None) -> list[str]:
+    made = convert_folder([folder], tmp_path / "out", modality=modality, workers=1, progress=False)
+    assert not made.failed, made.outcomes
+    return [str(entry["output"]) for entry in made.outcomes]
+
+
+def write_set(folder, pictures, name, *, color=False) -> None:
+    for angle, picture in pictures.items():
+        png(folder / name.format(angle), picture[..., None].repeat(3, -1) if color else picture)
+
+
+@pytest.mark.parametrize("modality", [None, "polarization"])
+@pytest.mark.parametrize("color", [False, True])
+def test_two_sets_in_a_folder_are_two_recordings(tmp_path, pictures, modality, color):
+    pictures = {angle: (picture >> 8).astype(np.uint8) for angle, picture in pictures.items()}
+    write_set(tmp_path / "two", pictures, "street_I{}.png")
+    write_set(tmp_path / "two", pictures, "kettle_I{}.png", color=color)
+    made = converted(tmp_path / "two", tmp_path, modality)
+    assert made == ["kettle_I0.stokes.h5", "street_I0.stokes.h5"]
+
+
+def test_mosaics_beside_a_set_are_converted_too(tmp_path, pictures):
+    folder = tmp_path / "polarization"
+    write_set(folder, pictures, "shot_I{}.png")
+    png(folder / "mosaic.png", pictures[0])
+    png(folder / "more.png", pictures[45])
+    made = converted(folder, tmp_path)
+    assert made == ["more.stokes.h5", "mosaic.stokes.h5", "shot_I0.stokes.h5"]
+    for name in ("mosaic.png", "more.png"):
+        (folder / name).unlink()
+    assert [found.source for found in find_recordings([folder])[1]] == [folder]  # now the folder is the set
+
+
+def test_files_that_are_one_recording_are_converted_once(tmp_path, pictures):
+    folder = tmp_path / "scenes"
+    for name in ("a", "b"):
+        write_set(folder / "angles", pictures, f"{{}}deg/{name}.png")
+        for what in ("aolp", "dolp"):
+            (folder / "arrays").mkdir(exist_ok=True)
+            np.save(folder / "arrays" / f"{name}_{what}.npy", np.full((6, 8), 0.5))
+    assert converted(folder, tmp_path) == [
+        *(f"angles/0deg/{name}.stokes.h5" for name in "ab"),
+        *(f"arrays/{name}_aolp.stokes.h5" for name in "ab"),
+    ]
+    one = folder / "angles" / "90deg" / "b.png"  # one that is named stands for the set
+    found = find_recordings([one, folder / "angles" / "0deg" / "b.png"])[1]
+    assert [item.source for item in found] == [one]
 
 
 @pytest.mark.parametrize("layout", ["hw3", "hw4", "3hw", "hw43", "hwc4"])

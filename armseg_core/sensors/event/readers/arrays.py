@@ -384,6 +384,7 @@ ARRAY_READERS: tuple[Reader, ...] = (
         read_ddd17,
         notes="the folder or one of its two files",
         beside=_ddd17_beside,
+        parts=lambda path: _ddd17_files(path) or (),
     ),
     Reader(
         "evimo2",
