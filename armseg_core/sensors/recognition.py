@@ -77,9 +77,17 @@ def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
     """For every sensor (or the one asked for) the first row whose content test says yes."""
     found: dict[str, Reader] = {}
     for reader in readers_for(modality):
-        if reader.modality not in found and reader.matches(path):
+        if reader.modality not in found and _fits(reader, path):
             found[reader.modality] = reader
     return found
+
+
+def _fits(reader: Reader, path: Path) -> bool:
+    """`Reader.matches`, also of a row (a plug-in's) that raises although it must not: then "no"."""
+    try:
+        return reader.matches(path)
+    except Exception:
+        return False
 
 
 def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, ...]:
