@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError
+from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError, is_panic
 from armseg_core.interruption import exit_code, signals_interrupt
 
 
@@ -125,7 +125,9 @@ class ArmsegGroup(TyperGroup):
             row = self._row(ctx)
             kept = "; ".join(getattr(error, "__notes__", ())) or (row.interrupted if row else "")
             fail(error, f"interrupted: {kept}" if kept else "interrupted", exit_code(error))
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             row = self._row(ctx)
             path = " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
             line, code = describe(error, path, row.former if row else {})
@@ -167,7 +169,7 @@ _UNUSABLE = {
 
 
 def describe(
-    error: Exception, command: str = "armseg", former: Mapping[str, str] | None = None
+    error: BaseException, command: str = "armseg", former: Mapping[str, str] | None = None
 ) -> tuple[str, int]:
     """The line for the user and the exit code of an exception raised in a command ("armseg convert").
 

@@ -110,6 +110,11 @@ def collected_warnings() -> Iterator[list[str]]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust panicked; what pyo3 makes of it is no `Exception`."""
+    return type(error).__name__ == "PanicException"
+
+
 def require_extra(module: str, extra: str, purpose: str) -> ModuleType:
     """Import an optional package at the moment it is needed.
 

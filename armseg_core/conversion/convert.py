@@ -28,6 +28,7 @@ from armseg_core.errors import (
     FormatError,
     UsageError,
     collected_warnings,
+    is_panic,
 )
 from armseg_core.files.hashing import BackgroundHash
 from armseg_core.files.ownership import check_free
@@ -152,7 +153,11 @@ def convert_recording(
         )
     except ArmsegError as error:
         return {"status": "failed", "error": str(error)}
-    except Exception as error:  # a defect or a lack of memory in one recording must not stop the others
+    except MemoryError:
+        return {"status": "failed", "error": f"{source}: out of memory. Try: fewer --workers"}
+    except BaseException as error:  # a defect met in one recording must not stop the others
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         text = " ".join(str(error).split())
         return {"status": "failed", "error": f"{source}: internal error: {type(error).__name__}: {text}"}
     return {"status": "skipped" if summary.skipped else "converted", "error": None, **summary.to_dict()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from armseg_core.errors import InputError
+from armseg_core.files.facts import special_kind
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.reader import Reader
@@ -116,7 +117,7 @@ def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken
         for path in sorted(recordings):
             yield _named(path, sensor)
         for name in sorted(files):
-            taken = None if name.startswith(".") else _considered(Path(here, name), sensor, folder)
+            taken = None if name.startswith(".") else _looked_at(Path(here, name), sensor, folder)
             if taken:
                 yield taken
 
@@ -133,9 +134,17 @@ def _first(path: Path, reader: Reader | None) -> Path:
     return min((path, *(reader.parts(path) if reader else ())))
 
 
+def _looked_at(path: Path, sensor: str | None, root: Path) -> Taken | None:
+    """`_considered`, also of a file at which a library fails: what is wrong is said when it is converted."""
+    try:
+        return _considered(path, sensor, root)
+    except Exception:  # one file of a folder never stops the others
+        return path, sensor or ""
+
+
 def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:
     """A file met in a folder: taken only when it is (or should be) a recording."""
-    if not os.access(path, os.R_OK):
+    if special_kind(path) or not os.access(path, os.R_OK):
         return (path, sensor or "", path) if fits_pattern(path, sensor) else None
     if path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path):
         return None

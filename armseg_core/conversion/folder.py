@@ -192,6 +192,9 @@ def _why_open(source: Path) -> str:
         sniff(source)
     except ArmsegError as error:
         return str(error)
+    except Exception as error:  # as in `convert_recording`: one file never stops the others
+        text = " ".join(str(error).split())
+        return f"{source}: internal error: {type(error).__name__}: {text}"
     return f"{source}: changed while the folder was searched"
 
 

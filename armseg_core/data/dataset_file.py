@@ -81,6 +81,15 @@ def _check_inside(text: str) -> str:
     return text
 
 
+def _check_file(text: str, where: str) -> None:
+    """A file that an option names: inside the data set's folder, as every file of it."""
+    _check_fields(text, where)
+    try:
+        _check_inside(text)
+    except ValueError as error:
+        raise ValueError(f"{where} with {error}") from error
+
+
 Template = Annotated[str, AfterValidator(_check_template)]
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -176,7 +185,7 @@ class DataSetFile(Options):
         for name, row in self.modalities.items():
             _parse_options(name, row.options)
             for option in path_options(name) & set(row.options):
-                _check_fields(str(row.options[option]), f"modalities.{name}.options.{option}")
+                _check_file(str(row.options[option]), f"modalities.{name}.options.{option}")
         return self
 
     def _check_ignore_colors(self) -> None:
@@ -226,7 +235,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise DataSetError("nested too deeply", where=path, expected="a few levels of tables") from error
+    except ValueError as error:  # also a whole number of thousands of digits
         raise DataSetError(f"not valid TOML: {error}", where=path) from error
 
 

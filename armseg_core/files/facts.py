@@ -14,6 +14,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from armseg_core.errors import InputError
+
 T = TypeVar("T")
 
 HEAD = 65536  # enough for every IHDR / IFD / EXIF block, npy header and text header that is looked at
@@ -22,6 +24,40 @@ _KEPT = 32  # files remembered: 32 heads and tails of 64 KiB are 4 MiB at most
 # A file that changed so recently may change again without another time stamp: Linux stamps by clock ticks of
 # 1 to 10 ms (the 2 s of FAT are not covered). Longer would only look at fresh files more often.
 _SETTLED_NS = 50_000_000
+
+
+_SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def special_kind(path: str | os.PathLike[str]) -> str:
+    """What a path leads to when it is neither a file nor a folder ("a named pipe"), else "".
+
+    Opening such a thing may wait for ever, and reading it may never end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return ""
+    return next((kind for test, kind in _SPECIAL if test(mode)), "")
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Raise InputError for a pipe, socket or device: called before anything of a user is opened."""
+    kind = special_kind(path)
+    if kind:
+        raise InputError(f"is {kind}", where=path, expected="a file", hint="save its data to a file first")
+
+
+def must_be_file(path: str | os.PathLike[str]) -> None:
+    """Raise InputError for what is no file: missing, a folder, or special."""
+    refuse_special(path)
+    if not os.path.isfile(path):
+        raise InputError("is a folder" if os.path.isdir(path) else "no such file", where=path)
 
 
 class Facts:

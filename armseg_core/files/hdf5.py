@@ -12,13 +12,14 @@ import numpy as np
 
 from armseg_core.errors import FormatError
 from armseg_core.files.facts import Facts, facts_of, head_of
+from armseg_core.files.limits import refuse_bomb
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Where it stands: at the start, or behind a user block of 512 bytes (MATLAB) or a larger power of two
 # (HDF5 file format specification, II.A); larger blocks than 32 KiB lie outside the head that is read.
 _PLACES = (0, *(1 << power for power in range(9, 16)))
 _MAX_NODES = 2000  # groups and data sets looked at; a recording has a few dozen
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)  # what h5py makes of damage
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SystemError)  # what h5py makes of damage
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Contents:
 
     names: of what is at the top. attributes: names of those at the top. top: shapes of the data sets there,
     links followed. nodes: everything by its path, links not followed. unopened: why it cannot be opened.
-    damage: why it cannot be listed.
+    damage: why it cannot be listed. outside: what in it is kept in other files, "" when nothing is.
     """
 
     names: frozenset[str] = frozenset()
@@ -48,6 +49,7 @@ class Contents:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     unopened: str = ""
     damage: str = ""
+    outside: str = ""
 
 
 def open_hdf5(path: str | os.PathLike[str], **options: Any) -> Any:
@@ -57,12 +59,29 @@ def open_hdf5(path: str | os.PathLike[str], **options: Any) -> Any:
         options: of `h5py.File`.
 
     Raises:
-        OSError: missing, unreadable or damaged.
+        OSError: missing, unreadable or damaged. FormatError: a part of it is kept in another file.
     """
     import h5py
     import hdf5plugin  # noqa: F401  (registers the compression filters)
 
+    refuse_outside(Path(path))
     return h5py.File(path, "r", **options)
+
+
+def refuse_outside(path: Path) -> None:
+    """Raise FormatError for a file that takes data from other files.
+
+    HDF5 would follow links, external storage and virtual data sets to any file the user may read, and a
+    recording from elsewhere could name those: what is converted stands in the file that was given.
+    """
+    found = look_into(path)
+    if found is not None and found.outside:
+        raise FormatError(
+            f"the HDF5 file takes data from another file: {found.outside}",
+            where=path,
+            expected="a file that holds its own data",
+            hint="copy the data into one file, with h5repack or h5py",
+        )
 
 
 def create_hdf5(target: Any, **options: Any) -> Any:
@@ -99,6 +118,34 @@ def nodes_of(file: Any) -> dict[str, Node]:
     return nodes
 
 
+def _outside(file: Any) -> str:
+    """The first part of an open file that HDF5 would fetch from another file, in words; "" for none."""
+    import h5py
+
+    seen: set[int] = set()
+    todo = [("", file)]
+    while todo:  # not by h5py's visitors: damage met in a callback is a SystemError
+        place, group = todo.pop()
+        for name in group:
+            link, path = group.get(name, getlink=True), f"{place}/{name}"
+            if isinstance(link, h5py.ExternalLink):
+                return f"the external link '{path}'"
+            if not isinstance(link, h5py.HardLink):
+                continue
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # hard links may lead back up
+                    seen.add(address)
+                    todo.append((path, item))
+            elif isinstance(item, h5py.Dataset):
+                if item.external:
+                    return f"the external storage of '{path}'"
+                if item.is_virtual and any(source.file_name != "." for source in item.virtual_sources()):
+                    return f"the virtual data set '{path}'"
+    return ""
+
+
 def look_into(path: Path) -> Contents | None:
     """What is in a file; None when it is no HDF5 file. Raises OSError when there is no such file."""
     return facts_of(path).once(_contents)
@@ -111,12 +158,15 @@ def _contents(facts: Facts) -> Contents | None:
         return None
     try:
         file = h5py.File(facts.path, "r")
-    except OSError as error:
+    except _DAMAGE as error:
         return Contents(unopened=str(error), damage=str(error))
     with file:
         names, attributes = frozenset[str](), frozenset[str]()
         try:
             names, attributes = frozenset(file), frozenset(file.attrs)
+            outside = _outside(file)
+            if outside:  # its own file would be opened to look at it
+                return Contents(names, attributes, outside=outside)
             top = {name: item.shape for name, item in file.items() if isinstance(item, h5py.Dataset)}
             return Contents(names, attributes, top, nodes_of(file))
         except _DAMAGE as error:
@@ -131,13 +181,21 @@ def hdf5_keys(path: Path) -> Mapping[str, tuple[int, ...]]:
     """
     found = look_into(path) if path.exists() else None
     if found is not None and found.damage:
-        raise FormatError(f"the HDF5 file is damaged ({found.damage})", where=path)
+        raise FormatError("the HDF5 file is damaged: its table of contents cannot be read", where=path)
     return {} if found is None else found.top
 
 
 def is_matlab(path: Path) -> bool:
     """Whether the file says that MATLAB wrote it in version 7.3: the axes are then reversed."""
     return head_of(path, 10) == b"MATLAB 7.3"
+
+
+def refuse_unstored(path: Path, name: str, data: Any) -> None:
+    """Raise FormatError for a data set that declares far more than is stored of it.
+
+    HDF5 reads parts that were never written as zeros, so a few bytes can declare any size.
+    """
+    refuse_bomb(path, f"the data set '{name}'", data.size * data.dtype.itemsize, data.id.get_storage_size())
 
 
 def read_hdf5(path: Path, key: str, index: tuple[int, ...] | slice = slice(None)) -> np.ndarray:
@@ -148,10 +206,12 @@ def read_hdf5(path: Path, key: str, index: tuple[int, ...] | slice = slice(None)
     """
     try:
         with open_hdf5(path) as file:
-            array = np.asarray(file[key][index])
+            data = file[key]
+            refuse_unstored(path, key, data)
+            array = np.asarray(data[index])
     except (*_DAMAGE, IndexError, AttributeError) as error:
         raise FormatError(
-            f"the data set '{key}' cannot be read ({error})",
+            f"the data set '{key}' cannot be read: the file is truncated or damaged there",
             where=path,
             expected="a whole HDF5 or MATLAB v7.3 file",
         ) from error

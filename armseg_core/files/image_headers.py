@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from armseg_core.files.facts import Facts, facts_of
+from armseg_core.files.limits import refuse_bomb
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"  # PNG specification, 5.2
 JPEG_MAGIC = b"\xff\xd8\xff"  # start of image (ITU-T T.81, B.1.1.3) and the first byte of the next marker
+
+
+# kind, width and height of a portable anymap or float map; comments stand between them
+_PNM = re.compile(rb"P([1-6Ff])(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+_EXR_WINDOW = b"dataWindow\0box2i\0\x10\0\0\0"  # attribute of OpenEXR: name, type, size; then 4 numbers
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,34 @@ class ImageHeader:
 def image_header(path: Path) -> ImageHeader | None:
     """Kind, size and sample format of a PNG, TIFF or JPEG from its header; None for anything else."""
     return facts_of(path).once(_header)
+
+
+def refuse_oversized(path: Path) -> None:
+    """Raise FormatError, before it is decoded, for a picture whose header declares far more than it holds."""
+    facts = facts_of(path)
+    declared = facts.once(_declared)
+    if declared is not None:
+        (height, width), size = declared
+        refuse_bomb(path, f"a picture of {width} x {height} pixels", size, facts.size)
+
+
+def _declared(facts: Facts) -> tuple[tuple[int, int], int] | None:
+    """(H, W) and bytes of the decoded picture; None where the header is of no known kind."""
+    header, head = facts.once(_header), facts.head
+    if header is not None:
+        (height, width), each = header.size, header.channels * -(-header.bits // 8)
+    elif head.startswith(b"BM") and len(head) >= 30:  # DIB header: width, height (negative: top down), bits
+        width, height, _, bits = struct.unpack_from("<iiHH", head, 18)
+        width, height, each = abs(width), abs(height), -(-bits // 8)
+    elif (match := _PNM.match(head)) is not None:
+        width, height = int(match[2]), int(match[3])
+        each = (3 if match[1] in b"36F" else 1) * (4 if match[1] in b"Ff" else 2)
+    elif (at := head.find(_EXR_WINDOW)) >= 0 and head.startswith(b"\x76\x2f\x31\x01"):
+        left, top, right, bottom = struct.unpack_from("<4i", head, at + len(_EXR_WINDOW))
+        width, height, each = right - left + 1, bottom - top + 1, 4
+    else:
+        return None
+    return (height, width), height * width * each
 
 
 def is_jpeg(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError
-from armseg_core.files.facts import Facts, facts_of
+from armseg_core.files.facts import Facts, facts_of, refuse_special
+from armseg_core.files.limits import refuse_bomb
 
 NPY_MAGIC = b"\x93NUMPY"
 Header = tuple[tuple[int, ...], np.dtype]  # shape, sample type
@@ -32,10 +34,14 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Archive:
-    """names: of the members of a npz file. headers: of its arrays; None when a member is no array."""
+    """names: of the members of a npz file. headers: of its arrays; None when a member is no array.
+
+    sizes: bytes of each member when unpacked, by the table of the archive.
+    """
 
     names: tuple[str, ...]
     headers: dict[str, Header] | None
+    sizes: dict[str, int]
 
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -86,7 +92,13 @@ def map_npy(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """A .npz file, open: array by name. Raises what NumPy raises for damaged files."""
+    """A .npz file, open: array by name.
+
+    Raises:
+        FormatError: an array is declared larger than its member, or the members far larger than the file.
+        What NumPy raises for damaged files.
+    """
+    _check_sizes(path)
     with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
         yield archive
 
@@ -97,8 +109,10 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         InputError: missing. FormatError: damaged, pickled, or several arrays and none with a usual name.
     """
+    refuse_special(path)
     if not path.is_file():
         raise InputError("no such file", where=path)
+    _check_sizes(path)
     try:
         with path.open("rb") as file:  # np.load leaves a file it opened itself open when it is damaged
             loaded = np.load(file, allow_pickle=False)
@@ -111,8 +125,40 @@ def read_npy(path: Path) -> np.ndarray:
         raise FormatError(
             what, where=path, hint="np.save(path, np.asarray(data)) of a plain numeric array"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:  # zipfile.BadZipFile, EOFError, zlib.error, OSError of damaged files
-        raise FormatError(f"not a whole npy/npz file ({type(error).__name__})", where=path) from error
+        raise FormatError("not a whole npy/npz file: truncated or damaged", where=path) from error
+
+
+def _check_sizes(path: Path) -> None:
+    """Raise FormatError where the headers of a npy or npz file declare more than it holds.
+
+    Damage of other kinds is left to NumPy.
+    """
+    facts = facts_of(path)
+    layout = None
+    with contextlib.suppress(Exception):  # the parser of the header has errors of its own
+        layout = facts.once(_layout)
+    if layout is not None:
+        _check_array(path, "the array", (layout.shape, layout.dtype), facts.size - layout.offset)
+    archive = facts.once(_archive)
+    if archive is None:
+        return
+    refuse_bomb(path, "what is in the archive", sum(archive.sizes.values()), facts.size)
+    for name, header in (archive.headers or {}).items():
+        _check_array(path, f"the array '{name}'", header, archive.sizes[name])
+
+
+def _check_array(path: Path, what: str, header: Header, held: int) -> None:
+    shape, dtype = header
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > held:
+        text = " x ".join(map(str, shape))
+        raise FormatError(
+            f"{what} is declared as {text} {dtype}, for which its {held:,} bytes are too few",
+            where=path,
+            expected="a whole file: truncated or damaged",
+        )
 
 
 def _only_array(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
@@ -135,7 +181,8 @@ def _archive(facts: Facts) -> _Archive | None:
     try:
         with zipfile.ZipFile(facts.path) as archive:
             names = tuple(archive.namelist())
-            return _Archive(names, _headers(archive, names))
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+            return _Archive(names, _headers(archive, names), sizes)
     except zipfile.BadZipFile:
         return None
 
@@ -145,7 +192,8 @@ def _headers(archive: zipfile.ZipFile, names: tuple[str, ...]) -> dict[str, Head
     try:
         for name in names:
             with archive.open(name) as stream:
-                shape, _, dtype = _read_header(stream)
+                # 64 KiB: headers of arrays have some hundred bytes, and a length in front that may be wrong
+                shape, _, dtype = _read_header(io.BytesIO(stream.read(1 << 16)))
                 headers[name.removesuffix(".npy")] = (shape, dtype)
     except Exception:  # no array, damaged, encrypted, or of a compression that is not known
         return None

@@ -8,16 +8,20 @@ Shape letters: H rows, W columns, K classes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from armseg_core.errors import ArmsegError, FormatError, InputError
+from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError
 from armseg_core.files.atomic import atomic_path
-from armseg_core.files.image_headers import PNG_MAGIC
+from armseg_core.files.facts import refuse_special, special_kind
+from armseg_core.files.image_headers import PNG_MAGIC, refuse_oversized
+from armseg_core.files.libraries import caught_stderr
 from armseg_core.files.npy import read_npy
 from armseg_core.files.ownership import sealed_png
 from armseg_core.palette import IGNORE, checked_palette
@@ -26,6 +30,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _ORIENTATION = 0x0112  # tag of EXIF
+_MOST_PIXELS = 1 << 30  # OpenCV's limit; Pillow's own, a twelfth of it, warns of good labels in two lines
+# what libpng, libjpeg, libtiff and OpenCV print of damage -> what it means; the first that fits counts
+_DAMAGE = (
+    ("CRC error", "a checksum in the PNG is wrong, bytes of it were changed"),
+    ("incorrect data check", "a checksum in the PNG is wrong, bytes of it were changed"),
+    ("input buffer is incomplete", "the PNG ends too early"),
+    ("premature end", "the JPEG data end too early"),
+    ("bad Huffman code", "the JPEG data are damaged"),
+    ("TIFFFetchDirectory", "the TIFF ends before its directory"),
+    ("TIFFFillStrip", "the TIFF ends before its samples"),
+    ("TIFF_Error", "the TIFF data are damaged"),
+    ("can't read data", "the file ends before its samples"),
+)
 # in a label: a pixel whose color is no class's; no file holds such a number
 UNKNOWN_COLOR = int(np.iinfo(np.int64).min)
 
@@ -36,6 +53,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         InputError: it does not exist, is a folder or may not be read. FormatError: it is empty.
     """
+    refuse_special(path)
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -59,24 +77,38 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         InputError: missing or unreadable. FormatError: damaged or not a picture.
     """
-    import cv2
-
     data = read_bytes(path)
-    try:  # UNCHANGED leaves the EXIF orientation to us; the one of a TIFF it applies
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise FormatError(
-            "not a readable image (truncated or damaged?)",
-            where=path,
-            expected="a whole PNG, JPEG, TIFF, PFM or PGM file, or another that OpenCV reads",
-        )
+    refuse_oversized(Path(path))
+    image = _decoded(data, path)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     if image.ndim == 3 and image.shape[2] in (3, 4):  # OpenCV gives BGR(A)
         image = image[..., [2, 1, 0, 3][: image.shape[2]]]
     return np.ascontiguousarray(_upright(image, _exif_orientation(data)))
+
+
+def _decoded(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+    """The samples as OpenCV gives them; what its libraries print about damage decides or becomes a note."""
+    import cv2
+
+    image: np.ndarray | None = None
+    with caught_stderr() as said, contextlib.suppress(cv2.error):
+        # UNCHANGED leaves the EXIF orientation to us; the one of a TIFF it applies
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    text = " ".join(said)
+    damage = next((words for mark, words in _DAMAGE if mark in text), "")
+    if image is None or "JPEG" in damage:  # libjpeg goes on after damage, with gray or with noise
+        raise FormatError(
+            f"not a readable image: {damage or 'its data are truncated or damaged'}",
+            where=path,
+            expected="a whole PNG, JPEG, TIFF, PFM or PGM file, or another that OpenCV reads",
+        )
+    if "Corrupt JPEG data" in text:  # bytes between two parts: some cameras leave them, and so does damage
+        what = "the JPEG data hold bytes that do not belong there: parts of the picture may be wrong"
+        warnings.warn(ArmsegWarning(f"{path}: {what}"), stacklevel=4)
+    elif damage:
+        warnings.warn(ArmsegWarning(f"{path}: its decoder found damage: {damage}"), stacklevel=4)
+    return image
 
 
 def _exif_orientation(data: bytes) -> int:
@@ -251,6 +283,8 @@ def picture_name(path: str | os.PathLike[str]) -> str:
     """The format of a picture by its content, such as "PNG" or "JPEG"; "" when it is no picture."""
     from PIL import Image, UnidentifiedImageError
 
+    if special_kind(path):
+        return ""
     try:
         with Image.open(path) as image:
             return image.format or ""
@@ -262,7 +296,9 @@ def _open(path: str | os.PathLike[str]) -> tuple[Image.Image, bytes]:
     """A label picture, upright, by Pillow (OpenCV gives the colors of a palette, not its indices)."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
     data = read_bytes(path)
+    refuse_oversized(Path(path))
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -291,6 +327,8 @@ def coding_of(path: str | os.PathLike[str]) -> tuple[str, np.ndarray | None]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if special_kind(path):
+        return "", None
     try:
         with Image.open(path) as image:
             stored = image.getpalette() if image.mode == "P" else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,10 @@ from armseg_core import advice
 from armseg_core.errors import FormatError, InputError, OutputError
 from armseg_core.files import deflate
 from armseg_core.files.atomic import atomic_path
-from armseg_core.files.hdf5 import blosc, create_hdf5, gzip, look_into, open_hdf5
+from armseg_core.files.facts import refuse_special
+from armseg_core.files.hdf5 import blosc, create_hdf5, gzip, look_into, open_hdf5, refuse_unstored
 from armseg_core.files.json_text import to_json
+from armseg_core.files.limits import refuse_bomb
 from armseg_core.files.ownership import seal_end
 
 FORMAT_VERSION = 1  # raised when older versions of armseg would misread a file: they refuse a larger number
@@ -261,6 +264,7 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        refuse_special(self.path)
         if not self.path.is_file():
             raise InputError("no such file", where=self.path)
         try:
@@ -273,9 +277,22 @@ class TensorFile:
                 where=self.path,
                 hint="run `armseg convert` on the recording again",
             ) from error
+        try:
+            self._read_attributes()
+        except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError) as error:
+            self._file.close()
+            raise FormatError(
+                "the sensor-tensor file is damaged: its attributes cannot be read",
+                where=self.path,
+                hint="run `armseg convert` on the recording again",
+            ) from error
+        except FormatError:
+            self._file.close()
+            raise
+
+    def _read_attributes(self) -> None:
         attrs = self._file.attrs
         if "frames" not in self._file or "t_us" not in self._file or not attrs.get("complete", False):
-            self._file.close()
             raise FormatError(
                 "not a sensor-tensor file",
                 where=self.path,
@@ -284,7 +301,6 @@ class TensorFile:
             )
         version = int(attrs["format_version"])
         if version > FORMAT_VERSION:
-            self._file.close()
             raise FormatError(
                 f"written by a newer armseg (format {version})",
                 where=self.path,
@@ -305,7 +321,19 @@ class TensorFile:
         )
         self.claims_seal = bool(attrs.get("sealed", False))
         self.frames = self._file["frames"]
+        refuse_unstored(self.path, "t_us", self._file["t_us"])
         self.t_us: np.ndarray = self._file["t_us"][:]
+        shape = self.frames.shape
+        if len(shape) != 4 or shape[:2] != (len(self.t_us), len(self.info.channels)):
+            raise FormatError(
+                f"/frames has the shape {shape} for {len(self.t_us)} times and "
+                f"{len(self.info.channels)} channels",
+                where=self.path,
+                expected="(times, channels, height, width)",
+                hint="run `armseg convert` on the recording again",
+            )
+        one = math.prod(shape[1:]) * self.frames.dtype.itemsize
+        refuse_bomb(self.path, "a frame", one, self.path.stat().st_size)
 
     def __len__(self) -> int:
         return len(self.t_us)
@@ -315,7 +343,7 @@ class TensorFile:
         try:
             frame: np.ndarray = self.frames[range(len(self))[index]]
             return frame
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise FormatError(f"frame {index} cannot be read (damaged file?)", where=self.path) from error
 
     def read(self) -> SensorTensor:

@@ -7,7 +7,10 @@ import os
 from pathlib import Path
 
 from armseg_core.errors import FormatError, InputError
+from armseg_core.files.facts import refuse_special
 
+# bytes of a text that is read at once (lists of ids, descriptions, calibrations): millions of lines
+LONGEST = 256 << 20
 UTF8_MARK = codecs.BOM_UTF8  # editors on Windows put it before the first line; it is no part of the text
 # UTF-32 first: its little-endian mark begins with that of UTF-16
 _OTHER_MARKS = (
@@ -25,7 +28,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
         InputError: it does not exist, is a folder or may not be read.
         FormatError: it is not UTF-8; the encoding is named where the file tells it.
     """
+    refuse_special(path)
     try:
+        if Path(path).stat().st_size > LONGEST:
+            raise FormatError(
+                f"is larger than {LONGEST >> 20} MiB", where=path, expected="a list or description as text"
+            )
         data = Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("no such file", where=path) from error

@@ -77,7 +77,7 @@ def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
     """For every sensor (or the one asked for) the first row whose content test says yes."""
     found: dict[str, Reader] = {}
     for reader in readers_for(modality):
-        if reader.modality not in found and reader.matches(path):
+        if reader.modality not in found and _fits(reader, path):
             found[reader.modality] = reader
     return found
 
@@ -95,6 +95,14 @@ def judge(path: Path, found: dict[str, Reader], root: Path | None = None) -> Ver
         return verdict
     sets = [sensor for sensor, reader in found.items() if any(reader.parts(path))]
     return Verdict(sets[0]) if len(sets) == 1 else verdict
+
+
+def _fits(reader: Reader, path: Path) -> bool:
+    """`Reader.matches`, also of a row (a plug-in's) that raises although it must not: then "no"."""
+    try:
+        return reader.matches(path)
+    except Exception:
+        return False
 
 
 def recording_files(path: Path, modality: str, options: Options) -> tuple[Path, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from armseg_core import advice
 from armseg_core.errors import FormatError, InputError
-from armseg_core.files.facts import facts_of
-from armseg_core.files.hdf5 import look_into
+from armseg_core.files.facts import facts_of, refuse_special
+from armseg_core.files.hdf5 import look_into, refuse_outside
 from armseg_core.files.image_headers import PNG_MAGIC
 from armseg_core.files.npy import NPY_MAGIC, is_archive
 from armseg_core.files.tensor_file import is_tensor_file
@@ -88,8 +88,10 @@ def must_be_readable(path: Path) -> None:
     """Raise InputError for a missing or forbidden path, FormatError for a damaged or converted file."""
     if not path.exists():
         raise InputError("no such file or folder", where=path)
+    refuse_special(path)
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise InputError("may not be read (permission denied)", where=path)
+    refuse_outside(path)
     problem = diagnose(path)
     if problem:
         raise FormatError(problem, where=path, hint="copy or record the file again")
@@ -133,9 +135,10 @@ def _hdf5_problem(path: Path) -> str:
         return "not an HDF5 file"
     if "truncated" in found.unopened:
         return "the HDF5 file is truncated"
-    return f"the HDF5 file cannot be opened ({_reason(found.unopened)})" if found.unopened else ""
-
-
-def _reason(text: str) -> str:
-    match = re.search(r"\(([^()]*(?:\([^()]*\))?[^()]*)\)\s*$", text)
-    return match[1] if match else text
+    if "unable to lock" in found.unopened:
+        return "the HDF5 file cannot be opened: another program is writing it"
+    if found.unopened:
+        return "the HDF5 file is damaged: it cannot be opened"
+    if found.outside:
+        return f"the HDF5 file takes data from another file: {found.outside}"
+    return "the HDF5 file is damaged: its table of contents cannot be read" if found.damage else ""

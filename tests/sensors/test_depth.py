@@ -158,7 +158,7 @@ def test_exr(tmp_path):
     with pytest.raises(FormatError, match="expected channel Z"):
         read(path)
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match="cannot be decoded"):
         read(path)
 
 

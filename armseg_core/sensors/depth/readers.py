@@ -8,7 +8,6 @@ Shape letters: H rows, W columns.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +16,13 @@ import numpy as np
 
 from armseg_core.arrays import Depth, HhaImage
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, UsageError, require_extra
-from armseg_core.files.facts import head_of
+from armseg_core.files.facts import head_of, must_be_file
 from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
-from armseg_core.files.image_headers import image_header
+from armseg_core.files.image_headers import image_header, refuse_oversized
+from armseg_core.files.json_text import read_json
+from armseg_core.files.libraries import LibraryError, library_call
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
-from armseg_core.files.text import read_text
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.reader import Reader, quiet
 
@@ -172,11 +172,15 @@ def read_mat(path: Path, options: DepthOptions) -> Depth:
 def read_exr(path: Path, options: DepthOptions) -> Depth:
     """OpenEXR: channel Z, or depth, Y, R or the only one (package OpenEXR; OpenCV 5 does not read EXR)."""
     exr = require_extra("OpenEXR", "exr", "reading EXR depth")
+    must_be_file(path)
+    refuse_oversized(path)
     try:
-        with exr.File(str(path), separate_channels=True) as file:
+        with library_call(), exr.File(str(path), separate_channels=True) as file:
             channels = {name: np.array(channel.pixels) for name, channel in file.channels().items()}
-    except Exception as error:  # OpenEXR raises RuntimeError and TypeError on damaged files
-        raise FormatError(f"the EXR file cannot be read ({error})", where=path) from error
+    except LibraryError as error:  # OpenEXR raises RuntimeError and TypeError on damaged files
+        raise FormatError(
+            "the EXR file cannot be decoded: its header or its samples are truncated or damaged", where=path
+        ) from error
     for name in ("Z", "depth.Z", "depth", "Y", "R", "V"):
         if name in channels:
             return _depth(channels[name], path, options, "m")
@@ -234,10 +238,10 @@ def _intrinsics(path: Path, shape: tuple[int, ...], options: DepthOptions) -> np
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     (beside,) = camera_file(path, options)
     try:
-        calibration = json.loads(read_text(beside))
+        calibration = read_json(beside)
         matrix = np.asarray(calibration["intrinsics"], np.float64)
         same = tuple(calibration["size"]) == tuple(shape[:2])
-    except (InputError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError, OverflowError):
         return None  # intrinsics are only needed by hha, normals and disparity, which ask for them
     return matrix if matrix.shape == (3, 3) and same and np.isfinite(matrix).all() else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.errors import FormatError, InputError, UsageError
-from armseg_core.files.hdf5 import open_hdf5
+from armseg_core.files.hdf5 import open_hdf5, refuse_unstored
 from armseg_core.sensors.event.options import EventOptions
 
 MAX_SIDE = 65535  # coordinates are kept as uint16
@@ -108,8 +108,9 @@ def read_rectify_map(path: Path) -> np.ndarray:
                     where=path,
                     expected="floats of shape (H, W, 2)",
                 )
+            refuse_unstored(path, "rectify_map", data)
             return np.ascontiguousarray(data[:], np.float32)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise FormatError("the map cannot be read (damaged file?)", where=path) from error
 
 

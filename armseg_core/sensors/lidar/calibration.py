@@ -5,7 +5,6 @@ calib.json: {"intrinsics": 3x3, "lidar_to_camera": 4x4, "size": [H, W]}.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,11 @@ import numpy as np
 from armseg_core.arrays import Calibration
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.image_headers import image_header
+from armseg_core.files.json_text import read_json
 from armseg_core.files.text import read_text
 from armseg_core.sensors.lidar.options import LidarOptions
 
+_LARGEST = 65535  # pixels along a side of a camera picture: more is no camera, and too much to reserve
 _KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt
 
 
@@ -59,10 +60,9 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
     """
     if not path.is_file():
         raise InputError("no such calibration file", where=path)
-    text = read_text(path)
     if path.suffix.lower() == ".json":
-        intrinsics, extrinsics, size = _from_json(text, path)
-    elif "R" in (table := _table(text)) and "T" in table:
+        intrinsics, extrinsics, size = _from_json(path)
+    elif "R" in (table := _table(read_text(path))) and "T" in table:
         intrinsics, extrinsics, size = _from_kitti_raw(table, path)
     else:
         intrinsics, extrinsics = _from_kitti(table, path)
@@ -78,19 +78,30 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
     return Calibration(intrinsics, extrinsics, size)
 
 
-def _from_json(text: str, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
-    try:
-        data = json.loads(text)
-        intrinsics = np.asarray(data["intrinsics"], np.float64)
-        extrinsics = np.asarray(data["lidar_to_camera"], np.float64)
-        size = None if data.get("size") is None else (int(data["size"][0]), int(data["size"][1]))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise FormatError(
-            f"the calibration is not whole ({type(error).__name__}: {error})",
-            where=path,
-            expected='{"intrinsics": 3x3, "lidar_to_camera": 4x4, "size": [H, W]}',
-        ) from error
-    return intrinsics, extrinsics, size
+def _from_json(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+    data = read_json(path)
+    expected = '{"intrinsics": 3x3, "lidar_to_camera": 4x4, "size": [H, W]}'
+    matrices = []
+    for name in ("intrinsics", "lidar_to_camera"):
+        if not isinstance(data, dict) or name not in data:
+            raise FormatError(f"the calibration has no '{name}'", where=path, expected=expected)
+        try:
+            matrices.append(np.asarray(data[name], np.float64))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FormatError(
+                f"'{name}' is not a matrix of numbers", where=path, expected=expected
+            ) from error
+    size = data.get("size")
+    if size is not None:
+        good = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
+        if not good or not all(0 < side <= _LARGEST for side in size):
+            raise FormatError(
+                "'size' is not the size of a picture",
+                where=path,
+                expected=f"[H, W], two whole numbers from 1 to {_LARGEST}",
+            )
+        size = (size[0], size[1])
+    return matrices[0], matrices[1], size
 
 
 def _table(text: str) -> dict[str, np.ndarray]:
@@ -110,6 +121,8 @@ def _matrix(
 ) -> np.ndarray:
     for name in names:
         if name in table and table[name].size == shape[0] * shape[1]:
+            if not np.isfinite(table[name]).all():
+                raise FormatError(f"{name} holds NaN or infinity", where=path, expected="finite numbers")
             return table[name].reshape(shape)
     raise FormatError(
         f"no {' / '.join(names)} of {shape[0]}x{shape[1]} numbers",
@@ -157,6 +170,10 @@ def _from_kitti_raw(
     k, shift = _camera(_matrix(camera, ("P_rect_02",), (3, 4), camera_file))
     rectify = _rigid(_matrix(camera, ("R_rect_00",), (3, 3), camera_file))
     width, height = _matrix(camera, ("S_rect_02",), (2, 1), camera_file)[:, 0]
+    if not (0 < height <= _LARGEST and 0 < width <= _LARGEST):
+        raise FormatError(
+            "S_rect_02 is not the size of a picture", where=camera_file, expected="width height"
+        )
     return k, shift @ rectify @ velodyne, (int(height), int(width))
 
 

@@ -15,8 +15,11 @@ import numpy as np
 
 from armseg_core.arrays import PointCloud
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, require_extra
-from armseg_core.files.facts import head_of
+from armseg_core.files.facts import head_of, refuse_special
+from armseg_core.files.libraries import LibraryError, library_call
+from armseg_core.files.limits import refuse_bomb
 from armseg_core.sensors.lidar.calibration import calibration_files, find_calibration, read_calibration
+from armseg_core.sensors.lidar.las_header import check_las_header
 from armseg_core.sensors.lidar.options import LidarOptions
 from armseg_core.sensors.reader import Reader, quiet
 
@@ -74,7 +77,7 @@ def read_pcd(path: Path, options: LidarOptions) -> PointCloud:
     header, start = _pcd_header(data, path)
     kind = header["DATA"][0].lower()
     if kind == "binary_compressed":
-        return _pcd_compressed(path, options)
+        return _pcd_compressed(path, data, start, options)
     try:
         fields, count = header["FIELDS"], int(header["POINTS"][0])
         counts = [int(c) for c in header.get("COUNT", ["1"] * len(fields))]
@@ -88,7 +91,7 @@ def read_pcd(path: Path, options: LidarOptions) -> PointCloud:
             raise ValueError("negative POINTS")
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise FormatError(
-            f"the PCD header is not whole ({type(error).__name__}: {error})",
+            "the PCD header is not whole: a line is missing, or fields, sizes and types do not go together",
             where=path,
             expected="FIELDS, SIZE, TYPE, COUNT, POINTS and DATA",
         ) from error
@@ -135,12 +138,18 @@ def read_ply(path: Path, options: LidarOptions) -> PointCloud:
 def read_las(path: Path, options: LidarOptions) -> PointCloud:
     """LAS / LAZ (package laspy). Map coordinates are moved to the middle of the cloud, and that is said."""
     laspy = require_extra("laspy", "lidar", "reading LAS / LAZ")
+    check_las_header(path)
     try:
-        cloud = laspy.read(str(path))
-        xyz = np.stack([np.asarray(cloud.x), np.asarray(cloud.y), np.asarray(cloud.z)], axis=1)
-        intensity = np.asarray(cloud.intensity, np.float32) / 65535  # LAS: uint16, normalized
-    except Exception as error:  # laspy raises its own errors, ValueError and lazrs' RuntimeError
-        raise FormatError(f"the LAS file cannot be read ({error})", where=path) from error
+        with library_call():  # laspy has errors of its own, and lazrs, written in Rust, panics
+            cloud = laspy.read(str(path))
+            xyz = np.stack([np.asarray(cloud.x), np.asarray(cloud.y), np.asarray(cloud.z)], axis=1)
+            intensity = np.asarray(cloud.intensity, np.float32) / 65535  # LAS: uint16, normalized
+    except LibraryError as error:
+        raise FormatError(
+            "the points of the LAS file cannot be decoded: damaged, or of a compression that is not known",
+            where=path,
+            hint="las2las or PDAL, which may write it again as LAS 1.2 to 1.4",
+        ) from error
     if len(xyz) and np.abs(xyz).max() > 1e5:  # float32 would be coarser than 8 mm from there on
         center = np.round(xyz.mean(axis=0))
         xyz -= center
@@ -149,6 +158,7 @@ def read_las(path: Path, options: LidarOptions) -> PointCloud:
 
 
 def _bytes(path: Path) -> bytes:
+    refuse_special(path)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -183,13 +193,24 @@ def _pcd_header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
     return header, at
 
 
-def _pcd_compressed(path: Path, options: LidarOptions) -> PointCloud:
+def _pcd_compressed(path: Path, data: bytes, start: int, options: LidarOptions) -> PointCloud:
     pypcd4 = require_extra("pypcd4", "lidar", "reading binary_compressed PCD")
+    if len(data) - start < 8:
+        raise FormatError("the PCD file ends before its points", where=path)
+    packed, unpacked = np.frombuffer(data, "<u4", 2, start).tolist()
+    if packed > len(data) - start - 8:
+        raise FormatError(
+            f"{len(data) - start - 8:,} bytes of compressed points",
+            where=path,
+            expected=f"{packed:,}: the file is truncated or damaged",
+        )
+    refuse_bomb(path, "what the points are", unpacked, packed)
     try:
-        cloud = pypcd4.PointCloud.from_path(str(path))
-        values = {name: cloud.pc_data[name] for name in cloud.fields}
-    except Exception as error:  # lzf and pydantic errors of damaged files
-        raise FormatError(f"the compressed PCD cannot be read ({error})", where=path) from error
+        with library_call():  # lzf and pydantic errors of damaged files
+            cloud = pypcd4.PointCloud.from_path(str(path))
+            values = {name: cloud.pc_data[name] for name in cloud.fields}
+    except LibraryError as error:
+        raise FormatError("the compressed points of the PCD file are damaged", where=path) from error
     return _cloud(values, {name: v.dtype.str[1:] for name, v in values.items()}, path, options)
 
 

@@ -11,6 +11,7 @@ from armseg_core.arrays import Thermal
 from armseg_core.errors import FormatError, require_extra
 from armseg_core.files.facts import head_of
 from armseg_core.files.image_headers import image_header, is_jpeg
+from armseg_core.files.libraries import LibraryError, library_call
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.reader import Reader, quiet
@@ -77,13 +78,21 @@ def read_flir(path: Path, options: ThermalOptions) -> Thermal:
     """
     flyr = require_extra("flyr", "flir", "reading FLIR radiometric JPEG")
     try:
-        celsius = np.asarray(flyr.unpack(str(path)).celsius, np.float32)
-    except Exception as error:  # flyr raises bare Exceptions and struct errors on damaged segments
+        with library_call(), np.errstate(all="ignore"):
+            celsius = np.asarray(flyr.unpack(str(path)).celsius, np.float32)
+    except LibraryError as error:  # flyr raises bare Exceptions and struct errors on damaged segments
         raise FormatError(
-            f"the FLIR segment cannot be decoded ({error})",
+            "the FLIR segment cannot be decoded: its directory, its raw picture or its constants are damaged",
             where=path,
             expected="a radiometric JPEG as the camera wrote it",
         ) from error
+    if celsius.ndim != 2 or 0 in celsius.shape or not np.isfinite(celsius).any():
+        size = " x ".join(map(str, celsius.shape[::-1]))
+        raise FormatError(
+            f"the raw picture of the FLIR segment has {size} pixels or no finite temperature",
+            where=path,
+            expected="a radiometric JPEG as the camera wrote it",
+        )
     return Thermal(celsius, "celsius")
 
 

@@ -43,8 +43,8 @@ def test_our_calibration_is_found_beside_the_cloud(tmp_path):
         ({"lidar_to_camera": (np.eye(4) * 2).tolist()}, "not a rotation"),
         ({"lidar_to_camera": np.diag([1.0, 1, -1, 1]).tolist()}, "not a rotation"),
         ({"intrinsics": np.zeros((3, 3)).tolist()}, "not a camera matrix"),
-        ({"intrinsics": "K"}, "calibration is not whole"),
-        ({"size": 5}, "calibration is not whole"),
+        ({"intrinsics": "K"}, "is not a matrix of numbers"),
+        ({"size": 5}, "is not the size of a picture"),
     ],
 )
 def test_damaged_calibration(tmp_path, changes, text):
@@ -57,7 +57,7 @@ def test_damaged_calibration(tmp_path, changes, text):
 def test_calibration_text_that_is_nothing(tmp_path):
     (tmp_path / "a.bin").write_bytes(points().tobytes())
     for name, data, text in (
-        ("calib.json", b"{", "not whole"),
+        ("calib.json", b"{", "not JSON"),
         ("c.txt", b"hello: world", "no P2"),
         ("d.txt", b"\xff\xfe\x80", "UTF-16 text"),
     ):

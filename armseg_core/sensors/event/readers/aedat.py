@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from armseg_core.errors import FormatError, UsageError, require_extra
+from armseg_core.errors import FormatError, UsageError, is_panic, require_extra
 from armseg_core.files.facts import head_of
+from armseg_core.files.libraries import caught_stderr
 from armseg_core.sensors.event.columns import Columns, join, to_us
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.options import EventOptions
@@ -16,7 +17,7 @@ from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.reader import Reader
 
-_ERRORS = (RuntimeError, ValueError, OSError, OverflowError, MemoryError, KeyError)
+_ERRORS = (RuntimeError, ValueError, OSError, OverflowError, KeyError)
 AEDAT4 = b"#!AER-DAT4.0\r\n"
 
 
@@ -34,7 +35,7 @@ def read_aedat4(
     """
     path = Path(path)
     module = require_extra("aedat", "aedat", "reading AEDAT 4")
-    with _damage(path):
+    with _damage(path), caught_stderr():
         streams = {
             str(k): v for k, v in module.Decoder(str(path)).id_to_stream().items() if v["type"] == "events"
         }
@@ -70,7 +71,7 @@ def _decode(
     parts: list[Columns] = []
     here, held = skip, 0
     with _damage(path):
-        for number, packet in enumerate(module.Decoder(str(path))):
+        for number, packet in enumerate(_packets(module, path)):
             if number < skip or "events" not in packet or str(packet["stream_id"]) != stream:
                 continue
             if held >= block_events:
@@ -84,17 +85,30 @@ def _decode(
         yield here, join(parts)
 
 
+def _packets(module: Any, path: Path) -> Iterator[Any]:
+    """The packets of a file; what the decoder prints when it panics is kept from the terminal."""
+    with caught_stderr():
+        decoder = iter(module.Decoder(str(path)))
+    while True:
+        with caught_stderr():
+            packet = next(decoder, None)
+        if packet is None:
+            return
+        yield packet
+
+
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Errors of the decoder, in our words."""
+    """Errors and panics of the decoder, which is written in Rust, in our words."""
     try:
         yield
     except BaseException as error:
-        # the decoder is written in Rust: where it panics, the exception is not an `Exception`
-        if not isinstance(error, _ERRORS) and type(error).__name__ != "PanicException":
+        if not isinstance(error, _ERRORS) and not is_panic(error):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise FormatError(f"the AEDAT file cannot be read: {text}", where=path) from error
+        raise FormatError(
+            "the AEDAT file cannot be read: its description or a packet of it is truncated or damaged",
+            where=path,
+        ) from error
 
 
 def _starts_with(*magic: bytes) -> Callable[[Path], bool]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.files.facts import Facts, facts_of
-from armseg_core.files.hdf5 import Node, look_into, nodes_of, open_hdf5
+from armseg_core.files.hdf5 import Node, look_into, nodes_of, open_hdf5, refuse_unstored
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
 from armseg_core.sensors.event.geometry import find_geometry, needs_polarity, rectify_map_beside
 from armseg_core.sensors.event.options import EventOptions
@@ -108,6 +108,8 @@ class Hdf5Stream(EventStream):
     ) -> None:
         self._file, self._layout = file, layout
         self._data = _datasets(path, file, layout)
+        for name, data in self._data.items():
+            refuse_unstored(path, name if layout.kind == "columns" else layout.group, data)
         _check_codec(path, self._data)
         lengths = {column: len(data) for column, data in self._data.items()}
         count = lengths["t"] if "t" in lengths else next(iter(lengths.values()))
@@ -168,7 +170,7 @@ class Hdf5Stream(EventStream):
                     self._kept_times[block] = found["t"]
                 return found
             rows = self._data["all"][i0:i1]
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise FormatError(
                 f"events {i0:,} to {i1:,} cannot be read (damaged file?)",
                 where=self.path,
@@ -207,7 +209,7 @@ class Hdf5Stream(EventStream):
             return None
         try:
             pair = self._index[ms : ms + 2]
-        except OSError:  # a damaged index costs time, not events
+        except (OSError, RuntimeError, ValueError):  # a damaged index costs time, not events
             return None
         return int(pair[0]), int(pair[1]) if len(pair) == 2 else self.count
 
@@ -323,9 +325,11 @@ def read_hdf5(
             )
         layout, others = _pick(path, layouts, options.stream)
         source = Hdf5Stream(path, file, layout, options, block_events=block_events, keep_events=keep_events)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, SystemError) as error:
         file.close()
-        raise FormatError(f"the HDF5 file is damaged ({type(error).__name__})", where=path) from error
+        raise FormatError(
+            "the HDF5 file is damaged: the data sets of its events cannot be opened", where=path
+        ) from error
     except BaseException:
         file.close()
         raise

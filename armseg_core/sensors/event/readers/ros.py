@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from armseg_core.errors import FormatError, UsageError, require_extra
-from armseg_core.files.facts import head_of
+from armseg_core.errors import ArmsegError, FormatError, UsageError, require_extra
+from armseg_core.files.facts import head_of, refuse_special
 from armseg_core.sensors.event.columns import Columns, join
 from armseg_core.sensors.event.geometry import find_geometry
 from armseg_core.sensors.event.options import EventOptions
+from armseg_core.sensors.event.readers.bag_chunks import check_chunks
 from armseg_core.sensors.event.readers.evt import Evt3State, decode_evt3
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS
 from armseg_core.sensors.event.streams import DecodedStream
@@ -160,10 +161,12 @@ class Bag:
                 where = self.path.parent
             with self._module.Reader(where) as reader:
                 yield reader
-        except (self._module.ReaderError, AssertionError, KeyError, ValueError, OSError, EOFError) as error:
-            text = " ".join(str(error).split())
+        except (ArmsegError, MemoryError):
+            raise
+        except Exception as error:  # rosbags lets through what its parsers, codecs and databases raise
+            known = str(error) if isinstance(error, self._module.ReaderError) else ""
             raise FormatError(
-                f"the bag cannot be read: {text or type(error).__name__}",
+                f"the bag cannot be read: {_reason(error, ' '.join(known.split()))}",
                 where=self.path,
                 hint="`rosbag reindex` or `ros2 bag reindex`, or record it again",
             ) from error
@@ -174,6 +177,28 @@ class Bag:
             wanted = [c for c in reader.connections if c.topic == self.topic]
             for _, _, data in reader.messages(connections=wanted):
                 yield bytes(data)
+
+
+# parts of what rosbags and the packages below it say or are called -> what it means
+_REASONS = (
+    ("version", "it was recorded in a newer form of bags than the package rosbags reads"),
+    ("torage plugin", "its metadata.yaml names another storage than mcap and sqlite3"),
+    ("YAML", "metadata.yaml is damaged"),
+    ("ruamel", "metadata.yaml is damaged"),
+    ("apsw", "its database of messages is damaged"),
+    ("sqlite", "its database of messages is damaged"),
+    ("LZ4", "a compressed chunk is damaged"),
+    ("lz4", "a compressed chunk is damaged"),
+    ("zstd", "a compressed chunk is damaged"),
+    ("Invalid data stream", "a compressed chunk is damaged"),
+)
+
+
+def _reason(error: Exception, known: str) -> str:
+    """Why a bag cannot be read. known: the text of rosbags' own error, "" of any other."""
+    text = f"{type(error).__module__} {error}"
+    meant = next((meaning for mark, meaning in _REASONS if mark in text), "")
+    return meant or known or "an index or a record of it is damaged"
 
 
 def read_bag(
@@ -189,8 +214,18 @@ def read_bag(
         read. UsageError: no topic of that name.
     """
     path = Path(path)
+    for part in path.parent.glob("*") if path.suffix in _ROS2_PARTS else path.glob("*"):
+        refuse_special(part)
+    for part in (path, *_bag_files(path, options), *path.glob("*.mcap")):
+        check_chunks(part)
     bag = Bag(path, options.stream)
-    first = next(bag.messages())
+    first = next(bag.messages(), None)
+    if first is None:
+        raise FormatError(
+            f"holds no message of {bag.topic}, although its index counts some",
+            where=path,
+            hint="`rosbag reindex` or `ros2 bag reindex`",
+        )
     try:
         size = event_packet(first, bag.cdr).size if bag.packets else event_array(first, bag.cdr)[1]
     except ValueError as error:
