@@ -327,6 +327,30 @@ class Depth:
 
 
 @dataclass(frozen=True)
+class RelativeDepth:
+    """Which things are nearer than others, without any unit.
+
+    inverse: (H, W) float32 in [0, 1], 1 for the nearest of the picture, 0 for the farthest and where
+    invalid. valid: (H, W) bool.
+    """
+
+    inverse: np.ndarray
+    valid: np.ndarray
+
+    def __post_init__(self) -> None:
+        a = self.inverse
+        _check(
+            a.ndim == 2 and a.dtype == np.float32, f"relative depth is {a.dtype} {a.shape}", "float32 (H, W)"
+        )
+        _check(bool(((a >= 0) & (a <= 1)).all()), "relative depth: values outside [0, 1]", "[0, 1]")
+        _check(
+            self.valid.shape == a.shape and self.valid.dtype == bool,
+            f"validity mask is {self.valid.dtype} {self.valid.shape}",
+            f"bool {a.shape}",
+        )
+
+
+@dataclass(frozen=True)
 class HhaImage:
     """Depth already encoded as HHA (Gupta et al., ECCV 2014).
 

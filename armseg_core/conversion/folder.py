@@ -147,8 +147,14 @@ def _tasks(
 ) -> list[_Task]:
     """Decide names and options once, so that a wrong option is one error and not a thousand failures."""
     sensors = sorted({item.modality for item in found if item.modality})
-    rows = {sensor: get_representation(sensor, representation) for sensor in sensors}
+    if representation is not None:  # a wrong name is said before a wrong option
+        for sensor in sensors:
+            get_representation(sensor, representation)
     usable = _options_by_sensor(sensors, options)
+    rows = {
+        sensor: get_representation(sensor, representation, parse_options(sensor, usable[sensor]))
+        for sensor in sensors
+    }
     names = [
         item.relative.parent / default_name(item.source, rows[item.modality].name) if item.modality else None
         for item in found

@@ -20,6 +20,7 @@ from armseg_core.arrays import (
     LightField,
     PointCloud,
     PolarizedImages,
+    RelativeDepth,
     Stokes,
     Thermal,
 )
@@ -283,6 +284,15 @@ def _depth(depth: Depth) -> Report:
     }
 
 
+def _relative_depth(depth: RelativeDepth) -> Report:
+    return {
+        "size": f"{depth.inverse.shape[1]}x{depth.inverse.shape[0]}",
+        "unit": "none (relative inverse depth, 1 = nearest)",
+        "valid_share": _rounded(float(depth.valid.mean())),
+        **_numbers("relative_inverse_depth", depth.inverse[depth.valid]),
+    }
+
+
 def _hha(image: HhaImage) -> Report:
     known = image.values[:, image.values[0] > 0]
     names = ("disparity", "height_cm", "angle_deg_plus_38")
@@ -313,6 +323,7 @@ _DESCRIBE: dict[type, Callable[[Any], Report]] = {
     Stokes: _stokes,
     Thermal: _thermal,
     Depth: _depth,
+    RelativeDepth: _relative_depth,
     HhaImage: _hha,
     PointCloud: _cloud,
 }

@@ -65,8 +65,9 @@ class Reading:
         Raises:
             ArmsegError: its sensor does not have such a representation or option.
         """
-        row = get_representation(reader.modality, representation)
-        return Reading(Path(path), reader, row, parse_options(reader.modality, options or {}))
+        parsed = parse_options(reader.modality, options or {})
+        row = get_representation(reader.modality, representation, parsed)
+        return Reading(Path(path), reader, row, parsed)
 
     @property
     def sensor(self) -> str:

@@ -11,6 +11,8 @@ from armseg_core.files.facts import Facts, facts_of
 from armseg_core.files.limits import refuse_bomb
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"  # PNG specification, 5.2
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes by type
+_MAX_TEXT = 256  # of a text in a tag: enough for a number or a name
 JPEG_MAGIC = b"\xff\xd8\xff"  # start of image (ITU-T T.81, B.1.1.3) and the first byte of the next marker
 
 
@@ -91,6 +93,15 @@ def _header(facts: Facts) -> ImageHeader | None:
 
 def _tiff_header(facts: Facts, order: str) -> ImageHeader:
     """The first image directory of a classic TIFF (TIFF 6.0, section 2)."""
+    tags = _tiff_numbers(facts, order)
+    # ImageLength, ImageWidth, SamplesPerPixel, BitsPerSample, SampleFormat (3 = IEEE floats)
+    return ImageHeader(
+        "tiff", (tags[257], tags[256]), tags.get(277, 1), tags.get(258, 1), tags.get(339, 1) == 3
+    )
+
+
+def _tiff_entries(facts: Facts, order: str) -> dict[int, tuple[int, int, int]]:
+    """Tag -> (type, count, place of the value) of the first image directory."""
 
     def number(code: str, at: int) -> int:
         value: int = struct.unpack(order + code, facts.bytes_at(at, struct.calcsize(code)))[0]
@@ -99,20 +110,43 @@ def _tiff_header(facts: Facts, order: str) -> ImageHeader:
     at = number("I", 4)
     count = number("H", at)
     table = facts.bytes_at(at + 2, 12 * count)
-    tags: dict[int, int] = {}
+    entries = {}
     for i in range(count):
-        tag, kind, n = struct.unpack_from(order + "HHI", table, 12 * i)
+        tag, kind, n, offset = struct.unpack_from(order + "HHII", table, 12 * i)
+        is_inside = n * _TIFF_SIZES.get(kind, 1) <= 4
+        entries[tag] = (kind, n, at + 2 + 12 * i + 8 if is_inside else offset)
+    return entries
+
+
+def _tiff_numbers(facts: Facts, order: str) -> dict[int, int]:
+    """Tag -> the first of its whole numbers (it tells enough of an array: BitsPerSample 8, 8, 8)."""
+    tags = {}
+    for tag, (kind, _, place) in _tiff_entries(facts, order).items():
         code = {1: "B", 3: "H", 4: "I"}.get(kind)  # BYTE, SHORT, LONG
-        if code is None:
-            continue
-        if n * struct.calcsize(code) <= 4:
-            tags[tag] = struct.unpack_from(order + code, table, 12 * i + 8)[0]
-        else:  # an array: its first element tells enough (BitsPerSample 8, 8, 8)
-            tags[tag] = number(code, struct.unpack_from(order + "I", table, 12 * i + 8)[0])
-    # ImageLength, ImageWidth, SamplesPerPixel, BitsPerSample, SampleFormat (3 = IEEE floats)
-    return ImageHeader(
-        "tiff", (tags[257], tags[256]), tags.get(277, 1), tags.get(258, 1), tags.get(339, 1) == 3
-    )
+        if code is not None:
+            size = struct.calcsize(code)
+            tags[tag] = int(struct.unpack(order + code, facts.bytes_at(place, size))[0])
+    return tags
+
+
+def tiff_tags(path: Path) -> dict[int, str]:
+    """Tag -> text of a TIFF's first directory, "" for a tag that holds numbers; {} for anything else."""
+    return facts_of(path).once(_tiff_tags)
+
+
+def _tiff_tags(facts: Facts) -> dict[int, str]:
+    if facts.head[:4] not in (b"II*\0", b"MM\0*"):
+        return {}
+    try:
+        entries = _tiff_entries(facts, "<" if facts.head[:1] == b"I" else ">")
+        return {
+            tag: facts.bytes_at(place, min(n, _MAX_TEXT)).split(b"\0")[0].decode("latin-1")
+            if kind == 2
+            else ""
+            for tag, (kind, n, place) in entries.items()
+        }
+    except struct.error:
+        return {}
 
 
 def _jpeg_header(head: bytes) -> ImageHeader:

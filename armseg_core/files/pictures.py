@@ -43,6 +43,9 @@ _DAMAGE = (
     ("TIFF_Error", "the TIFF data are damaged"),
     ("can't read data", "the file ends before its samples"),
 )
+# what to do with pictures that are no measurement
+AS_COLORS = 'kind = "image" for it in dataset.toml, which takes its colors and is no measurement'
+AS_VALUES = 'kind = "image" for it in dataset.toml, which takes any band as it is'
 # in a label: a pixel whose color is no class's; no file holds such a number
 UNKNOWN_COLOR = int(np.iinfo(np.int64).min)
 
@@ -178,12 +181,13 @@ def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndar
     if image.ndim == 2:
         return image
     color = image[..., : 1 if image.shape[2] == 2 else 3]
-    spread = color.max(axis=2).astype(np.int64) - color.min(axis=2)
-    if color.dtype.kind != "f" and spread.max(initial=0) > tolerance:
+    spread = (color.max(axis=2).astype(np.float64) - color.min(axis=2))[np.isfinite(color).all(axis=2)]
+    if spread.max(initial=0) > tolerance:
         raise FormatError(
             "the picture is in color: a color-mapped rendering does not hold the measured values",
             where=path,
             expected="one channel, or equal channels",
+            hint=AS_COLORS,
         )
     return np.ascontiguousarray(color[..., 0])
 

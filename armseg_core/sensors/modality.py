@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Modality:
         and legends. prompt: noun phrase for CLIP prompts: "a {prompt} of a street with a car".
     channels: of the model tensor. value_range: its usual range (not a hard bound for events).
     representation: name of the default one; its frames are the model tensor or become it by `model_tensor`.
+    representation_for: options -> name of the default one, where the options decide it.
     options: group with every option of its recordings. readers: raw formats, in the order they are tried.
     representations: what `convert` can make of a recording.
     flip_negates: channels that change sign under a horizontal / vertical flip (AoLP is an angle:
@@ -45,8 +46,8 @@ class Modality:
         channel projection starts from.
     aliases: other names in commands. words: further words by which file names speak of the sensor.
     fits_any_color: any color picture fits one of its formats (a lenslet picture), so a fit says nothing.
-    model_tensor: (frame (C, H, W), its channel names) of another representation -> model tensor, or
-        FormatError; None when only the model tensor itself is understood.
+    model_tensor: (frame (C, H, W), its channel names) of another representation -> model tensor; None or a
+        FormatError where it cannot be one; no function when only the model tensor is understood.
     resize: (model tensor, (H, W)) -> model tensor of that size, where channels cannot be resized one by one.
     picture: model tensor (C, H, W) float32 -> RGB (H, W, 3) uint8; None shows the first channel.
     panels: (frame (C, H, W) of any representation, its info) -> the panels of its figure; it answers None to
@@ -69,7 +70,8 @@ class Modality:
     aliases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     fits_any_color: bool = False
-    model_tensor: Callable[[np.ndarray, tuple[str, ...]], np.ndarray] | None = None
+    model_tensor: Callable[[np.ndarray, tuple[str, ...]], np.ndarray | None] | None = None
+    representation_for: Callable[[Any], str] | None = None
     resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
     picture: Callable[[np.ndarray], np.ndarray] | None = None
     panels: Callable[[np.ndarray, TensorInfo], list[Panel] | None] | None = None

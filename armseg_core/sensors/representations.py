@@ -9,6 +9,7 @@ import difflib
 
 import numpy as np
 
+from armseg_core.config.base import Options
 from armseg_core.errors import UsageError
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.representation import Representation
@@ -16,15 +17,21 @@ from armseg_core.sensors.representation import Representation
 __all__ = ["Representation", "get_representation", "model_tensor"]
 
 
-def get_representation(modality: str, name: str | None = None) -> Representation:
+def get_representation(
+    modality: str, name: str | None = None, options: Options | None = None
+) -> Representation:
     """The row of a representation; without a name the sensor's default (case and '-' / '_' do not matter).
+
+    Args:
+        options: of the sensor's group, where they may decide what the default is.
 
     Raises:
         UsageError: unknown modality or name, with the nearest known name.
     """
     sensor = get_modality(modality)
     rows = {row.name: row for row in sensor.representations}
-    key = (name or sensor.representation).strip().lower().replace("-", "_")
+    decided = sensor.representation_for(options) if sensor.representation_for and options else None
+    key = (name or decided or sensor.representation).strip().lower().replace("-", "_")
     if key in rows:
         return rows[key]
     near = difflib.get_close_matches(key, rows, n=1)

@@ -14,7 +14,7 @@ import raw_files
 from places import REPOSITORY
 from smallest import SIZE, SPAN_US, valid_data
 
-from armseg_core.arrays import EventSource, Frame
+from armseg_core.arrays import EventSource, Frame, RelativeDepth
 from armseg_core.errors import ArmsegError
 from armseg_core.learning.augment import flip_tensor
 from armseg_core.resizing import resize_model_tensor
@@ -174,12 +174,13 @@ def assert_same(data: Any, again: Any) -> None:
 
 
 def tensors(name: str) -> list[np.ndarray]:
-    """Model tensors of a sensor, made of each of the smallest data its default representation takes."""
+    """Model tensors of a sensor, made of each of the smallest data by its default representation."""
     if name not in SENSORS:
         return [np.random.default_rng(0).random((3, *SIZE), np.float32)]
-    row, found = get_representation(name), []
+    found = []
     for data in valid_data()[name]:
-        frame = make(row, data)
+        said = {"depth_unit": "relative"} if isinstance(data, RelativeDepth) else {}
+        frame = make(get_representation(name, options=SENSORS[name].options(**said)), data)
         assert frame is not None
         tensor = model_tensor(name, frame.values, frame.channels)
         assert tensor is not None

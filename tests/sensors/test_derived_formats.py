@@ -229,7 +229,8 @@ def test_ordinary_pictures_and_arrays_are_no_event_files(tmp_path: Path) -> None
     for shape in ((H, W, 3), (H, W, 4), (6, W), (H, W, 7), (100, 6, 6), (2, 6, H, W)):
         assert "event" not in matching(array(tmp_path / "x.npy", rng.random(shape))), shape
     assert "event" not in matching(array(tmp_path / "x.npy", np.ones((H, W, 6), np.uint8)))
-    assert "depth" not in matching(photo(tmp_path / "album/photo.jpg"))
+    with pytest.raises(FormatError, match="RGB or label picture"):
+        sniff(photo(tmp_path / "album/photo.jpg"))
     with pytest.raises(FormatError):
         sniff(photo(tmp_path / "event/rgb.png"))  # the name of the file goes before that of the folder
 

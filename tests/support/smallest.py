@@ -18,6 +18,7 @@ from armseg_core.arrays import (
     LightField,
     PointCloud,
     PolarizedImages,
+    RelativeDepth,
     Stokes,
     Thermal,
 )
@@ -55,6 +56,7 @@ def _depth(rng: np.random.Generator) -> list[Any]:
     return [
         Depth(meters, meters > 0, intrinsics),
         Depth(nothing, nothing > 0, intrinsics),
+        RelativeDepth(meters / np.float32(20), meters > 0),
         HhaImage(rng.integers(1, 255, (3, *SIZE)).astype(np.uint8)),
     ]
 

@@ -1,4 +1,4 @@
-"""Depth -> metric depth with validity, inverse depth, surface normals, HHA.
+"""Depth -> metric depth with validity, inverse depth, relative inverse depth, surface normals, HHA.
 
 Camera axes: x right, y down, z forward. Shape letters: H rows, W columns.
 """
@@ -9,12 +9,14 @@ import warnings
 
 import numpy as np
 
-from armseg_core.arrays import Depth, Frame, HhaImage
+from armseg_core.arrays import Depth, Frame, HhaImage, RelativeDepth
 from armseg_core.errors import ArmsegWarning, UsageError
 from armseg_core.resizing import resize_nearest
 from armseg_core.sensors.depth.options import DepthOptions
+from armseg_core.sensors.depth.units import relative as relative_depth
 from armseg_core.sensors.representation import Representation
 
+RELATIVE_CHANNELS = ("relative_inverse_depth", "valid")
 NEAREST_M = 0.01  # inverse depth is capped at 1 / NEAREST_M = 100: nearer than any depth camera measures
 # Gupta et al., ECCV 2014, and its published code: another value is another encoding
 _DISPARITY_CM = 31000.0  # channel 0 = this / depth in cm
@@ -24,23 +26,51 @@ _NORMAL_RADIUS, _GRAVITY_RADIUS = 3, 10  # plane-fit windows of 7 and 21 pixels
 _GRAVITY_STEPS = ((45.0, 5), (15.0, 5))  # (threshold in degrees, iterations)
 
 
-def metric(data: Depth | HhaImage, options: DepthOptions) -> Frame:
+def metric(data: Depth | RelativeDepth | HhaImage, options: DepthOptions) -> Frame:
     """(depth in m; valid 0 / 1; inverse depth in 1/m), 0 where invalid. Never interpolated."""
-    depth, _ = _nearest(_as_depth(data), options)
+    depth, _ = _nearest(_as_depth(data, "metric"), options)
     valid = depth > 0
     inverse = np.divide(1, np.maximum(depth, NEAREST_M), out=np.zeros_like(depth), where=valid)
     frame = np.stack([depth, valid.astype(np.float32), inverse])
     return Frame(frame, ("depth", "valid", "inverse_depth"), ("m", "1", "1/m"), (0.0, 80.0))
 
 
-def inverse(data: Depth | HhaImage, options: DepthOptions) -> Frame:
+def inverse(data: Depth | RelativeDepth | HhaImage, options: DepthOptions) -> Frame:
     """Inverse depth in 1/m, 0 where invalid."""
+    if isinstance(data, RelativeDepth):
+        raise _no_meters("inverse")
     frame = metric(data, options).values[2:]
     # 2 / m: things nearer than 0.5 m are rare
     return Frame(frame, ("inverse_depth",), ("1/m",), (0.0, 2.0))
 
 
-def normals(data: Depth | HhaImage, options: DepthOptions) -> Frame:
+def relative(data: Depth | RelativeDepth | HhaImage, options: DepthOptions) -> Frame:
+    """(relative inverse depth in [0, 1], 1 = the nearest of the picture; valid 0 / 1), 0 where invalid.
+
+    Of metric depth it is the inverse depth between its own ends. Never interpolated.
+    """
+    if not isinstance(data, RelativeDepth):
+        depth = _as_depth(data, "relative")
+        known = depth.valid & (depth.meters > 0)
+        data = relative_depth(
+            np.divide(1, depth.meters, out=np.zeros_like(depth.meters), where=known), "great"
+        )
+    frame = resize_nearest(np.stack([data.inverse, data.valid.astype(np.float32)]), options.size)
+    return Frame(frame, RELATIVE_CHANNELS, ("1", "1"), (0.0, 1.0))
+
+
+def model_tensor(frame: np.ndarray, channels: tuple[str, ...]) -> np.ndarray | None:
+    """Relative inverse depth as the model's input: depth in meters is unknown and stays 0.
+
+    None for the other representations.
+    """
+    if channels != RELATIVE_CHANNELS:
+        return None
+    inverse, valid = frame.astype(np.float32)
+    return np.stack([np.zeros_like(inverse), valid, inverse])
+
+
+def normals(data: Depth | RelativeDepth | HhaImage, options: DepthOptions) -> Frame:
     """Unit surface normals towards the camera, (3, H, W) float32; 0 where unknown.
 
     Least-squares plane through the valid pixels of a 7x7 window, as in HHA.
@@ -53,7 +83,7 @@ def normals(data: Depth | HhaImage, options: DepthOptions) -> Frame:
     return Frame(-away, ("nx", "ny", "nz"), ("1", "1", "1"), (-1.0, 1.0))
 
 
-def hha(data: Depth | HhaImage, options: DepthOptions) -> Frame:
+def hha(data: Depth | RelativeDepth | HhaImage, options: DepthOptions) -> Frame:
     """HHA, uint8 (3, H, W), 0 where unknown; HHA pictures pass unchanged.
 
     31000 / depth in cm (at least 1 m), height above the lowest point in cm, angle between the normal and
@@ -151,8 +181,18 @@ def gravity_direction(normals: np.ndarray) -> np.ndarray:
     return gravity
 
 
-def _as_depth(data: Depth | HhaImage) -> Depth:
+def _no_meters(name: str) -> UsageError:
+    return UsageError(
+        "needs meters, and the depth is relative",
+        where=f"--representation {name}",
+        hint="--representation relative",
+    )
+
+
+def _as_depth(data: Depth | RelativeDepth | HhaImage, name: str) -> Depth:
     """Depth itself; of an HHA image the depth in its first channel (8 bit, nothing nearer than 1 m)."""
+    if isinstance(data, RelativeDepth):
+        raise _no_meters(name)
     if isinstance(data, Depth):
         return data
     warnings.warn(
@@ -167,7 +207,11 @@ def _as_depth(data: Depth | HhaImage) -> Depth:
     return Depth(meters, meters > 0)
 
 
-def _with_camera(data: Depth | HhaImage, options: DepthOptions, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _with_camera(
+    data: Depth | RelativeDepth | HhaImage, options: DepthOptions, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, RelativeDepth):
+        raise _no_meters(name)
     if isinstance(data, HhaImage):
         raise UsageError("needs depth, and the input is HHA", where=f"--representation {name}")
     depth, camera = _nearest(data, options)
@@ -203,6 +247,13 @@ DEPTH_REPRESENTATIONS: tuple[Representation, ...] = (
         metric,
     ),
     Representation("inverse", "depth", "inverse depth", "1 / z", inverse),
+    Representation(
+        "relative",
+        "depth",
+        "relative inverse depth and validity",
+        "disparity or a network's depth without a unit, 1 = nearest",
+        relative,
+    ),
     Representation("normals", "depth", "surface normals", "plane fit of Gupta et al., ECCV 2014", normals),
     Representation("hha", "depth", "disparity, height, angle with gravity", "Gupta et al., ECCV 2014", hha),
 )

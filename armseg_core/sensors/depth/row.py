@@ -5,8 +5,14 @@ from __future__ import annotations
 from armseg_core.sensors.depth.options import DepthOptions
 from armseg_core.sensors.depth.panels import panels, picture
 from armseg_core.sensors.depth.readers import DEPTH_READERS
-from armseg_core.sensors.depth.representations import DEPTH_REPRESENTATIONS
+from armseg_core.sensors.depth.representations import DEPTH_REPRESENTATIONS, model_tensor
 from armseg_core.sensors.modality import Modality
+
+
+def _usual_representation(options: DepthOptions) -> str:
+    """Depth without a unit has no meters to show."""
+    return "relative" if options.depth_unit == "relative" else "metric"
+
 
 SENSOR = Modality(
     name="depth",
@@ -24,6 +30,8 @@ SENSOR = Modality(
     options=DepthOptions,
     readers=DEPTH_READERS,
     representations=DEPTH_REPRESENTATIONS,
+    representation_for=_usual_representation,
+    model_tensor=model_tensor,
     picture=picture,
     panels=panels,
 )
