@@ -23,7 +23,8 @@ def command(
         typer.Option(
             "--frame",
             metavar="N",
-            help="Frame or window, from 0; negative from the end (default: the middle one).",
+            help="Frame or window, from 0; negative from the end (default: the fullest window of "
+            "events, else the middle one).",
         ),
     ] = None,
     modality: ModalityOption = None,

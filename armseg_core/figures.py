@@ -114,7 +114,7 @@ def make_figure(
 
     Args:
         path: run folder, data set folder, sensor-tensor file, raw recording (file or folder), picture.
-        frame: number of the frame, negative from the end; default the middle one.
+        frame: number of the frame, negative from the end; default the fullest of events, else the middle one.
         modality: sensor of a raw recording whose content and name leave it open; "rgb" for a plain picture.
         representation: of a raw recording; default the sensor's.
         options: fields of the sensor's options group, for a raw recording (None = not given). Events are not
@@ -241,11 +241,11 @@ def _unnormalized(reading: Reading) -> Recording:
 
 
 def _recording_figure(recording: Recording, frame: int | None, next_command: str) -> Figure:
-    """A frame (default the middle one) of a recording or sensor-tensor file, which is closed afterwards."""
+    """A frame (default `fullest`) of a recording or sensor-tensor file, which is closed afterwards."""
     path = recording.path
     with recording:
         count = recording.count()
-        index = count // 2 if frame is None else frame
+        index = recording.fullest() if frame is None else frame
         made = recording.read(index)
         info, note = recording.info(made), frame_note(index % count, count)
         picture = _frame_figure(made, info, note)

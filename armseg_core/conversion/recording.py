@@ -28,6 +28,7 @@ from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.representations import model_tensor
 
 _AGAIN = "convert the recording again"
+_LOOKED_AT = 32  # frames of a tensor file, spread evenly, to find a full one; a free choice
 
 
 class Recording:
@@ -129,6 +130,10 @@ class Recording:
             ArmsegError: a frame cannot be made.
         """
         raise NotImplementedError
+
+    def fullest(self) -> int:
+        """Number of the frame that shows most: of windows of events the fullest, else the middle one."""
+        return self.count() // 2
 
     def read(self, index: int) -> Frame:
         """One of `frames` by its number; negative counts from the end.
@@ -261,6 +266,13 @@ class _Stored(Recording):
     def frames(self, *, trusting: bool = False) -> Iterator[Frame]:
         return map(self._read, range(len(self.content)))
 
+    def fullest(self) -> int:
+        middle = super().fullest()
+        if self.sensor != "event":
+            return middle
+        some = sorted({middle, *range(0, len(self.content), -(-len(self.content) // _LOOKED_AT) or 1)})
+        return max(some, key=lambda i: (np.count_nonzero(self.content.frame(i)), -abs(i - middle)), default=0)
+
     def _read(self, index: int) -> Frame:
         file, info = self.content, self.content.info
         values, t_us = file.frame(index), int(file.t_us[index])
@@ -333,6 +345,13 @@ class _EventRecording(_Raw):
 
         for events, t0_us, t1_us in iterate_windows(self.content, self._options, trusting=trusting):
             yield self._make(events, self._options, t0_us, t1_us)
+
+    def fullest(self) -> int:
+        from armseg_core.sensors.event.windows import iterate_windows
+
+        middle = super().fullest()
+        filled = [len(events) for events, *_ in iterate_windows(self.content, self._options)]
+        return max(range(len(filled)), key=lambda i: (filled[i], -abs(i - middle)), default=0)
 
     def _read(self, index: int) -> Frame:
         from armseg_core.sensors.event.windows import iterate_windows

@@ -259,3 +259,26 @@ def test_a_guess_reads_once_as_each_sensor_that_can_and_says_what_the_winner_war
     assert (result.modality, result.how) == (winner, "MA-CLIP, 95% sure")
     texts = [str(warning.message) for warning in said]
     assert len([t for t in texts if "mm" in t]) == (winner == "depth"), texts  # the unit of depth is assumed
+
+
+def test_the_fullest_window_of_events_is_shown_and_the_middle_one_of_others(tmp_path: Path) -> None:
+    times = [0, 60_000, 110_000, 110_001, 110_002, 199_999]
+    rows = "".join(f"{t} {i} 3 1\n" for i, t in enumerate(times))
+    (tmp_path / "events.txt").write_text("32 24\n" + rows, encoding="utf-8")
+    with Recording.open(tmp_path / "events.txt", options={"norm": "none"}) as recording:
+        assert (recording.count(), recording.fullest()) == (4, 2)
+    made = convert_file(tmp_path / "events.txt", options={"norm": "none"}).output
+    with Recording.open(made) as recording:
+        assert (recording.count(), recording.fullest()) == (4, 2)
+    rows = "".join(f"{t} 1 3 1\n" for t in (0, 60_000, 110_000, 199_999))
+    (tmp_path / "even.txt").write_text("32 24\n" + rows, encoding="utf-8")
+    with Recording.open(tmp_path / "even.txt", options={"columns": "txyp"}) as recording:
+        assert recording.fullest() == 2
+    frames = SensorTensor(
+        np.ones((3, 1, 4, 4), np.float32),
+        np.arange(3),
+        TensorInfo("thermal", "raw", ("value",), ("",), (0, 1)),
+    )
+    frames.save(tmp_path / "thermal.h5")
+    with Recording.open(tmp_path / "thermal.h5") as recording:
+        assert recording.fullest() == 1

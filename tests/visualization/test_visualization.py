@@ -11,7 +11,7 @@ import pytest
 from armseg_core.errors import FormatError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
 from armseg_core.sensors.drawing import render_frame, render_model_tensor, render_tensor_file
-from armseg_core.sensors.event.panels import render_polarities
+from armseg_core.sensors.event.panels import grown, render_polarities
 from armseg_core.sensors.light_field.panels import epi, view_names
 from armseg_core.sensors.modalities import MODALITIES, SENSORS
 from armseg_core.sensors.polarization.panels import render_aolp
@@ -127,6 +127,20 @@ def test_a_single_weak_event_can_be_seen() -> None:
     frame[0, 0, 0] = 0.01
     pixel = render_model_tensor(frame, "event")[0, 0].astype(int)
     assert pixel[1] < 235
+
+
+def test_sparse_events_of_a_large_frame_are_drawn_3x3() -> None:
+    values = np.zeros((200, 320), np.float32)
+    values[10, 10], values[10, 12], values[199, 319] = 1, -3, 2
+    drawn, said = grown(values)
+    assert said == "drawn 3x3"
+    assert drawn[9:12, 9].tolist() == [1, 1, 1]
+    assert drawn[9:12, 11].tolist() == [-3, -3, -3], "the stronger one between two"
+    assert drawn[10, [10, 12, 13, 14]].tolist() == [1, -3, -3, 0]
+    assert np.count_nonzero(drawn) == 15 + 4
+    dense = np.ones((200, 320), np.float32)
+    for plain in (dense, values[:, :200], 0 * dense):  # seen as it is, small, empty
+        assert grown(plain)[0] is plain
 
 
 def test_polarities_apart_and_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,13 +42,14 @@ def find_geometry(
     *,
     stored: tuple[int, int] | None = None,
     usual: tuple[int, int] | None = None,
+    reach: Callable[[], tuple[int, int]] | None = None,
     sibling: bool = False,
 ) -> Geometry:
     """Sensor size and rectify map of a recording.
 
     Args:
         stored: (H, W) that the file itself states. usual: (H, W) of the camera of this format, used with a
-            note.
+            note. reach: gives the smallest (H, W) that holds all events, for the advice.
         sibling: also look for `rectify_map.h5` beside the recording.
 
     Raises:
@@ -65,10 +67,13 @@ def find_geometry(
             f"the file does not say its resolution; taken as {size[1]}x{size[0]} (--sensor-size to change)"
         )
     if size is None:
+        least = None if reach is None else reach()
+        what = "" if least is None else f"; its events reach {least[1]}x{least[0]}"
         raise UsageError(
-            "the recording does not say the resolution of its sensor",
+            f"the recording does not say the resolution of its sensor{what}",
             where=path,
-            hint="--sensor-size WIDTHxHEIGHT, such as --sensor-size 640x480",
+            hint="--sensor-size WIDTHxHEIGHT, such as --sensor-size "
+            + ("640x480" if least is None else f"{least[1]}x{least[0]}"),
         )
     if min(size) < 1 or max(size) > MAX_SIDE:
         raise FormatError(

@@ -12,6 +12,9 @@ from armseg_core.visualization.colors import NEGATIVE, POSITIVE
 from armseg_core.visualization.panels import MAX_CHANNELS, mapped, pictures, unit_text
 
 _MODEL_TENSOR = tuple(f"bin{i}" for i in range(5))
+# Share of pixels below which single events cannot be seen in a large frame, and the width that is large: in a
+# picture scaled down to a panel they fade. Free choices.
+_SPARSE, _LARGE = 0.02, 240
 _SUMS = ("voxel_grid", "histogram", "stacked_histogram")  # beginnings of the names of sums of events
 
 
@@ -39,7 +42,24 @@ def picture(frame: np.ndarray) -> np.ndarray:
 def signed(values: np.ndarray, caption: str, unit: str, limit: float | None = None) -> Panel:
     """Signed event mass: red, white, blue, with a bar."""
     limit = limit or event_limit(values)
-    return Panel(render_signed(values, limit), caption, ("events", -limit, limit, unit, False))
+    shown, note = grown(values)
+    return Panel(render_signed(shown, limit), caption, ("events", -limit, limit, unit, False), note=note)
+
+
+def grown(values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Sparse values (H, W), each drawn 3x3 so that it can be seen, and a word of that; others as they are.
+
+    Where several reach a pixel the strongest wins; a pixel that has a value keeps it.
+    """
+    share = np.count_nonzero(values) / max(1, values.size)
+    if not 0 < share < _SPARSE or values.shape[1] < _LARGE:
+        return values, ""
+    (h, w), padded = values.shape, np.pad(values, 1)
+    high, low = np.zeros_like(values), np.zeros_like(values)
+    for y, x in np.ndindex(3, 3):
+        high = np.maximum(high, padded[y : y + h, x : x + w])
+        low = np.minimum(low, padded[y : y + h, x : x + w])
+    return np.where(values != 0, values, np.where(high >= -low, high, low)), "drawn 3x3"
 
 
 def voxel_grid(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
@@ -64,8 +84,11 @@ def counts(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     """Counts of each polarity: darker against brighter summed over time, then each channel."""
     polarity = np.array([polarity_of(name) for name in info.channels])
     negative, positive = frame[polarity < 0].sum(0), frame[polarity > 0].sum(0)
-    merged = render_polarities(negative, positive)
-    return [Panel(merged, "red brighter, blue darker, dark both (log scale)"), *channels(frame, info)]
+    (negative, _), (positive, note) = grown(negative), grown(positive)
+    merged = Panel(
+        render_polarities(negative, positive), "red brighter, blue darker, dark both (log scale)", note=note
+    )
+    return [merged, *channels(frame, info)]
 
 
 def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
@@ -73,7 +96,7 @@ def channels(frame: np.ndarray, info: TensorInfo) -> list[Panel]:
     return [
         signed(plane, name, unit_text(info.units, i))
         if info.value_range[0] < 0 or plane.min() < 0
-        else mapped(plane, "magma", unit_text(info.units, i), name)
+        else mapped(grown(plane)[0], "magma", unit_text(info.units, i), name)
         for i, (plane, name) in enumerate(zip(frame[:MAX_CHANNELS], info.channels, strict=False))
     ]
 

@@ -21,6 +21,9 @@ from armseg_core.sensors.event.options import EventOptions
 # A window of up to this many events may be read at once (55 MB). While the order is unknown a longer one
 # costs a scan of all times first: pieces of it could not be put in order.
 LOADED_EVENTS = 1 << 22
+# A rest of at most this share of a window, with the last event in it, belongs to the window before: alone it
+# would be a frame of next to nothing. Free choice.
+_REST_SHARE = 1 / 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def iterate_windows(
     - `count`: windows of that many events; fewer at the end of the recording are left out, unless they are
       all.
     - otherwise windows of `window` microseconds from the first event on, the last one to beyond the last
-      event: every event is in exactly one of them.
+      event: every event is in exactly one of them. The last one is up to a twentieth longer where what is
+      left would else be a window of its own.
 
     Args:
         trusting: do not scan all times for disorder first. Where disorder then shows, reading a window (or
@@ -114,8 +118,13 @@ def iterate_windows(
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
     else:
         i0, t0_us = 0, source.t_first_us
-        for _ in range(count_windows(source, options, trusting=trusting)):
+        number = count_windows(source, options, trusting=trusting)
+        rest = max(0, source.t_last_us + 1 - t0_us - number * options.window)
+        for k in range(number):
             t1_us = t0_us + options.window
+            if rest and k == number - 1:
+                t1_us += rest
+                source.note("rest", f"the last window is {rest:,} us longer: too little is left for one more")
             i1 = source.index_at(t1_us)
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
             t0_us, i0 = t1_us, i1
@@ -132,7 +141,8 @@ def count_windows(source: EventSource, options: EventOptions, *, trusting: bool 
     if options.count is not None:
         return max(1, source.count // options.count)
     duration = source.t_last_us + 1 - source.t_first_us
-    number = -(-duration // options.window)
+    number, rest = divmod(duration, options.window)
+    number += not number or rest > _REST_SHARE * options.window
     # a unit taken wrongly makes 1000 times as many windows; some empty ones, or few at all, are usual
     if number > max(100_000, 10 * source.count):
         raise InputError(

@@ -62,7 +62,7 @@ def test_windows_of_a_fixed_time_hold_every_event_once(tmp_path):
 
 
 def test_a_window_longer_than_the_recording_and_windows_without_events(tmp_path):
-    events = [(1, 1, 0, 1), (2, 2, 10, 0), (3, 3, 50_000, 1)]
+    events = [(1, 1, 0, 1), (2, 2, 10, 0), (3, 3, 51_000, 1)]
     with recording(tmp_path, events) as source:
         assert cut(source, window="1s") == [(absolute(events), OFFSET, OFFSET + 10**6)]
         assert [len(window) for window, _, _ in cut(source, window="10ms")] == [2, 0, 0, 0, 0, 1]
@@ -148,9 +148,9 @@ def test_label_files_that_cannot_be_read(tmp_path):
 
 def test_times_in_the_wrong_unit_do_not_make_a_million_windows(tmp_path):
     with recording(tmp_path, [(1, 1, 0, 1), (2, 2, 4_000_000_000, 0)]) as source:
-        with pytest.raises(InputError, match=r"would give 4,000,001 windows.*--time-unit"):
+        with pytest.raises(InputError, match=r"would give 4,000,000 windows.*--time-unit"):
             count_windows(source, EventOptions(window=1000))
-        assert count_windows(source, EventOptions()) == 80_001
+        assert count_windows(source, EventOptions()) == 80_000
 
 
 def test_the_window_before_a_time(tmp_path):
@@ -273,3 +273,21 @@ def test_a_window_of_many_events_is_never_in_memory_as_a_whole():
     assert np.abs(frames[0]).sum() > 1e6
     assert grown < 150_000  # KiB; the events alone are 520 MB
     assert truth.as_list(source.read_index(3, 4)) == [(3, 3, 3, 1)]
+
+
+@pytest.mark.parametrize(("rest", "windows"), [(0, 2), (1, 2), (350, 2), (351, 3)])
+def test_a_rest_of_a_twentieth_of_a_window_is_in_the_last_one(tmp_path, rest, windows):
+    events = [(1, 1, t, 1) for t in range(0, 14_000 + rest, 7)]
+    events[-1] = (1, 1, 13_999 + rest, 1)
+    with recording(tmp_path, events) as source:
+        found = cut(source, window="7ms")
+        assert len(found) == count_windows(source, EventOptions(window="7ms")) == windows
+        assert [event for window, _, _ in found for event in window] == absolute(events)
+        longer = rest if windows == 2 else 0
+        assert [t1 - t0 for _, t0, t1 in found] == [7000] * (windows - 1) + [7000 + longer]
+        assert any(f"the last window is {rest} us longer" in note for note in source.notes) == bool(longer)
+
+
+def test_a_recording_shorter_than_a_window_is_one_window(tmp_path):
+    with recording(tmp_path, [(1, 1, 5, 1), (1, 1, 7, 1)]) as source:
+        assert [t1 - t0 for _, t0, t1 in cut(source, window="7ms")] == [7000]

@@ -227,3 +227,50 @@ def test_evt3_agrees_with_the_evt3_package(tmp_path):
         (ours.t, other.timestamp),
     ):
         assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("lines", "size"),
+    [
+        (["integrator_name Prophesee", "plugin_name hal_plugin_gen3_fx3", "system_ID 21"], (480, 640)),
+        (["integrator_name Prophesee", "plugin_name hal_plugin_gen41_evk3", "system_ID 48"], (720, 1280)),
+        (["system_ID 28"], (480, 640)),
+        (["plugin_name hal_plugin_imx636_evk4"], (720, 1280)),
+        (["system_ID 21", "geometry 320x240"], (240, 320)),  # what is written counts
+    ],
+)
+def test_a_camera_that_the_header_names_has_a_known_size(tmp_path, lines, size):
+    events = truth.random_events(100)
+    header = "".join(f"% {line}\n" for line in ["evt 3.0", *lines, "end"])
+    path = tmp_path / "a.raw"
+    path.write_bytes(header.encode() + truth.encode_evt3(events))
+    with _open(path) as source:
+        assert source.size == size
+        assumed = f"taken as {size[1]}x{size[0]} (--sensor-size to change)"
+        assert (assumed in " ".join(source.notes)) == ("geometry" not in header)
+    with _open(path, EventOptions(sensor_size="64x48")) as source:
+        assert source.size == (48, 64)
+
+
+@pytest.mark.parametrize("line", ["integrator_name CenturyArks", "system_ID 7"])
+def test_of_an_unknown_camera_it_is_said_how_far_the_events_reach(tmp_path, line):
+    path = tmp_path / "a.raw"
+    events = [(3, 7, 10, 1), (41, 5, 20, 0)]
+    path.write_bytes(f"% evt 2.0\n% {line}\n% end\n".encode() + truth.encode_evt2(events))
+    with pytest.raises(ArmsegError, match=r"reach 42x8.*--sensor-size 42x8"):
+        _open(path)
+    path.write_bytes(b"% Version 2\n\x0c\x08" + truth.encode_dat(events))
+    with pytest.raises(ArmsegError, match=r"reach 42x8.*--sensor-size 42x8"):
+        _open(path)
+    with _open(path, EventOptions(sensor_size="42x8")) as source:
+        assert truth.as_list(source.read_index(0, 2)) == events
+
+
+def test_a_time_low_word_that_steps_back_is_no_turn_of_the_counter():
+    """Some sensors do so; only TIME_HIGH counts the turns of TIME_LOW."""
+    steps, words = (798, 811, 800, 815), [0x8000 | 2861, 0x0000 | 5]
+    for step in steps:
+        words += [0x6000 | step, 0x2000 | 9]
+    columns, _, lost = decode_evt3(np.array(words, "<u2"), Evt3State())
+    assert [t - (2861 << 12) for t in columns.t] == list(steps)
+    assert not lost

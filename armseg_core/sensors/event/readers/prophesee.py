@@ -14,7 +14,7 @@ import numpy as np
 from armseg_core.errors import FormatError, InputError
 from armseg_core.files.facts import facts_of, head_of
 from armseg_core.sensors.event.columns import Columns
-from armseg_core.sensors.event.geometry import find_geometry
+from armseg_core.sensors.event.geometry import Geometry, find_geometry
 from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.evt import (
     EVT2_TYPES,
@@ -26,11 +26,19 @@ from armseg_core.sensors.event.readers.evt import (
     decode_evt3,
 )
 from armseg_core.sensors.event.source import KEEP_EVENTS
-from armseg_core.sensors.event.streams import DecodedStream
+from armseg_core.sensors.event.streams import DecodedStream, Decoder
 from armseg_core.sensors.reader import Reader
 
 BLOCK_BYTES = 1 << 18  # read and decoded at a time; fits a second-level cache together with the columns
 DAT_CD = 0x0C  # event type in the header of a DAT file: CD, change detection
+
+# Prophesee's cameras by system id, for recordings that do not say the size, as in OpenEB (device_system_id.h and
+# the geometry that its raw file header infers): generation 3 has 640 x 480 pixels, generation 4 1280 x 720.
+_SYSTEMS = {
+    (480, 640): (21, 23, 25, 28, 29, 33, 34, 35, 40, 41, 151, 153, 161, 162),
+    (720, 1280): (26, 30, 31, 39, 46, 48, 49, 50),
+}
+_PLUGINS = {"gen3": (480, 640), "gen4": (720, 1280), "imx636": (720, 1280)}  # in plugin_name
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,18 @@ class RawHeader:
             if w and h and w.strip().isdigit() and h.strip().isdigit():
                 return int(h), int(w)
         return None
+
+    @property
+    def usual_size(self) -> tuple[int, int] | None:
+        """(H, W) of the camera that the header names, where that is one of Prophesee's known ones."""
+        if self.fields.get("integrator_name", "Prophesee") != "Prophesee":
+            return None
+        system = self.fields.get("system_ID", "")
+        for size, systems in _SYSTEMS.items():
+            if system.isdecimal() and int(system) in systems:
+                return size
+        match = re.search(r"(gen[34]|imx636)", self.fields.get("plugin_name", "").lower())
+        return _PLUGINS[match[1]] if match else None
 
 
 def read_header(path: Path) -> RawHeader:
@@ -198,12 +218,24 @@ def read_raw(
     header = read_header(path)
     encoding = _encoding(path, header)
     lost: list[int] = []
-    geometry = find_geometry(path, options, stored=header.size)
     decode = evt_decoder(path, header.start, encoding, lost.append, block_bytes)
+    geometry = _geometry(path, options, header, evt_decoder(path, header.start, encoding))
     source = DecodedStream(path, geometry, decode, keep_events=keep_events)
     source.drop("before the first time stamp and address of the stream", sum(lost))
     _note_rest(source, path, header.start, 4 if encoding == "EVT2" else 2)
     return source
+
+
+def _geometry(path: Path, options: EventOptions, header: RawHeader, decode: Decoder) -> Geometry:
+    """The size in the header, else that of the camera it names; else how far the events reach is said."""
+
+    def reach() -> tuple[int, int]:
+        height = width = 1
+        for _, columns in decode(None):
+            height, width = max(height, int(columns.y.max()) + 1), max(width, int(columns.x.max()) + 1)
+        return height, width
+
+    return find_geometry(path, options, stored=header.size, usual=header.usual_size, reach=reach)
 
 
 def _note_rest(source: DecodedStream, path: Path, start: int, unit: int) -> None:
@@ -242,9 +274,7 @@ def read_dat(
             columns, turns, last = decode_dat(data.view("<i8"), turns, last)
             yield here, columns
 
-    source = DecodedStream(
-        path, find_geometry(path, options, stored=header.size), decode, keep_events=keep_events
-    )
+    source = DecodedStream(path, _geometry(path, options, header, decode), decode, keep_events=keep_events)
     _note_rest(source, path, header.start + 2, 8)
     return source
 
