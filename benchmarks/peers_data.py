@@ -245,7 +245,8 @@ def _prepare(work: Path, folder: Path) -> None:
             continue
         scenes = work / f"scenes-v{SIMULATOR_VERSION}" / split
         simulate(scenes, count, seed, SCENE_SIZE, splits=(0.0, 0.0, 1.0), progress=False)
-        dataset = open_dataset(describe(scenes), "test")
+        # converted frames are kept one by one: a preparation that is cut off goes on
+        dataset = open_dataset(describe(scenes), "test", cache_dir=work / "tensors")
         samples = [dataset.load(i) for i in range(len(dataset))]
         (folder / split).mkdir(parents=True, exist_ok=True)
         for name in dataset.selected:
