@@ -83,7 +83,7 @@ def test_the_matrices_are_those_of_a_plain_loop(model: Model, data: Path) -> Non
     assert confusion(Inference(model), dataset, alone).matrix.tolist() == naive(
         model, dataset, with_depth, "depth", use_rgb=False
     )
-    among = Inputs(among=("depth",)
+    among = Inputs(among=("depth",))
     assert samples_of(dataset, among) == with_depth
     assert confusion(Inference(model), dataset, among).matrix.tolist() == naive(model, dataset, with_depth)
     partner = {0: 2, 1: 4, 2: 0, 4: 1}

@@ -209,7 +209,8 @@ def test_the_model_runs_in_evaluation_mode_and_without_gradients(model: Model) -
         (Inputs(sensors=("thermal",)), "rgb+thermal"),
         (Inputs(rgb=False, sensors=("thermal",)), "thermal"),
         (Inputs(sensors=("thermal", "event")), "rgb+thermal+event"),
-        (Inputs(among=("thermal",), "rgb (samples with thermal)"),
+        (Inputs(among=("thermal",)), "rgb (samples with thermal)"),
+        (Inputs(among=("thermal", "event")), "rgb (samples with thermal, event)"),
         (Inputs(sensors=("thermal",), control="other scene"), "rgb+thermal (other scene)"),
     ],
 )
