@@ -188,37 +188,53 @@ def imagenet_state(weights: Path | None) -> dict[str, Tensor]:
 
 
 class ArmSeg(Peer):
-    """armseg's own model with its own rates, losses and sensor dropout. One known sensor at a time."""
+    """armseg's own model, any number of sensors, with its own rates, losses and sensor dropout.
 
-    def __init__(self, data: Data, seed: int, steps: int) -> None:
+    settings: over the defaults of `armseg train`, keys of its model group.
+    """
+
+    def __init__(self, data: Data, seed: int, steps: int, **settings: Any) -> None:
         super().__init__()
+        self.sensors = data.task.sensors
         if not data.task.simulated:
-            raise CannotTrain("cannot be trained: takes one known sensor")
-        self.sensor = data.task.sensors[0]
-        self.config = TrainConfig(modalities=(self.sensor,), steps=steps, seed=seed)
-        classes = tuple(ClassInfo(c.name, c.color, c.synonyms) for c in CLASSES)
-        self.model = build(self.config.model, (self.sensor,), (KnownDataSet("peers", classes),))
+            for name, channels in data.channels.items():
+                declare_image(name, channels)
+        self.config = TrainConfig(
+            modalities=self.sensors, steps=steps, seed=seed, model=ModelConfig.parse(settings)
+        )
+        known = {c.name: c for c in CLASSES} if data.task.simulated else {}
+        classes = tuple(
+            ClassInfo(name, (0, 0, 0), known[name].synonyms if name in known else ())
+            for name in data.task.classes
+        )
+        self.model = build(self.config.model, self.sensors, (KnownDataSet("peers", classes),))
         self.net = self.model.segmenter
-        mean, std = (torch.from_numpy(v) for v in data.statistics[self.sensor])
-        cast(Standardize, self.net.standardize[self.sensor]).set(mean, std)
-
-    def _run(self, rgb: Tensor | None, sensors: Sensors) -> Any:
-        name = self.sensor if sensors else None
-        return self.net(rgb, sensors.get(self.sensor), name)
+        for name in self.sensors:
+            mean, std = (torch.from_numpy(v) for v in data.statistics[name])
+            cast(Standardize, self.net.standardize[name]).set(mean, std)
 
     def forward(self, rgb: Tensor | None, sensors: Sensors) -> Tensor:
-        return cast(Tensor, self._run(rgb, sensors).logits)
+        return cast(Tensor, self.net(rgb, sensors).logits)
 
     def loss(self, rgb: Tensor, sensors: Sensors, label: Tensor, step: int) -> Tensor:
-        use_rgb, use_sensor = inputs_of_step(self.config, step, True)
-        out = self._run(rgb if use_rgb else None, sensors if use_sensor else {})
+        use_rgb, use_sensors = inputs_of_step(self.config, step, True)
+        out = self.net(rgb if use_rgb else None, self._some(sensors, step) if use_sensors else {})
         return torch.stack(list(loss_terms(self.config, self.model, out, label, 0).values())).sum()
+
+    def _some(self, sensors: Sensors, step: int) -> Sensors:
+        """All of the sensors in a share of the steps, else some: as armseg's own sampler draws them."""
+        rng = np.random.default_rng([self.config.seed, step, 0xA5])  # a stream of its own
+        if len(sensors) < 2 or rng.random() < self.config.all_sensors:
+            return sensors
+        chosen = rng.permutation(len(sensors))[: int(rng.integers(1, len(sensors)))]
+        return {name: x for i, (name, x) in enumerate(sensors.items()) if i in chosen}
 
     def make_optimizer(self, lr: float | None) -> torch.optim.AdamW:
         return make_optimizer(self.config, self.net.trainable())
 
     def rows(self, sensors: tuple[str, ...]) -> list[tuple[bool, tuple[str, ...]]]:
-        return [(True, sensors), (True, ()), (False, sensors)]
+        singles = [(True, (name,)) for name in sensors] if len(sensors) > 1 else []
+        return [(True, sensors), *singles, (True, ()), (False, sensors)]
 
 
 MODELS = ("unet", "unet-imagenet", "armseg")
