@@ -169,7 +169,7 @@ def command(
     run, described = None, None
     if resume is not None:
         # --output says where to look for the run
-        changes = resumed_config(data, modalities, settings or [], {**flags, "out": None})
+        changes = resumed_config(data, modalities, settings or [], {**flags, "out": None}, preset)
         run = resolve_resume(resume, output)
         config = changes(RunFolder.reopen(run)[1])
     else:
