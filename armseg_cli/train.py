@@ -9,6 +9,7 @@ import typer
 from armseg_cli.console import print_next, print_table
 from armseg_cli.group import ArmsegCommand
 from armseg_cli.options import (
+    BACKBONE_WEIGHTS,
     BatchSizeOption,
     DataArgument,
     ForceOption,
@@ -78,7 +79,7 @@ def command(
         typer.Option(
             "--backbone-weights",
             metavar="FILE",
-            help="Weights of the backbone: a file, default for the published ones, none for random ones.",
+            help=BACKBONE_WEIGHTS,
         ),
     ] = None,
     tune: Annotated[
