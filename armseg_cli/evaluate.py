@@ -69,12 +69,16 @@ def command(
         armseg eval sample_data --model runs/train-001 --split val --controls
     """
     from armseg_core.config.base import parse_size
+    from armseg_core.errors import UsageError
     from armseg_core.files.ownership import check_free
     from armseg_core.learning.evaluation import evaluate, save_report, training_data
     from armseg_core.learning.inputs import Inputs
     from armseg_core.learning.run_folder import RunFolder, find_model
     from armseg_core.sensors.modalities import parse_modalities
 
+    if inputs and (controls or modalities is not None):
+        other = "--controls" if controls else "--modalities"
+        raise UsageError(f"{other} beside --inputs, which names every row itself", hint="one of the two")
     _refuse_models(data or [])
     folder = find_model(model) if model else RunFolder.newest().model
     run = RunFolder.of(folder)

@@ -8,6 +8,8 @@ import typer
 
 from armseg_cli.group import ArmsegGroup, Row
 
+FORMER_WEIGHTS = {"--weights": "--guide-weights"}
+FORMER_CLIP = {"--clip": "--guide", "--pretrained": "--guide-pretrained", **FORMER_WEIGHTS}
 COMMANDS: tuple[Row, ...] = (
     Row(
         "convert",
@@ -20,20 +22,21 @@ COMMANDS: tuple[Row, ...] = (
         "armseg_cli.train",
         "Train a model on one or several data sets.",
         "nothing was written",
-        {"--out": "--output"},
+        {"--out": "--output", **FORMER_CLIP},
     ),
     Row(
         "eval",
         "armseg_cli.evaluate",
         "Measure a model: IoU per class, RGB only beside RGB+X.",
         "nothing was written",
-        {"--data": "armseg eval DATA --model RUN"},
+        {"--data": "armseg eval DATA --model RUN", **FORMER_WEIGHTS},
     ),
     Row(
         "predict",
         "armseg_cli.predict",
-        "Segment an image with its sensor recording.",
+        "Segment an image with its sensor recordings.",
         "finished pictures are kept",
+        FORMER_WEIGHTS,
     ),
     Row(
         "visualize",

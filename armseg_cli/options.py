@@ -74,6 +74,10 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="FOLDER", help="Model or run folder (default: the newest run in runs/)."),
 ]
+BACKBONE_WEIGHTS = (
+    "Weights of the backbone: a file; in a new training also default for the published ones or none for random "
+    "ones."
+)
 GuideWeightsOption = Annotated[
     Path | None,
     typer.Option(
@@ -87,6 +91,6 @@ BackboneWeightsOption = Annotated[
     typer.Option(
         "--backbone-weights",
         metavar="FILE",
-        help="Local file of the backbone's weights, where they have moved (a frozen or lora backbone).",
+        help=BACKBONE_WEIGHTS,
     ),
 ]

@@ -9,6 +9,7 @@ import typer
 from armseg_cli.console import print_next, print_table
 from armseg_cli.group import ArmsegCommand
 from armseg_cli.options import (
+    BACKBONE_WEIGHTS,
     BatchSizeOption,
     DataArgument,
     ForceOption,
@@ -78,7 +79,7 @@ def command(
         typer.Option(
             "--backbone-weights",
             metavar="FILE",
-            help="Weights of the backbone: a file, default for the published ones, none for random ones.",
+            help=BACKBONE_WEIGHTS,
         ),
     ] = None,
     tune: Annotated[
@@ -169,7 +170,7 @@ def command(
     run, described = None, None
     if resume is not None:
         # --output says where to look for the run
-        changes = resumed_config(data, modalities, settings or [], {**flags, "out": None})
+        changes = resumed_config(data, modalities, settings or [], {**flags, "out": None}, preset)
         run = resolve_resume(resume, output)
         config = changes(RunFolder.reopen(run)[1])
     else:

@@ -86,7 +86,11 @@ def _nested(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumed_config(
-    data: list[Path] | None, modalities: str | None, settings: list[str], flags: dict[str, Any]
+    data: list[Path] | None,
+    modalities: str | None,
+    settings: list[str],
+    flags: dict[str, Any],
+    preset: str | None = None,
 ) -> Callable[[TrainConfig], TrainConfig]:
     """From the options a run began with to those it goes on with. Arguments as in `train_config`.
 
@@ -94,7 +98,7 @@ def resumed_config(
         UsageError: something was given that may not change.
     """
     given = _given(settings, flags)
-    places = {"DATA": data, "modalities": modalities, **given}
+    places = {"DATA": data, "modalities": modalities, "preset": preset, **given}
     refused = [key for key, value in places.items() if value not in (None, []) and key not in CHANGEABLE]
     if refused:
         raise UsageError(

@@ -144,7 +144,7 @@ def train_step(
 @torch.inference_mode()
 def measure(model, clip: LoadedClip, images: Tensor, labels: Tensor, names, device) -> dict:
     """Held-out figures at full resolution: modality accuracy, and image-to-caption retrieval within each modality."""
-    from armseg_core.model.clip_tower import ClipTower
+    from armseg_core.model.guide_tower import ClipTower
 
     tower = ClipTower(model.visual).eval()
     prompts = clip.encode_text([modality_prompt(m) for m in NAMES])
@@ -178,8 +178,8 @@ def measure(model, clip: LoadedClip, images: Tensor, labels: Tensor, names, devi
 CARD = """# armseg-tiny
 
 A very small CLIP for demonstration and tests: it lets armseg run offline on a fresh machine. It has seen nothing but
-simulated scenes. **Do not use it for real work**: give real weights with `--clip ViT-B-16-quickgelu --pretrained openai`
-or `--weights FILE`.
+simulated scenes. **Do not use it for real work**: give real weights with `--guide ViT-B-16-quickgelu --guide-pretrained openai`
+or `--guide-weights FILE`.
 
 - Architecture: open_clip ViT, patch 8, width 128, 6 blocks ({image:.2f} M parameters); text tower width 128, 2 blocks,
   vocabulary of the first 6,000 byte-pair merges of CLIP's tokenizer ({text:.2f} M parameters). Stored as float16.

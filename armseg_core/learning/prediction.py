@@ -256,6 +256,7 @@ class Predictor:
 
         Raises:
             InputError: no sensor of the model can read the file.
+            UsageError: the model has no guide.
         """
         with contextlib.ExitStack() as opened:
             recording, share = self._guess(opened, path, options, dataset, self.inference.size)
@@ -277,6 +278,7 @@ class Predictor:
         notes: dict[str, list[str]] = {}
         scores: dict[str, float] = {}
         problem: ArmsegError | None = None
+        blind = self.model.segmenter.guide is None
         for m in self.model.modalities:
             try:
                 with collected_warnings() as notes[m]:
@@ -285,7 +287,7 @@ class Predictor:
             except ArmsegError as error:
                 problem = problem or error
                 continue
-            scores[m] = self._likeness(frame, m)
+            scores[m] = 0.0 if blind else self._likeness(frame, m)
         if not scores:
             raise InputError(
                 f"no sensor of the model can read this file ({problem.what if problem else 'it knows none'})",
@@ -293,6 +295,14 @@ class Predictor:
                 expected="a recording of " + ", ".join(self.model.modalities),
                 hint=advice.command("inspect", path),
             ) from problem
+        if blind:
+            raise UsageError(
+                "which sensor this is a recording of does not follow from the file, and a model without a guide "
+                "cannot guess it",
+                where=path,
+                expected="one of " + ", ".join(self.model.modalities),
+                hint=f"--modality {next(iter(scores))}",
+            )
         best = max(scores, key=lambda m: scores[m])
         for note in notes[best]:  # what the other readings had to say is of no interest
             warnings.warn(ArmsegWarning(note), stacklevel=4)

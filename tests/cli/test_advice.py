@@ -43,7 +43,7 @@ def place(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def a_run(place: Path) -> Path:
-    clip = {"clip": str(place / "clip/clip.json"), "weights": str(place / "clip/clip.safetensors")}
+    clip = {"guide": str(place / "clip/clip.json"), "guide_weights": str(place / "clip/clip.safetensors")}
     return write_run(place, clip, place / "scenes").relative_to(place.parent)
 
 
@@ -51,7 +51,7 @@ def small(place: Path, data: str = "scenes") -> list[object]:
     """`train` of two steps with the small CLIP."""
     settings = {**{f"model.{key}": value for key, value in SMALL.items()}, "warmup": 1}
     flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    clip = ["--clip", place / "clip/clip.json", "--weights", place / "clip/clip.safetensors"]
+    clip = ["--guide", place / "clip/clip.json", "--guide-weights", place / "clip/clip.safetensors"]
     run = ["--batch-size", "2", "--crop", "32x32", "--steps", "2", "--output", place / "runs"]
     return ["train", place / data, *clip, *flags, *run]
 
@@ -209,11 +209,11 @@ def test_a_run_goes_on_with_weights_that_have_moved(armseg, place: Path) -> None
     given = [moved if word == "FILE" else word for word in advised(first, arguments)]
     assert armseg(*given).exit_code == 0
     assert armseg("train", "--resume", run).exit_code == 0  # it is recorded
-    other = write_clip(place / "other", seed=1, layers=2)["weights"]
-    refused = armseg("train", "--resume", run, "--weights", other)
+    other = write_clip(place / "other", seed=1, layers=2)["guide_weights"]
+    refused = armseg("train", "--resume", run, "--guide-weights", other)
     assert refused.exit_code == 2
     assert "not those the run began with" in refused.stderr
-    assert json.loads((run / "config.json").read_text())["model"]["weights"] == str(moved.absolute())
+    assert json.loads((run / "config.json").read_text())["model"]["guide_weights"] == str(moved.absolute())
 
 
 def test_a_run_goes_on_with_other_workers_and_device(armseg, place: Path) -> None:
@@ -295,7 +295,7 @@ def test_an_option_of_a_sensor_is_told_for_dataset_toml(armseg, place: Path) -> 
 
 
 def test_a_model_of_several_data_sets_says_whose_classes_it_uses(armseg, place: Path) -> None:
-    clip = {"clip": str(place / "clip/clip.json"), "weights": str(place / "clip/clip.safetensors")}
+    clip = {"guide": str(place / "clip/clip.json"), "guide_weights": str(place / "clip/clip.safetensors")}
     save(small_model(clip, (), datasets=(SCENES, TOY)), place / "model")
     arguments = ["predict", place / "scenes/rgb/test0.png", "--model", place / "model", "-o", place / "out"]
     assert "classes: of scenes (--dataset takes those of: toy)" in armseg(*arguments).stdout

@@ -79,7 +79,7 @@ def test_a_flag_means_the_same_everywhere() -> None:
         for flag, parameter in parameters(row.name).items():
             if parameter.param_type_name == "option" and flag != "--help":
                 texts.setdefault(flag, {})[row.name] = parameter.help
-    sensors = {"--size", "--clip", "--frame"}  # a command's own flags with the name of a sensor's option
+    sensors = {"--size", "--frame"}  # a command's own flags with the name of a sensor's option
     different = {flag: found for flag, found in texts.items() if len(set(found.values())) > 1}
     assert set(different) <= sensors, different
 

@@ -105,12 +105,12 @@ WRONG = {
     "bad device": (("data", "--model", "model", "--device", "tpu"), "", "unknown device 'tpu'"),
     "bad precision": (("data", "--model", "model", "--precision", "half"), "", "unknown precision 'half'"),
     "missing weights": (
-        ("data", "--model", "model", "--weights", "nothing"),
+        ("data", "--model", "model", "--guide-weights", "nothing"),
         "",
         "no such file of CLIP weights",
     ),
     "weights of another CLIP": (
-        ("data", "--model", "model", "--weights", "data/dataset.toml"),
+        ("data", "--model", "model", "--guide-weights", "data/dataset.toml"),
         "",
         "cannot be read",
     ),

@@ -27,8 +27,8 @@ def examples(help_text: str) -> list[list[str]]:
 
 
 def needs_own_files(arguments: list[str]) -> bool:
-    """DATA in capitals stands for the user's own data, --pretrained downloads weights."""
-    return "--pretrained" in arguments or any(re.fullmatch(r"[A-Z_]+", part) for part in arguments)
+    """DATA in capitals stands for the user's own data, --guide-pretrained downloads weights."""
+    return "--guide-pretrained" in arguments or any(re.fullmatch(r"[A-Z_]+", part) for part in arguments)
 
 
 @pytest.mark.slow

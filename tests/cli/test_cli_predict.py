@@ -68,7 +68,7 @@ def test_json_holds_the_same_and_nothing_else_is_printed(armseg, place: Path, tm
         "predict", "rgb.png", "depth.png", "--set", "depth_unit=mm", "-o", tmp_path, "--json", cwd=place
     )
     printed = json.loads(result.stdout)
-    assert (printed["modality"], printed["modality_from"]) == ("depth", "file")
+    assert printed["sensors"] == {"depth": "file"}
     assert sum(printed["shares"].values()) == pytest.approx(1)
     assert 0.5 <= printed["mean_confidence"] <= 1
     assert {k: Path(p) for k, p in printed["files"].items()} == {

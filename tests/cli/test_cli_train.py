@@ -35,9 +35,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CLIP = (
-    "--clip",
+    "--guide",
     "clip/clip.json",
-    "--weights",
+    "--guide-weights",
     "clip/clip.safetensors",
     *(part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}")),
 )
@@ -66,7 +66,7 @@ def test_a_run_and_what_is_said_about_it(train, tmp_path: Path) -> None:
     assert (config["loss"]["dice"], config["loss"]["cross_entropy"]) == (0.25, 1.0)
     assert (config["modalities"], config["model"]["lora_rank"]) == (["depth"], 2)
     assert config["data"] == [str(Path.cwd() / "data")]  # recorded paths hold from any folder
-    assert config["model"]["weights"] == str(Path.cwd() / "clip" / "clip.safetensors")
+    assert config["model"]["guide_weights"] == str(Path.cwd() / "clip" / "clip.safetensors")
 
 
 def test_what_a_data_set_says_is_read_once(
@@ -101,8 +101,8 @@ def test_a_dry_run_prints_shapes_and_writes_nothing(train, place: Path, tmp_path
     before = files_below(place)
     result = train("--dry-run")
     assert result.exit_code == 0
-    assert "batch sensor" in result.stdout
-    assert "['depth', 2, 3, 32, 48]" in result.stdout
+    assert "batch sensors" in result.stdout
+    assert "{'depth': [2, 3, 32, 48]}" in result.stdout
     assert "nothing was written" in result.stdout
     assert files_below(place) == before
     assert not list(tmp_path.iterdir())
@@ -254,8 +254,8 @@ WRONG = {
         "one of 3 and 4",
     ),
     "a flag of another name and a setting that disagree": (
-        ("data", "--clip", "x.json", "--set", "model.clip=y.json"),
-        "--clip and --set model.clip disagree",
+        ("data", "--guide", "x.json", "--set", "model.guide=y.json"),
+        "--guide and --set model.guide disagree",
     ),
     "an option of a sensor": (
         ("data", "--set", "depth-unit=mm"),
@@ -270,23 +270,23 @@ WRONG = {
     "bad precision": (("data", "--precision", "fp16"), "precision", "bf16"),
     "bad device": (("data", "--device", "gpu"), "unknown device 'gpu'"),
     "a name with a slash": (("data", "--name", "a/b"), "name", "without /"),
-    "unknown CLIP": (("data", "--clip", "ViT-B-17"), "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
-    "CLIP without weights": (("data", "--clip", "ViT-B-16-quickgelu"), "needs weights", "--pretrained"),
-    "unknown tag": (("data", "--clip", "ViT-B-16", "--pretrained", "openal"), "no pretrained tag 'openal'"),
+    "unknown CLIP": (("data", "--guide", "ViT-B-17"), "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
+    "CLIP without weights": (("data", "--guide", "ViT-B-16-quickgelu"), "needs weights", "--guide-pretrained"),
+    "unknown tag": (("data", "--guide", "ViT-B-16", "--guide-pretrained", "openal"), "no pretrained tag 'openal'"),
     "a tag of the other activation": (
-        ("data", "--clip", "ViT-B-16", "--pretrained", "openai"),
+        ("data", "--guide", "ViT-B-16", "--guide-pretrained", "openai"),
         "QuickGELU",
-        "--clip ViT-B-16-quickgelu",
+        "--guide ViT-B-16-quickgelu",
     ),
     "missing CLIP config": (
-        ("data", "--clip", "no.json", "--weights", "file"),
+        ("data", "--guide", "no.json", "--guide-weights", "file"),
         "no.json: CLIP config cannot be read",
     ),
     "missing weights": (
-        ("data", "--clip", "clip/clip.json", "--weights", "no.safetensors"),
+        ("data", "--guide", "clip/clip.json", "--guide-weights", "no.safetensors"),
         "no such file of CLIP",
     ),
-    "truncated weights": (("data", "--clip", "clip/clip.json", "--weights", "cut.safetensors"), "truncated"),
+    "truncated weights": (("data", "--guide", "clip/clip.json", "--guide-weights", "cut.safetensors"), "truncated"),
     "output below a file": (
         ("data", *FAST, "--output", "file/runs", "--steps", "1"),
         "cannot make a run folder",
@@ -300,7 +300,7 @@ WRONG = {
     ),
     "resume with the first seed": (("--resume", "runs/x", "--seed", "0"), "--seed cannot be changed"),
     "resume with other data": (("data", "--resume", "runs/x"), "DATA cannot be changed"),
-    "resume with another CLIP": (("--resume", "runs/x", "--clip", "ViT-B-16"), "--clip cannot be changed"),
+    "resume with another CLIP": (("--resume", "runs/x", "--guide", "ViT-B-16"), "--guide cannot be changed"),
 }
 
 

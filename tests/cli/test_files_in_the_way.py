@@ -231,7 +231,7 @@ def test_an_empty_file_and_a_link_to_nothing(run, place: Path) -> None:
 
 
 def test_a_run_that_goes_on_keeps_what_the_user_put_there(run, place: Path) -> None:
-    clip = ("--clip", "clip/clip.json", "--weights", "clip/clip.safetensors")
+    clip = ("--guide", "clip/clip.json", "--guide-weights", "clip/clip.safetensors")
     small = tuple(part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}"))
     fast = ("--modalities", "depth", "--batch-size", "2", "--crop", "48x32", "--set", "warmup=1")
     done = run("train", "data", *clip, *small, *fast, "--steps", "1", "--name", "mine")

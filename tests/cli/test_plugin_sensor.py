@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(site: Path, data: Path) -> Path:
     """A model folder trained for three steps on the sonar."""
     small = [part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}")]
-    clip = ("--clip", "clip/clip.json", "--weights", "clip/clip.safetensors")
+    clip = ("--guide", "clip/clip.json", "--guide-weights", "clip/clip.safetensors")
     made = armseg(
         site, "train", "scenes", "--modalities", "sonar", *clip, *small,
         *("--steps", 3, "--batch-size", 2, "--workers", 1, "--device", "cpu", "--name", "ping"),

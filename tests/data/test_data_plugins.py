@@ -40,7 +40,7 @@ def test_an_installed_format_is_checked_trained_and_evaluated(
     assert (report["name"], report["splits"]) == ("boxes", {"train": 4, "val": 2, "test": 2})
     assert report["sensors"]["test"] == {"depth": 2}
     write_clip(tmp_path / "clip", layers=2)
-    options = ["--clip", tmp_path / "clip/clip.json", "--weights", tmp_path / "clip/clip.safetensors"]
+    options = ["--guide", tmp_path / "clip/clip.json", "--guide-weights", tmp_path / "clip/clip.safetensors"]
     options += [part for key, value in SMALL.items() for part in ("--set", f"model.{key}={value}")]
     options += [
         "--steps",

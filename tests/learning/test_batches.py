@@ -25,9 +25,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(a, b) -> bool:
-    if (a.dataset, a.modality) != (b.dataset, b.modality):
+    if (a.dataset, a.ids, list(a.sensors)) != (b.dataset, b.ids, list(b.sensors)):
         return False
-    pairs = [(a.rgb, b.rgb), (a.label, b.label), *([(a.sensor, b.sensor)] if a.sensor is not None else [])]
+    pairs = [(a.rgb, b.rgb), (a.label, b.label), *((a.sensors[m], b.sensors[m]) for m in a.sensors)]
     return all(torch.equal(x, y) for x, y in pairs)
 
 
@@ -35,14 +35,14 @@ def test_batches_are_homogeneous_and_shaped(toy: Path) -> None:
     config = TrainConfig(data=(toy,), modalities=("depth", "event"), steps=12, batch_size=3)
     found = list(batches(config, open_data(config)[0]))
     assert len(found) == 12
-    assert {b.modality for b in found} == {"depth", "event"}
+    assert {tuple(b.sensors) for b in found} == {("depth",), ("event",), ("depth", "event")}
     for b in found:
         assert (b.rgb.shape, b.rgb.dtype) == ((3, 3, 32, 32), torch.float32)
         assert (b.label.shape, b.label.dtype) == ((3, 32, 32), torch.int64)
-        assert (b.sensor.shape, b.sensor.dtype) == (
-            (3, 3 if b.modality == "depth" else 5, 32, 32),
-            torch.float32,
-        )
+        for name, frames in b.sensors.items():
+            channels = {"depth": 3, "event": 5}[name]
+            assert (frames.shape, frames.dtype) == ((3, channels, 32, 32), torch.float32)
+        assert len(b.ids) == 3
         assert set(b.label.unique().tolist()) <= {0, 1, 2, IGNORE}
 
 
@@ -79,7 +79,7 @@ def test_without_augmentation_a_batch_holds_the_samples_themselves(toy: Path) ->
     samples = [datasets[0].load(i) for i in range(4)]
     for k in range(4):
         match = next(s for s in samples if np.array_equal(s.rgb, batch.rgb[k].numpy()))
-        assert np.array_equal(match.sensors["depth"], batch.sensor[k].numpy())
+        assert np.array_equal(match.sensors["depth"], batch.sensors["depth"][k].numpy())
         assert np.array_equal(match.label, batch.label[k].numpy())
 
 
@@ -106,12 +106,12 @@ def test_default_crop(size, crop) -> None:
 
 def test_pools_hold_the_samples_with_each_sensor(tmp_path: Path) -> None:
     whole = open_dataset(write_scenes(tmp_path / "whole", {"train": 3}), "train")
-    assert sampling_pools(whole) == {"depth": [0, 1, 2]}
+    assert sampling_pools(whole) == {("depth",): [0, 1, 2]}
     partly = open_dataset(
         write_scenes(tmp_path / "partly", {"train": 4}, without_depth=("train1", "train3")), "train"
     )
-    assert sampling_pools(partly) == {"depth": [0, 2], None: [0, 1, 2, 3]}  # none is left out
-    assert sampling_pools(open_dataset(tmp_path / "partly", "train", ())) == {None: [0, 1, 2, 3]}
+    assert sampling_pools(partly) == {("depth",): [0, 2], (): [1, 3]}  # none is left out
+    assert sampling_pools(open_dataset(tmp_path / "partly", "train", ())) == {(): [0, 1, 2, 3]}
 
 
 def test_samples_without_a_sensor_are_trained_on_as_rgb(tmp_path: Path) -> None:
@@ -121,6 +121,29 @@ def test_samples_without_a_sensor_are_trained_on_as_rgb(tmp_path: Path) -> None:
     assert validation == []
     seen = {batch.rgb.numpy().tobytes() for batch in batches(config, datasets)}
     assert seen == {datasets[0].load(i).rgb.tobytes() for i in range(4)}
+
+
+def test_several_sensors_of_a_batch_are_those_of_its_samples_and_change_alike(toy: Path) -> None:
+    """One augmentation for all: the same crop, flip and scale."""
+    config = TrainConfig(
+        data=(toy,), modalities=("depth", "event"), steps=6, batch_size=2, all_sensors=1.0, seed=1
+    )
+    datasets, _ = open_data(config)
+    row = open_dataset(toy, "train")
+    plain = config.model_copy(update={"scale": (1.0, 1.0), "hflip": True, "photometric": False})
+    flipped = set()
+    for batch in batches(plain.model_copy(update={"crop": (40, 48)}), datasets):
+        assert list(batch.sensors) == ["depth", "event"]
+        for k, sample_id in enumerate(batch.ids):
+            sample = row.load(row.ids.index(sample_id))
+            flip = not np.array_equal(batch.rgb[k].numpy(), sample.rgb)
+            flipped.add(flip)
+            axis = slice(None, None, -1 if flip else 1)
+            assert np.array_equal(batch.rgb[k].numpy(), sample.rgb[..., axis])
+            assert np.array_equal(batch.label[k].numpy(), sample.label[..., axis])
+            for m, frames in batch.sensors.items():
+                assert np.array_equal(frames[k].numpy(), sample.sensors[m][..., axis]), m
+    assert flipped == {True, False}
 
 
 def test_statistics_by_hand(tmp_path: Path) -> None:

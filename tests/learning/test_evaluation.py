@@ -60,7 +60,7 @@ def naive(
             frame = torch.from_numpy(np.ascontiguousarray(frame))[None]
         rgb = torch.from_numpy(sample.rgb)[None] if use_rgb else None
         with torch.no_grad():
-            guess = model.segmenter(rgb, frame, modality).logits[0].argmax(0)
+            guess = model.segmenter(rgb, {modality: frame} if modality else {}).logits[0].argmax(0)
         for y in range(sample.size[0]):
             for x in range(sample.size[1]):
                 if sample.label[y, x] != 255:
@@ -83,7 +83,7 @@ def test_the_matrices_are_those_of_a_plain_loop(model: Model, data: Path) -> Non
     assert confusion(Inference(model), dataset, alone).matrix.tolist() == naive(
         model, dataset, with_depth, "depth", use_rgb=False
     )
-    among = Inputs(among=("depth",)
+    among = Inputs(among=("depth",))
     assert samples_of(dataset, among) == with_depth
     assert confusion(Inference(model), dataset, among).matrix.tolist() == naive(model, dataset, with_depth)
     partner = {0: 2, 1: 4, 2: 0, 4: 1}
@@ -259,7 +259,7 @@ def test_the_precision_of_an_evaluation_is_that_of_its_activations(
     model: Model, data: Path, precision: str, expected: torch.dtype
 ) -> None:
     seen: set[torch.dtype] = set()
-    layer = model.segmenter.lateral_sensor[0][1]
+    layer = model.segmenter.fuse[0].gate
     handle = layer.register_forward_hook(lambda *given: seen.add(given[2].dtype))
     try:
         evaluate(model, [data], "test", precision=precision, progress=False)

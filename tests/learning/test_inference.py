@@ -105,10 +105,6 @@ def test_the_model_folder_records_the_input_size(small_clip, tmp_path: Path) -> 
         assert ("resized to 64x48" in (folder / "README.md").read_text()) == (size is not None)
 
 
-def test_a_model_folder_of_0_1_0_is_native(tmp_path: Path) -> None:
-    assert load(Path(__file__).resolve().parents[1] / "files_of_0_1_0" / "model").input_size is None
-
-
 @pytest.mark.parametrize(
     "entry",
     [
@@ -142,14 +138,12 @@ def test_inputs_are_resized_and_logits_come_at_the_sizes_asked_for(model: Model)
     small = Inference(model, (24, 32))
     assert small.input_size((40, 48)) == (24, 32)
     assert Inference(model).input_size((40, 48)) == (40, 48)
-    first, second = small.logits(list(rgb), list(depth), "depth", 0, [(40, 48), (7, 9)])
+    first, second = small.logits(list(rgb), {"depth": list(depth)}, 0, [(40, 48), (7, 9)])
     assert (first.shape, second.shape) == ((2, 40, 48), (2, 7, 9))
-    x = [
-        torch.from_numpy(resize_image(rgb[0], (24, 32)))[None],
-        torch.from_numpy(resize_model_tensor(depth[0], get_modality("depth"), (24, 32)))[None],
-    ]
+    image = torch.from_numpy(resize_image(rgb[0], (24, 32)))[None]
+    frame = torch.from_numpy(resize_model_tensor(depth[0], get_modality("depth"), (24, 32)))[None]
     with torch.no_grad():
-        raw = model.segmenter(*x, "depth", 0).logits
+        raw = model.segmenter(image, {"depth": frame}).logits
     expected = torch.nn.functional.interpolate(raw, (40, 48), mode="bilinear", align_corners=False)[0]
     assert torch.allclose(first, expected, atol=1e-5)
 
@@ -162,7 +156,7 @@ def test_the_embedding_of_the_guess_is_the_networks_own(model: Model, monkeypatc
     real = model.segmenter.forward
     monkeypatch.setattr(model.segmenter, "forward", lambda *a: seen.append(real(*a)) or seen[-1])
     inference = Inference(model, input_size)
-    list(inference.logits(None, [frame[0].numpy()], "thermal", 0, [size]))
+    list(inference.logits(None, {"thermal": [frame[0].numpy()]}, 0, [size]))
     assert torch.equal(inference.embedding(frame[0].numpy(), "thermal"), seen[0].embeddings["thermal"][0])
 
 
@@ -182,24 +176,25 @@ def test_a_guess_embeds_the_tensor_that_is_then_predicted(
     monkeypatch.setattr(
         Predictor,
         "predict_arrays",
-        lambda self, rgb, frame, *a: (used.append(frame), arrays(self, rgb, frame, *a))[1],
+        lambda self, rgb, frames, *a: (used.append(frames), arrays(self, rgb, frames, *a))[1],
     )
     monkeypatch.setattr(model, "input_size", (24, 32))
     result = Predictor(model).predict(data / "rgb" / "val0.png", scan)
-    assert result.how.startswith("MA-CLIP")
+    ((name, how),) = result.sensors.items()
+    assert how.startswith("MA-CLIP")
     assert compared.keys() == {"depth", "thermal"}
-    assert used[0].shape[1:] == (24, 32)
-    assert np.array_equal(compared[result.modality], used[0])
+    assert used[0][name].shape[1:] == (24, 32)
+    assert np.array_equal(compared[name], used[0][name])
     assert result.mask.shape == (60, 80)
 
 
 def test_the_model_runs_in_evaluation_mode_and_without_gradients(model: Model) -> None:
     rgb = list(inputs()[0].numpy())
     model.segmenter.train()
-    (logits,) = Inference(model).logits(rgb, None, None, 0, [(40, 48)])
+    (logits,) = Inference(model).logits(rgb, {}, 0, [(40, 48)])
     assert model.segmenter.training
     model.segmenter.eval()
-    (again,) = Inference(model).logits(rgb, None, None, 0, [(40, 48)])
+    (again,) = Inference(model).logits(rgb, {}, 0, [(40, 48)])
     assert torch.equal(logits, again)
     assert not logits.requires_grad
 
@@ -214,11 +209,12 @@ def test_the_model_runs_in_evaluation_mode_and_without_gradients(model: Model) -
         (Inputs(sensors=("thermal",)), "rgb+thermal"),
         (Inputs(rgb=False, sensors=("thermal",)), "thermal"),
         (Inputs(sensors=("thermal", "event")), "rgb+thermal+event"),
-        (Inputs(among=("thermal",), "rgb (samples with thermal)"),
+        (Inputs(among=("thermal",)), "rgb (samples with thermal)"),
+        (Inputs(among=("thermal", "event")), "rgb (samples with thermal, event)"),
         (Inputs(sensors=("thermal",), control="other scene"), "rgb+thermal (other scene)"),
     ],
 )
-def test_inputs_have_the_titles_of_old_reports(value: Inputs, title: str) -> None:
+def test_inputs_have_titles(value: Inputs, title: str) -> None:
     assert value.title == title
 
 
@@ -226,7 +222,39 @@ def test_inputs_that_make_no_sense() -> None:
     for make, words in (
         (lambda: Inputs(rgb=False), "no inputs"),
         (lambda: Inputs(control="other scene"), "without a sensor"),
-        (lambda: Inputs(sensors=("depth", "event")).sensor, "2 sensors at once"),
     ):
         with pytest.raises(UsageError, match=words):
             make()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("rgb", RGB_ONLY),
+        ("thermal", Inputs(rgb=False, sensors=("thermal",))),
+        ("rgb+thermal+depth", Inputs(sensors=("thermal", "depth"))),
+        (" depth + RGB + depth ", Inputs(sensors=("depth",))),
+        ("infrared", Inputs(rgb=False, sensors=("thermal",))),
+    ],
+)
+def test_inputs_are_read_from_words(text: str, value: Inputs) -> None:
+    assert Inputs.parse(text) == value
+    if text == value.title:
+        assert Inputs.parse(value.title) == value
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "no inputs"), ("+", "no inputs"), ("rgb+sonar", "unknown mod")])
+def test_words_that_are_no_inputs(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Inputs.parse(text)
+
+
+def test_all_sensors_of_a_batch_reach_the_network(model: Model) -> None:
+    rgb, depth, thermal = (x.numpy() for x in inputs("depth", "thermal", batch=2))
+    given = {"depth": list(depth), "thermal": list(thermal)}
+    found = list(Inference(model).logits(list(rgb), given, 0, [(40, 48)] * 2))
+    with torch.no_grad():
+        expected = model.segmenter(
+            torch.from_numpy(rgb), {m: torch.from_numpy(np.stack(x)) for m, x in given.items()}
+        ).logits
+    assert torch.equal(torch.stack(found), expected)

@@ -71,7 +71,7 @@ def test_rgb_alone_is_the_argmax_of_the_network(predictor: Predictor, model: Mod
     assert np.array_equal(result.mask, probability.argmax(0).numpy())
     assert result.mask.dtype == np.uint8
     assert np.allclose(result.confidence, probability.amax(0).numpy())
-    assert (result.modality, result.how) == (None, "")
+    assert result.sensors == {}
 
 
 def test_the_same_scene_as_a_sample_of_a_data_set_gives_the_same_mask(predictor, scene: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_same_scene_as_a_sample_of_a_data_set_gives_the_same_mask(predictor,
 
 def test_a_sensor_alone(predictor, scene: Path) -> None:
     frame = to_tensor(scene / "depth.png", modality="depth", options={"depth_unit": "mm"}).frames[0]
-    mask, _ = predictor.predict_arrays(None, frame, "depth")
+    mask, _ = predictor.predict_arrays(None, {"depth": frame})
     assert mask.shape == (40, 48)
 
 
@@ -97,9 +97,9 @@ def test_the_precision_of_a_prediction_is_that_of_its_activations(
     save(model, tmp_path / "model")
     predictor = Predictor.load(tmp_path / "model", "cpu", precision=precision)
     seen: set[torch.dtype] = set()
-    layer = predictor.model.segmenter.lateral_sensor[0][1]
+    layer = predictor.model.segmenter.fuse[0].gate
     layer.register_forward_hook(lambda *given: seen.add(given[2].dtype))
-    predictor.predict(scene / "rgb.png", scene / "depth.png", "depth")
+    predictor.predict(scene / "rgb.png", scene / "depth.png", modalities=["depth"])
     assert seen == {expected}
 
 
@@ -110,13 +110,13 @@ def test_raw_and_converted_files_give_the_same_mask(predictor, scene: Path, tmp_
     converted = predictor.predict(scene / "rgb.png", made.output)
     assert np.array_equal(raw.mask, converted.mask)
     assert np.array_equal(raw.confidence, converted.confidence)
-    assert (converted.modality, converted.how) == ("depth", "file")
+    assert converted.sensors == {"depth": "file"}
 
 
 def test_shares_are_of_all_pixels_largest_first() -> None:
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], np.uint8)
     shares = Prediction(
-        np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, None, ""
+        np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, {}
     ).shares
     assert list(shares.items()) == [("b", 0.75), ("a", 0.25)]
     assert sum(shares.values()) == pytest.approx(1)
@@ -132,11 +132,10 @@ def test_the_class_list_of_a_data_set_is_chosen_by_name(predictor, scene: Path) 
 def test_a_saved_model_predicts_the_same(model, predictor, scene: Path, tmp_path: Path) -> None:
     save(model, tmp_path / "model")
     loaded = Predictor.load(tmp_path / "model", "cpu")
-    args = (scene / "rgb.png", scene / "depth.png", "depth")
-    options = {"depth_unit": "mm"}
+    files = (scene / "rgb.png", scene / "depth.png")
+    given = {"modalities": ["depth"], "options": {"depth_unit": "mm"}}
     assert np.array_equal(
-        loaded.predict(*args, options=options).confidence,
-        predictor.predict(*args, options=options).confidence,
+        loaded.predict(*files, **given).confidence, predictor.predict(*files, **given).confidence
     )
 
 
@@ -160,14 +159,14 @@ def test_the_option_counts_more_than_the_file_and_the_file_more_than_a_guess(
 
     monkeypatch.setattr(Predictor, "_guess", no_guess)
     by_file = predictor.predict(scene / "rgb.png", scene / "depth.png")
-    assert (by_file.modality, by_file.how) == ("depth", "file")
-    by_option = predictor.predict(scene / "rgb.png", scene / "depth.png", "infrared")
-    assert (by_option.modality, by_option.how) == ("thermal", "option")
+    assert by_file.sensors == {"depth": "file"}
+    by_option = predictor.predict(scene / "rgb.png", scene / "depth.png", modalities=["infrared"])
+    assert by_option.sensors == {"thermal": "option"}
     assert not np.array_equal(by_file.mask, by_option.mask)
     monkeypatch.undo()
     monkeypatch.setattr(Predictor, "_guess", guessing("thermal", 0.93))
     guessed = predictor.predict(scene / "rgb.png", scene / "scan.png")
-    assert (guessed.modality, guessed.how) == ("thermal", "MA-CLIP, 93% sure")
+    assert guessed.sensors == {"thermal": "MA-CLIP, 93% sure"}
     assert np.array_equal(guessed.mask, by_option.mask)
 
 
@@ -181,7 +180,7 @@ def test_a_recording_is_recognized_once(predictor, scene: Path, monkeypatch) -> 
 
     for module in (convert, reading):
         monkeypatch.setattr(module, "sniff", counting)
-    assert predictor.predict(scene / "rgb.png", scene / "depth.png").how == "file"
+    assert predictor.predict(scene / "rgb.png", scene / "depth.png").sensors == {"depth": "file"}
     assert recognized == [scene / "depth.png"]
 
 
@@ -235,14 +234,14 @@ def test_a_frame_of_the_same_shape_is_resized_and_another_shape_is_refused(
     predictor, scene: Path, tmp_path: Path
 ) -> None:
     rgb = scene / "rgb.png"  # 48 x 40
-    half = predictor.predict(rgb, write_depth(tmp_path / "depth.png", (20, 24)), "depth")
+    half = predictor.predict(rgb, write_depth(tmp_path / "depth.png", (20, 24)), modalities=["depth"])
     assert half.mask.shape == (40, 48)
     close = write_depth(tmp_path / "close_depth.png", (40, 50))  # 4 % off
-    assert predictor.predict(rgb, close, "depth").mask.shape == (40, 48)
+    assert predictor.predict(rgb, close, modalities=["depth"]).mask.shape == (40, 48)
     square = write_depth(tmp_path / "square_depth.png", (40, 40))
     with pytest.raises(InputError, match=r"frame is 40x40 and the image 48x40.*rgb\.png.*--stretch"):
-        predictor.predict(rgb, square, "depth")
-    assert predictor.predict(rgb, square, "depth", stretch=True).mask.shape == (40, 48)
+        predictor.predict(rgb, square, modalities=["depth"])
+    assert predictor.predict(rgb, square, modalities=["depth"], stretch=True).mask.shape == (40, 48)
 
 
 def test_the_frame_nearest_to_a_time_is_taken(predictor, scene: Path, tmp_path: Path) -> None:
@@ -254,10 +253,10 @@ def test_the_frame_nearest_to_a_time_is_taken(predictor, scene: Path, tmp_path: 
     for at_us, k in ((900, 0), (2100, 1), (None, 2)):
         result = predictor.predict(scene / "rgb.png", tmp_path / "frames.h5", at_us=at_us)
         rgb = result.rgb.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-        expected, confidence = predictor.predict_arrays(rgb, frames[k], "event")
+        expected, confidence = predictor.predict_arrays(rgb, {"event": frames[k]})
         assert np.array_equal(result.confidence, confidence)
         masks[k] = expected
-    assert (result.modality, result.how) == ("event", "file")
+    assert result.sensors == {"event": "file"}
 
 
 # -- what is written
@@ -303,6 +302,10 @@ def refuse(kind: type[ArmsegError], match: str, call) -> None:
 
 def test_files_that_cannot_be_used(predictor, scene: Path, tmp_path: Path) -> None:
     rgb = scene / "rgb.png"
+
+    def predict(image: Path, sensor: Path | None = None, modalities: tuple[str, ...] = ()) -> Prediction:
+        return predictor.predict(image, *([] if sensor is None else [sensor]), modalities=modalities)
+
     (tmp_path / "text.png").write_text("not a picture")
     cut = tmp_path / "depth.png"
     cut.write_bytes((scene / "depth.png").read_bytes()[:300])
@@ -314,22 +317,135 @@ def test_files_that_cannot_be_used(predictor, scene: Path, tmp_path: Path) -> No
         ("text.png: not a readable image", (tmp_path / "text.png",)),
         ("nothing.h5: no such file", (rgb, tmp_path / "nothing.h5")),
         ("depth.png.*truncated", (rgb, cut)),
-        ("depth.png.*truncated", (rgb, cut, "depth")),
+        ("depth.png.*truncated", (rgb, cut, ["depth"])),
         ("scan.bin: no sensor of the model can read this file", (rgb, tmp_path / "scan.bin")),
     ):
-        refuse(InputError, match, lambda args=args: predictor.predict(*args))
+        refuse(InputError, match, lambda args=args: predict(*args))
     for match, args in (
-        ("unknown modality 'dpeth'", (rgb, scene / "depth.png", "dpeth")),
+        ("unknown modality 'dpeth'", (rgb, scene / "depth.png", ["dpeth"])),
         ("not trained with lidar.*one of depth, thermal, event.*armseg train", (rgb, tmp_path / "lidar.h5")),
-        ("not trained with polarization", (rgb, scene / "scan.png", "polarization")),
-        ("holds frames of the sensor 'depth'.*thermal", (rgb, tmp_path / "depth.h5", "thermal")),
-        ("--modality depth without a sensor file", (rgb, None, "depth")),
+        ("not trained with polarization", (rgb, scene / "scan.png", ["polarization"])),
+        ("holds frames of the sensor 'depth'.*thermal", (rgb, tmp_path / "depth.h5", ["thermal"])),
+        ("--modality depth without a sensor file", (rgb, None, ["depth"])),
     ):
-        refuse(UsageError, match, lambda args=args: predictor.predict(*args))
+        refuse(UsageError, match, lambda args=args: predict(*args))
     refuse(
         UsageError,
         "depth_unit",
         lambda: predictor.predict(rgb, scene / "depth.png", options={"depth_unit": "feet"}),
+    )
+
+
+# -- several sensors
+
+
+@pytest.fixture(scope="module")
+def recordings(scene: Path) -> dict[str, Path]:
+    """A file of each of the sensors depth, thermal and event, which say themselves what they are."""
+    rng = np.random.default_rng(5)
+    for name in ("thermal", "event"):
+        frame = rng.random((get_modality(name).num_channels, 40, 48)).astype(np.float32)
+        write_tensor(scene / f"{name}.h5", name, frame)
+    return {"depth": scene / "depth.png", "thermal": scene / "thermal.h5", "event": scene / "event.h5"}
+
+
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")  # the assumed unit of depth
+def test_any_number_of_recordings_is_used_at_once(predictor, model, scene: Path, recordings) -> None:
+    masks = {}
+    for names in (("depth",), ("thermal", "depth"), ("depth", "thermal"), ("event", "thermal", "depth")):
+        result = predictor.predict(scene / "rgb.png", *(recordings[m] for m in names))
+        assert result.sensors == dict.fromkeys(names, "file")
+        assert list(result.sensors) == list(names)
+        frames = {m: to_tensor(recordings[m], modality=m).frames[0] for m in names}
+        rgb = result.rgb.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        mask, confidence = predictor.predict_arrays(rgb, frames)
+        assert np.array_equal(result.mask, mask)
+        assert np.array_equal(result.confidence, confidence)
+        masks[names] = confidence
+    assert not np.array_equal(masks["depth",], masks["depth", "thermal"])
+    assert not np.array_equal(masks["depth", "thermal"], masks["event", "thermal", "depth"])
+    assert np.allclose(masks["depth", "thermal"], masks["thermal", "depth"], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
+def test_the_names_of_the_sensors_follow_the_files(predictor, scene: Path, recordings) -> None:
+    files = (scene / "scan.png", recordings["event"], recordings["depth"])
+    result = predictor.predict(scene / "rgb.png", *files, modalities=["infrared", "event", "depth"])
+    assert result.sensors == {"thermal": "option", "event": "option", "depth": "option"}
+
+
+@pytest.mark.filterwarnings("ignore::armseg_core.errors.ArmsegWarning")
+def test_several_recordings_that_cannot_be_used_together(predictor, scene: Path, recordings) -> None:
+    rgb, depth, thermal = scene / "rgb.png", recordings["depth"], recordings["thermal"]
+    refuse(UsageError, "two files of depth", lambda: predictor.predict(rgb, depth, depth))
+    refuse(
+        UsageError,
+        "scan.png: two files of depth.*one file of each sensor",
+        lambda: predictor.predict(rgb, depth, scene / "scan.png", modalities=["depth", "depth"]),
+    )
+    for names in (["depth"], ["depth", "thermal", "event"]):
+        refuse(
+            UsageError,
+            f"{len(names)} .*and 2 sensor files.*one for each",
+            lambda names=names: predictor.predict(rgb, depth, thermal, modalities=names),
+        )
+    refuse(InputError, "gone.h5: no such file", lambda: predictor.predict(rgb, depth, scene / "gone.h5"))
+
+
+def test_an_option_belongs_to_the_sensors_that_have_it(predictor, scene: Path, recordings) -> None:
+    files = (scene / "rgb.png", recordings["depth"], recordings["thermal"])
+    meters = predictor.predict(*files, options={"depth_unit": "mm"})
+    tens = predictor.predict(*files, options={"depth_unit": "cm"})
+    assert not np.array_equal(meters.confidence, tens.confidence)
+    refuse(
+        UsageError,
+        "depth, thermal: unknown option 'windw_ms'.*--set help",
+        lambda: predictor.predict(*files, options={"windw_ms": 5}),
+    )
+    # the event camera has it, and there is no recording of one
+    refuse(UsageError, "unknown option 'window_ms'", lambda: predictor.predict(*files, options={"window_ms": 5}))
+
+
+def test_a_time_is_for_the_recordings_that_have_one(predictor, scene: Path, recordings, tmp_path: Path) -> None:
+    row = get_modality("event")
+    frames = np.stack([np.full((5, 40, 48), k, np.float32) for k in (-1, 0, 2)])
+    info = TensorInfo("event", row.representation, row.channels, ("1",) * 5, row.value_range)
+    SensorTensor(frames, np.array([1000, 2000, 3000], np.int64), info).save(tmp_path / "frames.h5")
+    files = (scene / "rgb.png", recordings["depth"], tmp_path / "frames.h5")
+    given = {"depth_unit": "mm"}
+    early, late = (predictor.predict(*files, at_us=t, options=given) for t in (1000, 3000))
+    assert not np.array_equal(early.confidence, late.confidence)
+    refuse(
+        UsageError,
+        "a still picture has no time 1000",
+        lambda: predictor.predict(*files[:2], recordings["thermal"], at_us=1000, options=given),
+    )
+
+
+def test_a_model_without_a_guide_cannot_guess_and_says_so(small_clip, scene: Path) -> None:
+    """Two sensors can read the file, and nothing tells which one it is."""
+    model = small_model(
+        small_clip, ("depth", "thermal"), datasets=(SCENES,), guide="none", guide_weights=None
+    )
+    blind = Predictor(model)
+    options = {"depth_unit": "mm"}
+    refuse(
+        UsageError,
+        "scan.png: .*without a guide.*--modality",
+        lambda: blind.predict(scene / "rgb.png", scene / "scan.png"),
+    )
+    refuse(UsageError, "without a guide", lambda: blind.guess(scene / "scan.png"))
+    assert blind.predict(scene / "rgb.png", scene / "depth.png", options=options).sensors == {"depth": "file"}
+    named = blind.predict(scene / "rgb.png", scene / "scan.png", modalities=["depth"], options=options)
+    assert named.sensors == {"depth": "option"}
+
+
+def test_scores_that_are_not_finite_are_refused(small_clip, scene: Path) -> None:
+    model = small_model(small_clip, ("depth",), datasets=(SCENES,))
+    with torch.no_grad():
+        model.segmenter.decoder.embed.weight[0, 0] = float("nan")
+    refuse(
+        CheckpointError, "scores are not finite.*train again", lambda: Predictor(model).predict(scene / "rgb.png")
     )
 
 

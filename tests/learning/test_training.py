@@ -26,16 +26,17 @@ from armseg_core.model.ma_clip import modality_prompt, scene_prompt
 from armseg_core.sensors.modalities import SENSORS, get_modality
 
 
-def batch_for(modality: str | None, seed: int, classes: int = 3, dataset: int = 0, size: int = 32) -> Batch:
+def batch_for(
+    *modalities: str, seed: int = 0, classes: int = 3, dataset: int = 0, size: int = 32
+) -> Batch:
     rng = torch.Generator().manual_seed(seed)
-    sensor = (
-        None
-        if modality is None
-        else torch.rand(2, get_modality(modality).num_channels, size, size, generator=rng)
-    )
+    sensors = {
+        m: torch.rand(2, get_modality(m).num_channels, size, size, generator=rng) for m in modalities
+    }
     label = torch.randint(0, classes, (2, size, size), generator=rng)
     label[:, 0] = losses.IGNORE
-    return Batch(dataset, modality, torch.rand(2, 3, size, size, generator=rng), label, sensor)
+    rgb = torch.rand(2, 3, size, size, generator=rng)
+    return Batch(dataset, rgb, label, sensors, ("first", "second"))
 
 
 def everything(model: Model) -> dict[str, torch.Tensor]:
@@ -82,20 +83,20 @@ class TestWhatAStepChanges:
         }
         assert not extra, sorted(extra)  # "clip.visual" is the same tower by its other name
 
-    @pytest.mark.parametrize("modality", ["thermal", None])
-    def test_a_step_leaves_the_other_sensors_alone(self, model, modality) -> None:
+    @pytest.mark.parametrize("modalities", [("thermal",), (), ("thermal", "event")])
+    def test_a_step_leaves_the_other_sensors_alone(self, model, modalities) -> None:
         config = self.settings()
         shake(model.segmenter)
         optimizer = make_optimizer(config, model.segmenter.trainable())
         # one step of another sensor first, so that momentum could move what has no gradient now
-        training_step(config, model, optimizer, batch_for("depth", 0), 0)
+        training_step(config, model, optimizer, batch_for("depth"), 0)
         before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
-        training_step(config, model, optimizer, batch_for(modality, 1), 1)
+        training_step(config, model, optimizer, batch_for(*modalities, seed=1), 1)
         moved = changed(before, dict(model.segmenter.named_parameters()))
         named = {n: {m for m in (*SENSORS, "rgb") if m in n.split(".")} for n in before}
-        wanted = {"rgb", modality}
+        wanted = {"rgb", *modalities}
         assert not {n for n in moved if named[n] - wanted}
-        for m in wanted - {None}:
+        for m in wanted:
             mine = {n for n in before if named[n] == {m} and "lora_" in n}
             assert mine
             assert mine <= moved
@@ -106,15 +107,16 @@ class TestWhatAStepChanges:
         shake(model.segmenter)
         optimizer = make_optimizer(config, model.segmenter.trainable())
         before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
-        training_step(config, model, optimizer, batch_for("depth", 0), 0)
+        training_step(config, model, optimizer, batch_for("depth"), 0)
         moved = changed(before, dict(model.segmenter.named_parameters()))
-        assert not {n for n in moved if ".rgb." in n or "_rgb" in n}
+        assert not {n for n in moved if ".rgb." in n or n.startswith(("backbone.", "fine.", "lateral."))}
         assert {n for n in moved if ".depth." in n}
+        assert {n for n in moved if n.startswith("stream.stages.")}
 
     def test_gradients_are_clipped_and_the_rate_follows_the_schedule(self, model) -> None:
         config = self.settings(clip_norm=1e-3)
         optimizer = make_optimizer(config, model.segmenter.trainable())
-        training_step(config, model, optimizer, batch_for("depth", 0), 50)
+        training_step(config, model, optimizer, batch_for("depth"), 50)
         norm = math.sqrt(
             sum(p.grad.square().sum().item() for p in model.segmenter.parameters() if p.grad is not None)
         )
@@ -125,13 +127,25 @@ class TestWhatAStepChanges:
     def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(self, model) -> None:
         config = self.settings()
         optimizer = make_optimizer(config, model.segmenter.trainable())
-        batch = batch_for("depth", 0)
+        batch = batch_for("depth")
         batch.rgb[0, 0, 0, 0] = math.nan
         before = everything(model)
-        with pytest.raises(TrainingError, match=r"not finite at step 3.*--lr") as caught:
+        with pytest.raises(TrainingError, match=r"rgb of sample 'first'.*not finite \(step 3\)") as caught:
             training_step(config, model, optimizer, batch, 3)
         assert caught.value.exit_code == 1
+        batch = batch_for("depth", "thermal")
+        batch.sensors["thermal"][1, 0, 3, 4] = math.inf
+        with pytest.raises(TrainingError, match=r"thermal of sample 'second'.*armseg check"):
+            training_step(config, model, optimizer, batch, 4)
         assert not changed(before, everything(model))
+
+    def test_a_loss_that_is_not_finite_for_finite_inputs_is_the_trainings_own(self, model) -> None:
+        config = self.settings()
+        optimizer = make_optimizer(config, model.segmenter.trainable())
+        with torch.no_grad():
+            model.segmenter.decoder.embed.weight[0, 0] = math.nan
+        with pytest.raises(TrainingError, match=r"not finite at step 3.*batch of first, second.*--lr"):
+            training_step(config, model, optimizer, batch_for("depth"), 3)
 
     def test_it_overfits_one_batch(self, model) -> None:
         config = TrainConfig(
@@ -143,7 +157,7 @@ class TestWhatAStepChanges:
             loss=LossConfig(contrastive=0, align=0),
         )
         optimizer = make_optimizer(config, model.segmenter.trainable())
-        batch = batch_for("depth", 0, size=16)
+        batch = batch_for("depth", size=16)
         batch.label[:, 1:] = (batch.rgb[:, 0, 1:] > 0.5).long()
         seen = [training_step(config, model, optimizer, batch, step)[0] for step in range(60)]
         assert seen[-1] < 0.5 * seen[0], (seen[0], seen[-1])
@@ -159,7 +173,7 @@ def test_the_learning_rate_warms_up_and_falls_to_one_percent() -> None:
 
 
 def test_optimizer_groups(tiny_clip) -> None:
-    config = TrainConfig(lr=1e-2, lora_lr=1e-3, weight_decay=0.1)
+    config = TrainConfig(lr=1e-2, lora_lr=1e-3, weight_decay=0.1)  # the backbone's rate is lr
     parameters = small_model(tiny_clip).segmenter.trainable()
     optimizer = make_optimizer(config, parameters)
     groups = {(g["peak"], g["weight_decay"]): {id(p) for p in g["params"]} for g in optimizer.param_groups}
@@ -167,6 +181,39 @@ def test_optimizer_groups(tiny_clip) -> None:
     for name, parameter in parameters.items():
         lora, matrix = "lora_" in name, parameter.ndim > 1
         assert id(parameter) in groups[1e-3 if lora else 1e-2, 0.1 if matrix else 0.0]
+
+
+def test_the_backbone_may_have_a_rate_of_its_own(tiny_clip) -> None:
+    config = TrainConfig(lr=1e-2, backbone_lr=1e-4, lora_lr=1e-3, weight_decay=0.1)
+    parameters = small_model(tiny_clip).segmenter.trainable()
+    rate = {id(p): g["peak"] for g in make_optimizer(config, parameters).param_groups for p in g["params"]}
+    assert len(rate) == len(parameters)
+    for name, parameter in parameters.items():
+        expected = 1e-3 if "lora_" in name else 1e-4 if name.startswith("backbone.") else 1e-2
+        assert rate[id(parameter)] == expected, name
+    assert set(rate.values()) == {1e-2, 1e-3, 1e-4}
+
+
+def test_the_alignment_of_several_sensors_is_their_mean(tiny_clip) -> None:
+    model = small_model(tiny_clip)
+    batch = batch_for("depth", "thermal")
+    out = model.segmenter(batch.rgb, batch.sensors)
+    config = TrainConfig(loss=LossConfig(align=1))
+    got = training.loss_terms(config, model, out, batch.label, 0)["align"]
+    one, other = (losses.alignment(*out.aligned[m]) for m in ("depth", "thermal"))
+    assert got.item() == pytest.approx((one.item() + other.item()) / 2, rel=1e-5)
+
+
+def test_without_a_guide_a_step_trains_all_but_the_contrastive_term(tiny_clip) -> None:
+    model = small_model(tiny_clip, guide="none", guide_weights=None)
+    model.segmenter.train()
+    config = TrainConfig(model=model.config, steps=10, warmup=0, sensor_dropout=0, rgb_dropout=0)
+    optimizer = make_optimizer(config, model.segmenter.trainable())
+    before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
+    for step in range(2):  # what lies behind a zero-initialized layer moves in the second step
+        _, terms = training_step(config, model, optimizer, batch_for("depth", "thermal", seed=step), step)
+    assert set(terms) == {"cross_entropy", "dice", "align"}
+    assert changed(before, dict(model.segmenter.named_parameters())) == set(before)
 
 
 def test_inputs_of_a_step_follow_the_shares_and_depend_on_seed_and_step_alone() -> None:
@@ -188,8 +235,8 @@ def test_inputs_of_a_step_follow_the_shares_and_depend_on_seed_and_step_alone() 
 
 def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
     model = small_model(tiny_clip)
-    batch = batch_for("depth", 0)
-    out = model.segmenter(batch.rgb, {"depth": batch.sensor})
+    batch = batch_for("depth")
+    out = model.segmenter(batch.rgb, batch.sensors)
     rgb_only = model.segmenter(batch.rgb)
 
     def terms(output, **weights: float) -> set[str]:
@@ -199,6 +246,9 @@ def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
     assert terms(out) == {"cross_entropy", "dice", "contrastive", "align"}
     assert terms(out, lovasz=1, dice=0, align=0, contrastive=0) == {"cross_entropy", "lovasz"}
     assert terms(rgb_only) == {"cross_entropy", "dice", "contrastive"}
+    several = batch_for("depth", "thermal")
+    assert "align" in terms(model.segmenter(several.rgb, several.sensors))
+    assert "align" not in terms(model.segmenter(None, several.sensors))
     frozen = TrainConfig(model=small_config(tiny_clip, lora_rank=0))
     assert "contrastive" not in training.loss_terms(frozen, model, out, batch.label, 0)
     with pytest.raises(ValueError, match="one of cross_entropy, dice and lovasz"):
@@ -207,8 +257,8 @@ def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
 
 def test_terms_are_weighted(tiny_clip) -> None:
     model = small_model(tiny_clip)
-    batch = batch_for("depth", 0)
-    out = model.segmenter(batch.rgb, {"depth": batch.sensor})
+    batch = batch_for("depth")
+    out = model.segmenter(batch.rgb, batch.sensors)
     one = training.loss_terms(
         TrainConfig(loss=LossConfig(cross_entropy=1, dice=1, lovasz=1, contrastive=1, align=1)),
         model,

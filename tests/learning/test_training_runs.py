@@ -33,7 +33,7 @@ from armseg_core.learning.training import (
     dry_run,
     train,
 )
-from armseg_core.model.fusion import GatedFusion
+from armseg_core.model.fusion import GatedSum
 
 CPU = torch.device("cpu")
 
@@ -412,7 +412,7 @@ def test_the_precision_of_a_run_is_that_of_its_steps_and_validations(
     seen: set[tuple[bool, torch.dtype]] = set()
 
     def note(module: torch.nn.Module, _: object, out: torch.Tensor) -> None:
-        if isinstance(module, GatedFusion):
+        if isinstance(module, GatedSum):
             seen.add((module.training, out.dtype))
 
     handle = torch.nn.modules.module.register_module_forward_hook(note)
@@ -460,7 +460,7 @@ def test_a_dry_run_writes_nothing(config, tmp_path: Path) -> None:
     assert facts["training_samples"] == {"scenes": 12}
     assert facts["validation_samples"] == {"scenes": 3}
     assert facts["batch_rgb"] == [2, 3, 32, 32]
-    assert facts["batch_sensor"] == ["depth", 2, 3, 32, 32]
+    assert facts["batch_sensors"] == {"depth": [2, 3, 32, 32]}
     model = small_model(config().model_dump()["model"] | {}, ("depth",), datasets=())
     assert facts["frozen_parameters"] == sum(
         p.numel() for p in model.segmenter.parameters() if not p.requires_grad

@@ -121,7 +121,7 @@ def test_every_command_reads_what_the_data_set_reads(name, armseg, model: Path, 
         out = tmp_path / sensor.stem
         predicted = armseg("predict", rgb, sensor, "--model", model, "-o", out, "--json")
         assert predicted.exit_code == 0, predicted.stderr
-        assert json.loads(predicted.stdout)["modality"] == modality
+        assert json.loads(predicted.stdout)["sensors"].keys() == {modality}
         masks.append(np.asarray(Image.open(out / f"{rgb.stem}.mask.png")))
     np.testing.assert_array_equal(*masks)
 

@@ -207,9 +207,9 @@ def kill_trainings(folder: Path, number: int, moments: int, seed: int = 0, steps
     settings |= {f"model.{key}": value for key, value in SMALL.items()}
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     options += [
-        "--clip",
+        "--guide",
         clip["guide"],
-        "--weights",
+        "--guide-weights",
         clip["guide_weights"],
         "--modalities",
         "depth",
