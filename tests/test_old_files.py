@@ -17,7 +17,9 @@ FRAMES = {
 }
 
 
-def test_an_old_model_folder_is_refused_with_one_clear_line(armseg, sample_data: Path, tmp_path: Path) -> None:
+def test_an_old_model_folder_is_refused_with_one_clear_line(
+    armseg, sample_data: Path, tmp_path: Path
+) -> None:
     image = sample_data / "scene_00018" / "rgb.png"
     for command in (
         ("predict", image, "--model", OLD / "model", "-o", tmp_path / "out"),

@@ -104,7 +104,9 @@ def test_several_recordings_at_once(armseg, place: Path, two: Path, tmp_path: Pa
     assert not np.array_equal(both, predictor.predict(place / "rgb.png", place / "depth.h5").mask)
 
 
-def test_the_sensors_of_several_recordings_can_be_named(armseg, place: Path, two: Path, tmp_path: Path) -> None:
+def test_the_sensors_of_several_recordings_can_be_named(
+    armseg, place: Path, two: Path, tmp_path: Path
+) -> None:
     files = ("rgb.png", "scan.png", "depth.h5", "--model", two, "-o", tmp_path, "--json")
     result = armseg("predict", *files, "--modality", "infrared,depth", cwd=place)
     assert result.exit_code == 0, result.output
@@ -123,7 +125,10 @@ TWO = {
     "more names than files": (("depth.h5", "-m", "depth,thermal"), "2 names", "1 sensor file"),
     "an unknown name": (("depth.h5", "thermal.h5", "-m", "depth,themal"), "unknown modality 'themal'"),
     "a missing second file": (("depth.h5", "gone.h5"), "gone.h5: no such file"),
-    "an option of another sensor": (("depth.h5", "thermal.h5", "--window", "50ms"), "unknown option 'window'"),
+    "an option of another sensor": (
+        ("depth.h5", "thermal.h5", "--window", "50ms"),
+        "unknown option 'window'",
+    ),
     "an option nobody has": (("depth.h5", "thermal.h5", "--set", "untis=mm"), "unknown option 'untis'"),
 }
 
@@ -195,7 +200,11 @@ WRONG = {
     "output below a file": (("rgb.png", "-o", "file/out"), "file/out", "cannot write"),
     "option typo": (("rgb.png", "--modle", "x"), "no such option: --modle. Try: --model"),
     "no image": ((), "missing argument 'image'"),
-    "the former flag of the weights": (("rgb.png", "--weights", "x"), "no such option", "Try: --guide-weights"),
+    "the former flag of the weights": (
+        ("rgb.png", "--weights", "x"),
+        "no such option",
+        "Try: --guide-weights",
+    ),
 }
 
 

@@ -111,7 +111,9 @@ def test_a_dry_run_prints_shapes_and_writes_nothing(train, place: Path, tmp_path
 
 def test_a_preset_sets_what_is_not_given_itself(armseg, place: Path, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr("armseg_core.learning.training.dry_run", lambda config, data: seen.append(config) or {})
+    monkeypatch.setattr(
+        "armseg_core.learning.training.dry_run", lambda config, data: seen.append(config) or {}
+    )
 
     def config(*arguments: str):
         assert armseg("train", "data", "--dry-run", *arguments, cwd=place).exit_code == 0
@@ -124,7 +126,9 @@ def test_a_preset_sets_what_is_not_given_itself(armseg, place: Path, monkeypatch
         made = config("--preset", name)
         assert (made.model.backbone, made.model.backbone_weights) == (backbone, "default")
         assert made.backbone_lr < made.lr < tiny.lr
-    given = config("--preset", "b", "--lr", "0.5", "--backbone-weights", "none", "--set", "model.sensor_width=8")
+    given = config(
+        "--preset", "b", "--lr", "0.5", "--backbone-weights", "none", "--set", "model.sensor_width=8"
+    )
     assert (given.lr, given.model.backbone_weights, given.model.sensor_width) == (0.5, None, 8)
     assert (given.model.backbone, given.backbone_lr) == ("convnext_tiny", made.backbone_lr)
     assert config("--preset", "l", "--backbone", "small").model.backbone == "small"
@@ -152,14 +156,27 @@ def test_a_backbone_from_a_file_is_trained_measured_and_used(
     wanted = ("predict", image, depth, "--modality", "depth", "--depth-unit", "mm", "-o", tmp_path)
     where = ("--backbone-weights", moved)
     if tune != "full":
-        assert_refused(armseg("eval", "--model", run), "no such file of backbone weights", "--backbone-weights")
+        assert_refused(
+            armseg("eval", "--model", run), "no such file of backbone weights", "--backbone-weights"
+        )
     assert armseg("eval", "--model", run, *where).exit_code == 0
     assert armseg(*wanted, "--model", run, *where).exit_code == 0
     assert armseg("train", "--resume", run, *where).exit_code == 0
 
 
 def test_a_training_without_a_guide(train, armseg, tmp_path: Path, place: Path) -> None:
-    bare = ("--modalities", "depth", "--guide", "none", "--batch-size", "2", "--crop", "48x32", "--steps", "2")
+    bare = (
+        "--modalities",
+        "depth",
+        "--guide",
+        "none",
+        "--batch-size",
+        "2",
+        "--crop",
+        "48x32",
+        "--steps",
+        "2",
+    )
     result = armseg("train", "data", *bare, "--output", tmp_path, "--json", cwd=place)
     assert result.exit_code == 0, result.output
     assert "armseg-tiny" not in result.stderr
@@ -329,8 +346,15 @@ WRONG = {
     "bad device": (("data", "--device", "gpu"), "unknown device 'gpu'"),
     "a name with a slash": (("data", "--name", "a/b"), "name", "without /"),
     "unknown CLIP": (("data", "--guide", "ViT-B-17"), "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
-    "CLIP without weights": (("data", "--guide", "ViT-B-16-quickgelu"), "needs weights", "--guide-pretrained"),
-    "unknown tag": (("data", "--guide", "ViT-B-16", "--guide-pretrained", "openal"), "no pretrained tag 'openal'"),
+    "CLIP without weights": (
+        ("data", "--guide", "ViT-B-16-quickgelu"),
+        "needs weights",
+        "--guide-pretrained",
+    ),
+    "unknown tag": (
+        ("data", "--guide", "ViT-B-16", "--guide-pretrained", "openal"),
+        "no pretrained tag 'openal'",
+    ),
     "a tag of the other activation": (
         ("data", "--guide", "ViT-B-16", "--guide-pretrained", "openai"),
         "QuickGELU",
@@ -344,7 +368,10 @@ WRONG = {
         ("data", "--guide", "clip/clip.json", "--guide-weights", "no.safetensors"),
         "no such file of CLIP",
     ),
-    "truncated weights": (("data", "--guide", "clip/clip.json", "--guide-weights", "cut.safetensors"), "truncated"),
+    "truncated weights": (
+        ("data", "--guide", "clip/clip.json", "--guide-weights", "cut.safetensors"),
+        "truncated",
+    ),
     "output below a file": (
         ("data", *FAST, "--output", "file/runs", "--steps", "1"),
         "cannot make a run folder",

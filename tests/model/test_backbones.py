@@ -158,7 +158,7 @@ def test_merged_lora_gives_the_same_maps_and_leaves_no_trace(name: str, new) -> 
     shake_lora(backbone)
     before, unmerged = state(backbone), backbone(picture())
     backbone.merge()
-    for a, b, c in zip(unmerged, backbone(picture()), plain, strict=True):
+    for a, b, _c in zip(unmerged, backbone(picture()), plain, strict=True):
         assert (a - b).abs().max() <= 1e-5 * a.abs().max()
     assert (unmerged[-1] - plain[-1]).abs().max() > 1e-3 * plain[-1].abs().max()
     backbone.unmerge()
@@ -271,7 +271,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     import timm
 
     safetensors.torch.save_file(timm.create_model("resnet34").state_dict(), deeper)
-    with pytest.raises(CheckpointError, match="another architecture.*first 'layer1.2") as caught:
+    with pytest.raises(CheckpointError, match=r"another architecture.*first 'layer1.2") as caught:
         build_backbone("resnet18", deeper)
     assert caught.value.where == deeper
     with pytest.raises(CheckpointError, match="no such file"):
@@ -279,14 +279,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.pt").write_bytes(b"PK\3\4")
     with pytest.raises(CheckpointError, match="cannot be read"):
         build_backbone("resnet18", tmp_path / "broken.pt")
-    with pytest.raises(CheckpointError, match="could not be fetched.*--backbone-weights FILE"):
+    with pytest.raises(CheckpointError, match=r"could not be fetched.*--backbone-weights FILE"):
         build_backbone("convnext_atto", pretrained=True)
     with pytest.raises(CheckpointError, match="'small' has no published weights"):
         build_backbone("small", pretrained=True)
 
 
 def test_tuning_says_what_cannot_be_done(new) -> None:
-    with pytest.raises(UsageError, match="no layer that can take LoRA.*--tune full"):
+    with pytest.raises(UsageError, match=r"no layer that can take LoRA.*--tune full"):
         set_tune(new("small"), "lora")
     with pytest.raises(UsageError, match="expected frozen, lora, full"):
         set_tune(new("small"), "some")
