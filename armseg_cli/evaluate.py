@@ -61,8 +61,9 @@ def command(
     Without DATA, on the data sets that the run was trained on.
 
     Rows: the RGB image alone, with each sensor, and with all of them; --inputs asks for others. "mIoU"
-    averages over the classes that occur, "mIoU all" counts an absent class as 0. Inputs are resized as in training, unless --size says otherwise;
-    logits are resized to the label. The report is kept in the run, metrics/eval_SPLIT.json.
+    averages over the classes that occur, "mIoU all" counts an absent class as 0. Inputs are resized as in
+    training, unless --size says otherwise; logits are resized to the label. The report is kept in the run,
+    metrics/eval_SPLIT.json.
 
     Example:
         armseg eval

@@ -75,8 +75,8 @@ ModelOption = Annotated[
     typer.Option("--model", metavar="FOLDER", help="Model or run folder (default: the newest run in runs/)."),
 ]
 BACKBONE_WEIGHTS = (
-    "Weights of the backbone: a file; in a new training also default for the published ones or none for random "
-    "ones."
+    "Weights of the backbone: a file; in a new training also default for the published ones or none for "
+    "random ones."
 )
 GuideWeightsOption = Annotated[
     Path | None,

@@ -271,8 +271,15 @@ WRONG = {
     "bad device": (("data", "--device", "gpu"), "unknown device 'gpu'"),
     "a name with a slash": (("data", "--name", "a/b"), "name", "without /"),
     "unknown CLIP": (("data", "--guide", "ViT-B-17"), "unknown CLIP model 'ViT-B-17'", "ViT-B-16"),
-    "CLIP without weights": (("data", "--guide", "ViT-B-16-quickgelu"), "needs weights", "--guide-pretrained"),
-    "unknown tag": (("data", "--guide", "ViT-B-16", "--guide-pretrained", "openal"), "no pretrained tag 'openal'"),
+    "CLIP without weights": (
+        ("data", "--guide", "ViT-B-16-quickgelu"),
+        "needs weights",
+        "--guide-pretrained",
+    ),
+    "unknown tag": (
+        ("data", "--guide", "ViT-B-16", "--guide-pretrained", "openal"),
+        "no pretrained tag 'openal'",
+    ),
     "a tag of the other activation": (
         ("data", "--guide", "ViT-B-16", "--guide-pretrained", "openai"),
         "QuickGELU",
@@ -286,7 +293,10 @@ WRONG = {
         ("data", "--guide", "clip/clip.json", "--guide-weights", "no.safetensors"),
         "no such file of CLIP",
     ),
-    "truncated weights": (("data", "--guide", "clip/clip.json", "--guide-weights", "cut.safetensors"), "truncated"),
+    "truncated weights": (
+        ("data", "--guide", "clip/clip.json", "--guide-weights", "cut.safetensors"),
+        "truncated",
+    ),
     "output below a file": (
         ("data", *FAST, "--output", "file/runs", "--steps", "1"),
         "cannot make a run folder",

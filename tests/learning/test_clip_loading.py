@@ -83,7 +83,9 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError("no route to host")
 
     monkeypatch.setattr(open_clip, "create_model", offline)
-    text = refuse("could not be fetched", CheckpointError, guide="ViT-B-16-quickgelu", guide_pretrained="openai")
+    text = refuse(
+        "could not be fetched", CheckpointError, guide="ViT-B-16-quickgelu", guide_pretrained="openai"
+    )
     assert "--guide-weights FILE" in text
 
 
@@ -200,9 +202,13 @@ def test_a_named_model_takes_local_weights_quietly(tmp_path: Path, caplog, capsy
     ],
 )
 def test_a_weights_file_gets_the_image_statistics_of_its_model(name, tag, mean) -> None:
-    found = clip_loading._preprocessing(ModelConfig(guide=name, guide_pretrained=tag, guide_weights="file.safetensors"))
+    found = clip_loading._preprocessing(
+        ModelConfig(guide=name, guide_pretrained=tag, guide_weights="file.safetensors")
+    )
     assert found["mean"] == mean
-    assert clip_loading._preprocessing(ModelConfig(guide=name, guide_pretrained="x")) == {}  # open_clip knows it
+    assert (
+        clip_loading._preprocessing(ModelConfig(guide=name, guide_pretrained="x")) == {}
+    )  # open_clip knows it
 
 
 # -- texts

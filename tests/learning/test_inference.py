@@ -243,7 +243,9 @@ def test_inputs_are_read_from_words(text: str, value: Inputs) -> None:
         assert Inputs.parse(value.title) == value
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "no inputs"), ("+", "no inputs"), ("rgb+sonar", "unknown mod")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "no inputs"), ("+", "no inputs"), ("rgb+sonar", "unknown mod")]
+)
 def test_words_that_are_no_inputs(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Inputs.parse(text)

@@ -262,7 +262,12 @@ def test_class_embeddings_of_other_classes_are_refused(folder: Path) -> None:
 
 def test_other_clip_weights_are_noticed(folder: Path, tmp_path: Path, model: Model) -> None:
     other = write_clip(tmp_path / "other", seed=5)
-    text = refuse(folder, "not those the model was trained on", "--guide-weights", guide_weights=Path(other["guide_weights"]))
+    text = refuse(
+        folder,
+        "not those the model was trained on",
+        "--guide-weights",
+        guide_weights=Path(other["guide_weights"]),
+    )
     assert model.identity.sha256[:12] in text
 
 

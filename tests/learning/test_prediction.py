@@ -115,9 +115,7 @@ def test_raw_and_converted_files_give_the_same_mask(predictor, scene: Path, tmp_
 
 def test_shares_are_of_all_pixels_largest_first() -> None:
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], np.uint8)
-    shares = Prediction(
-        np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, {}
-    ).shares
+    shares = Prediction(np.zeros((2, 4, 3), np.uint8), mask, np.ones((2, 4), np.float32), OTHER, {}).shares
     assert list(shares.items()) == [("b", 0.75), ("a", 0.25)]
     assert sum(shares.values()) == pytest.approx(1)
 
@@ -403,10 +401,14 @@ def test_an_option_belongs_to_the_sensors_that_have_it(predictor, scene: Path, r
         lambda: predictor.predict(*files, options={"windw_ms": 5}),
     )
     # the event camera has it, and there is no recording of one
-    refuse(UsageError, "unknown option 'window_ms'", lambda: predictor.predict(*files, options={"window_ms": 5}))
+    refuse(
+        UsageError, "unknown option 'window_ms'", lambda: predictor.predict(*files, options={"window_ms": 5})
+    )
 
 
-def test_a_time_is_for_the_recordings_that_have_one(predictor, scene: Path, recordings, tmp_path: Path) -> None:
+def test_a_time_is_for_the_recordings_that_have_one(
+    predictor, scene: Path, recordings, tmp_path: Path
+) -> None:
     row = get_modality("event")
     frames = np.stack([np.full((5, 40, 48), k, np.float32) for k in (-1, 0, 2)])
     info = TensorInfo("event", row.representation, row.channels, ("1",) * 5, row.value_range)
@@ -445,7 +447,9 @@ def test_scores_that_are_not_finite_are_refused(small_clip, scene: Path) -> None
     with torch.no_grad():
         model.segmenter.decoder.embed.weight[0, 0] = float("nan")
     refuse(
-        CheckpointError, "scores are not finite.*train again", lambda: Predictor(model).predict(scene / "rgb.png")
+        CheckpointError,
+        "scores are not finite.*train again",
+        lambda: Predictor(model).predict(scene / "rgb.png"),
     )
 
 

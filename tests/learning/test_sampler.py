@@ -33,7 +33,9 @@ def test_batches_are_homogeneous_and_from_their_pool() -> None:
 
 def test_an_epoch_of_a_pool_shows_every_sample_once() -> None:
     pool = list(range(10, 47))
-    drawn = [i for draw in take(JointSampler([{("depth",): pool}], 5), 37) for i in draw.indices]  # five epochs
+    drawn = [
+        i for draw in take(JointSampler([{("depth",): pool}], 5), 37) for i in draw.indices
+    ]  # five epochs
     for epoch in range(5):
         assert sorted(drawn[epoch * 37 : (epoch + 1) * 37]) == pool
     assert drawn[:37] != drawn[37:74]

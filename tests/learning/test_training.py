@@ -26,13 +26,9 @@ from armseg_core.model.ma_clip import modality_prompt, scene_prompt
 from armseg_core.sensors.modalities import SENSORS, get_modality
 
 
-def batch_for(
-    *modalities: str, seed: int = 0, classes: int = 3, dataset: int = 0, size: int = 32
-) -> Batch:
+def batch_for(*modalities: str, seed: int = 0, classes: int = 3, dataset: int = 0, size: int = 32) -> Batch:
     rng = torch.Generator().manual_seed(seed)
-    sensors = {
-        m: torch.rand(2, get_modality(m).num_channels, size, size, generator=rng) for m in modalities
-    }
+    sensors = {m: torch.rand(2, get_modality(m).num_channels, size, size, generator=rng) for m in modalities}
     label = torch.randint(0, classes, (2, size, size), generator=rng)
     label[:, 0] = losses.IGNORE
     rgb = torch.rand(2, 3, size, size, generator=rng)

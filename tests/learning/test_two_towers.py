@@ -64,7 +64,9 @@ def config(tiny_clip, two: Path, tmp_path: Path):
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     files = sorted(folder.rglob("*.safetensors"))
-    return {f"{p.relative_to(folder)}:{n}": t for p in files for n, t in safetensors.torch.load_file(p).items()}
+    return {
+        f"{p.relative_to(folder)}:{n}": t for p in files for n, t in safetensors.torch.load_file(p).items()
+    }
 
 
 def encoder(model: Model) -> dict[str, torch.Tensor]:
@@ -89,18 +91,27 @@ def test_two_sensors_are_trained_validated_and_evaluated_together(config, two: P
     assert rows[-1]["val"]["toy"].keys() == names
     assert rows[-1]["miou"] == rows[-1]["val"]["toy"]["rgb+depth+thermal"]  # what decides which is the best
     report = evaluate(run, [two], "val", progress=False)
-    assert [row.inputs.title for row in report.rows] == ["rgb", "rgb+depth", "rgb+thermal", "rgb+depth+thermal"]
-    assert {r.inputs.title: r.matrix.miou for r in evaluate(run / "last", [two], "val", progress=False).rows} == (
-        rows[-1]["val"]["toy"]
-    )
+    assert [row.inputs.title for row in report.rows] == [
+        "rgb",
+        "rgb+depth",
+        "rgb+thermal",
+        "rgb+depth+thermal",
+    ]
+    assert {
+        r.inputs.title: r.matrix.miou for r in evaluate(run / "last", [two], "val", progress=False).rows
+    } == (rows[-1]["val"]["toy"])
     wanted = [Inputs.parse(text) for text in ("thermal+depth", "rgb+thermal")]
     chosen = evaluate(run, [two], "val", inputs=wanted, progress=False)
     assert [row.inputs for row in chosen.rows] == wanted
-    assert chosen.row("rgb+thermal").matrix.matrix.tolist() == report.row("rgb+thermal").matrix.matrix.tolist()
+    assert (
+        chosen.row("rgb+thermal").matrix.matrix.tolist() == report.row("rgb+thermal").matrix.matrix.tolist()
+    )
 
 
 @pytest.mark.parametrize("model", [{}, {"streams": "each"}, NO_GUIDE, {"guidance": False}], ids=str)
-def test_a_run_of_two_sensors_that_was_interrupted_ends_with_the_same_bits(config, monkeypatch, model) -> None:
+def test_a_run_of_two_sensors_that_was_interrupted_ends_with_the_same_bits(
+    config, monkeypatch, model
+) -> None:
     settings = config(model, steps=7, name="cut", save_every=2)
     whole = train(config(model, steps=7, name="whole", save_every=2), progress=False)
     real = training.training_step
@@ -183,7 +194,9 @@ def test_what_a_training_changes_in_the_backbone_and_what_is_saved_of_it(config,
     now = encoder(model)
     moved = {n for n, t in now.items() if not torch.equal(t, begun[n])}
     assert bool(moved) == (tune == "full")
-    stored = [n for n in safetensors.torch.load_file(run / "last" / "segmenter.safetensors") if "encoder." in n]
+    stored = [
+        n for n in safetensors.torch.load_file(run / "last" / "segmenter.safetensors") if "encoder." in n
+    ]
     assert bool(stored) == (tune != "frozen")
     assert all("lora_" in n for n in stored) == (tune != "full")
     ups = {n: t for n, t in model.segmenter.backbone.state_dict().items() if "lora_B" in n}
@@ -225,12 +238,16 @@ def test_weights_of_the_backbone_are_looked_for_again_unless_all_of_it_was_tuned
         load(tmp_path / "model")
     assert torch.equal(logits(load(tmp_path / "model", backbone_weights=Path(moved)), "depth"), expected)
     other = write_backbone(tmp_path / "other", seed=5)["backbone_weights"]
-    with pytest.raises(CheckpointError, match=r"weights of the backbone are not those.*--backbone-weights FILE"):
+    with pytest.raises(
+        CheckpointError, match=r"weights of the backbone are not those.*--backbone-weights FILE"
+    ):
         load(tmp_path / "model", backbone_weights=Path(other))
 
 
 @pytest.mark.parametrize("tune", TUNES)
-def test_a_run_on_a_tuned_backbone_goes_on_with_the_same_bits(config, backbone, monkeypatch, tune: str) -> None:
+def test_a_run_on_a_tuned_backbone_goes_on_with_the_same_bits(
+    config, backbone, monkeypatch, tune: str
+) -> None:
     model = backbone | {"tune": tune}
     whole = train(config(model, steps=5, name="whole"), progress=False)
     real = training.training_step
@@ -309,7 +326,11 @@ def test_options_that_contradict(values: dict[str, str], words: str) -> None:
 
 def test_backbones_that_cannot_be_had(config, tmp_path: Path) -> None:
     for model, kind, match in (
-        ({"backbone": "convnext_tinny"}, UsageError, "unknown backbone 'convnext_tinny'.*--backbone convnext_tiny"),
+        (
+            {"backbone": "convnext_tinny"},
+            UsageError,
+            "unknown backbone 'convnext_tinny'.*--backbone convnext_tiny",
+        ),
         ({"backbone_weights": str(tmp_path / "no.pt")}, CheckpointError, "no such file of backbone weights"),
         ({"backbone_weights": "default"}, CheckpointError, "'small' has no published weights"),
     ):
@@ -331,7 +352,9 @@ def test_paths_of_weights_hold_from_any_folder(monkeypatch, tmp_path: Path) -> N
 
 def test_a_predictor_finds_moved_weights_of_both_towers(tiny_clip, tmp_path: Path) -> None:
     given = write_backbone(tmp_path / "weights")
-    clip = {k: shutil.copy(v, tmp_path / "weights") if k == "guide_weights" else v for k, v in tiny_clip.items()}
+    clip = {
+        k: shutil.copy(v, tmp_path / "weights") if k == "guide_weights" else v for k, v in tiny_clip.items()
+    }
     model = small_model(clip, ("depth",), tune="frozen", **given)
     save(model, tmp_path / "model")
     places = [Path(shutil.move(p, tmp_path)) for p in (clip["guide_weights"], given["backbone_weights"])]

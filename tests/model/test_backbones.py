@@ -158,7 +158,7 @@ def test_merged_lora_gives_the_same_maps_and_leaves_no_trace(name: str, new) -> 
     shake_lora(backbone)
     before, unmerged = state(backbone), backbone(picture())
     backbone.merge()
-    for a, b, c in zip(unmerged, backbone(picture()), plain, strict=True):
+    for a, b, _ in zip(unmerged, backbone(picture()), plain, strict=True):
         assert (a - b).abs().max() <= 1e-5 * a.abs().max()
     assert (unmerged[-1] - plain[-1]).abs().max() > 1e-3 * plain[-1].abs().max()
     backbone.unmerge()

@@ -38,7 +38,9 @@ def build(name: str) -> Segmenter:
     tower = ClipTower(TOWERS[name][2]())
     torch.manual_seed(0)
     config = ModelConfig(**SMALL)
-    guide = MAClip(tower, pseudo_rgb_layers(("thermal",)), LoraAdapters(tower.visual, ("rgb", "thermal"), 2, 16.0, 0.0))
+    guide = MAClip(
+        tower, pseudo_rgb_layers(("thermal",)), LoraAdapters(tower.visual, ("rgb", "thermal"), 2, 16.0, 0.0)
+    )
     texts = [torch.randn(4, tower.embed_dim)]
     segmenter = Segmenter(SmallBackbone(), guide, config, ("thermal",), texts).eval()
     shake(segmenter)
