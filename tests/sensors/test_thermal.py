@@ -238,7 +238,7 @@ def test_sixteen_bits_survive_to_the_tensor(tmp_path):
 
 def test_celsius_needs_a_unit():
     values = np.array([[27315, 30315]])
-    with pytest.raises(UsageError, match="--thermal-unit tlinear, or --scale"):
+    with pytest.raises(UsageError, match=r"the values fit tlinear.* Try: --thermal-unit tlinear"):
         rep.celsius(frame(values), OPTIONS)
     for options in ({"thermal_unit": "tlinear"}, {"scale": 0.01, "offset": -273.15}):
         made = rep.celsius(frame(values), ThermalOptions(**options))

@@ -15,7 +15,9 @@ from armseg_core.files.libraries import LibraryError, library_call
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.reader import Reader, quiet
+from armseg_core.sensors.thermal.nodata import cut_rows, without_nodata
 from armseg_core.sensors.thermal.options import ThermalOptions
+from armseg_core.sensors.thermal.units import UNITS, doubt
 
 _JPEG_TOLERANCE = 8  # gray JPEGs saved in color come back with channels a few counts apart
 _DJI = (
@@ -102,14 +104,24 @@ def _thermal(array: np.ndarray, path: Path, options: ThermalOptions) -> Thermal:
     if array.dtype.kind == "f":
         if not np.isfinite(array).any():
             raise FormatError("no finite value in the frame", where=path)
-        return Thermal(
-            array.astype(np.float32), "celsius" if options.thermal_unit == "celsius" else "counts", 32
-        )
+        return _frame(array, 32, path, options)
     if array.dtype not in (np.uint8, np.uint16):
         if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 65535:
             raise FormatError(f"the values are {array.dtype}", where=path, expected="uint8, uint16 or float")
         array = array.astype(np.uint16)
-    return Thermal(array.astype(np.float32), "counts", 8 * array.dtype.itemsize)
+    return _frame(array, 8 * array.dtype.itemsize, path, options)
+
+
+def _frame(array: np.ndarray, bits: int, path: Path, options: ThermalOptions) -> Thermal:
+    """The frame (H, W) with NaN where nothing was measured, and what its values mean."""
+    is_float, scale = array.dtype.kind == "f", options.to_celsius
+    values = without_nodata(cut_rows(array, path, options), path, options)
+    if not np.isfinite(values).any():
+        raise FormatError("no measurement in the frame", where=path)
+    if scale is not None:
+        doubt(values, *scale, is_float, path)
+    unit = "celsius" if is_float and scale == UNITS["celsius"] else "counts"
+    return Thermal(values, unit, bits, None if unit == "celsius" else scale)
 
 
 def _refuse(reason: str, advice: str) -> Callable[[Path, ThermalOptions], Thermal]:
