@@ -124,7 +124,7 @@ class TimmBackbone(Backbone):
 
     @torch.no_grad()
     def _try_out(self, name: str) -> None:
-        """Run one small image of a size that no model was made for, and see if the maps are as stated."""
+        """Run a small image of a size that no model was made for; see whether the maps are as stated."""
         height, width = 96, 64
         self.eval()
         try:
