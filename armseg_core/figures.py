@@ -37,7 +37,7 @@ from armseg_core.learning.suggestions import predict_command
 from armseg_core.sensors.drawing import frame_note, render_frame, sample_figure
 from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
-from armseg_core.sensors.recognition import sniff
+from armseg_core.sensors.recognition import recognize
 from armseg_core.sensors.representations import model_tensor
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -209,7 +209,7 @@ def _is_plain_picture(path: Path) -> bool:
     if mode not in ("L", "RGB", "RGBA", "LA"):
         return False
     try:
-        sniff(path)
+        recognize(path)  # also what cannot be read: the picture of a radiometric JPEG is no photo
     except FormatError:
         return True
     return False

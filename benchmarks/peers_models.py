@@ -11,18 +11,22 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from peers_data import Data
 from torch import Tensor, nn
 
+from armseg_core.config.model import ModelConfig
 from armseg_core.config.training import TrainConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.learning import losses
 from armseg_core.learning.model_folder import KnownDataSet, build
 from armseg_core.learning.training import inputs_of_step, loss_terms, make_optimizer
-from armseg_core.model.segmenter import Standardize
+from armseg_core.model.segmenter import SegmenterOutput, Standardize
+from armseg_core.sensors.image.declaration import Declaration
+from armseg_core.sensors.modalities import declare
 from armseg_core.simulate.classes import CLASSES
 
 Sensors = dict[str, Tensor]
@@ -195,30 +199,36 @@ class ArmSeg(Peer):
 
     def __init__(self, data: Data, seed: int, steps: int, **settings: Any) -> None:
         super().__init__()
-        self.sensors = data.task.sensors
+        # pictures of the real sets are declared: "depth" there is a stretched picture, no measurement
+        self.names = {n: n if data.task.simulated else f"{n}_picture" for n in data.task.sensors}
         if not data.task.simulated:
             for name, channels in data.channels.items():
-                declare_image(name, channels)
+                declare(Declaration.of(self.names[name], channels, f"{name} picture"), data.task.name)
+        known_as = tuple(self.names.values())
         self.config = TrainConfig(
-            modalities=self.sensors, steps=steps, seed=seed, model=ModelConfig.parse(settings)
+            modalities=known_as, steps=steps, seed=seed, model=ModelConfig.parse(settings)
         )
-        known = {c.name: c for c in CLASSES} if data.task.simulated else {}
+        simulated = {c.name: c for c in CLASSES} if data.task.simulated else {}
         classes = tuple(
-            ClassInfo(name, (0, 0, 0), known[name].synonyms if name in known else ())
+            ClassInfo(name, (0, 0, 0), simulated[name].synonyms if name in simulated else ())
             for name in data.task.classes
         )
-        self.model = build(self.config.model, self.sensors, (KnownDataSet("peers", classes),))
+        self.model = build(self.config.model, known_as, (KnownDataSet("peers", classes),))
         self.net = self.model.segmenter
-        for name in self.sensors:
+        for name, known in self.names.items():
             mean, std = (torch.from_numpy(v) for v in data.statistics[name])
-            cast(Standardize, self.net.standardize[name]).set(mean, std)
+            cast(Standardize, self.net.standardize[known]).set(mean, std)
 
     def forward(self, rgb: Tensor | None, sensors: Sensors) -> Tensor:
-        return cast(Tensor, self.net(rgb, sensors).logits)
+        return cast(Tensor, self._run(rgb, sensors).logits)
+
+    def _run(self, rgb: Tensor | None, sensors: Sensors) -> SegmenterOutput:
+        out: SegmenterOutput = self.net(rgb, {self.names[n]: x for n, x in sensors.items()})
+        return out
 
     def loss(self, rgb: Tensor, sensors: Sensors, label: Tensor, step: int) -> Tensor:
         use_rgb, use_sensors = inputs_of_step(self.config, step, True)
-        out = self.net(rgb if use_rgb else None, self._some(sensors, step) if use_sensors else {})
+        out = self._run(rgb if use_rgb else None, self._some(sensors, step) if use_sensors else {})
         return torch.stack(list(loss_terms(self.config, self.model, out, label, 0).values())).sum()
 
     def _some(self, sensors: Sensors, step: int) -> Sensors:
@@ -237,8 +247,13 @@ class ArmSeg(Peer):
         return [(True, sensors), *singles, (True, ()), (False, sensors)]
 
 
-MODELS = ("unet", "unet-imagenet", "armseg")
-HAS_OWN_RATES = ("armseg",)  # the others take the best of three on the validation part
+# ours -> settings of its network
+OURS: dict[str, dict[str, Any]] = {
+    "armseg": {"guide": "none"},  # from scratch: no bundled weights, no ImageNet
+    "armseg-guided": {},  # the default: guided by the bundled CLIP
+}
+MODELS = ("unet", "unet-imagenet", *OURS)
+HAS_OWN_RATES = tuple(OURS)  # the others take the best of three on the validation part
 
 
 def make(name: str, data: Data, seed: int, steps: int, weights: Path | None = None) -> Peer:
@@ -252,4 +267,4 @@ def make(name: str, data: Data, seed: int, steps: int, weights: Path | None = No
         return UNet(data)
     if name == "unet-imagenet":
         return UNetImageNet(data, weights)
-    return ArmSeg(data, seed, steps)
+    return ArmSeg(data, seed, steps, **OURS[name])

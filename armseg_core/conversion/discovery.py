@@ -139,7 +139,7 @@ def _looked_at(path: Path, sensor: str | None, root: Path) -> Taken | None:
     try:
         return _considered(path, sensor, root)
     except Exception:  # one file of a folder never stops the others
-        return path, sensor or ""
+        return path, sensor or "", path
 
 
 def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:

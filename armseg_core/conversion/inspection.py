@@ -265,12 +265,18 @@ def _stokes(stokes: Stokes) -> Report:
 
 
 def _thermal(thermal: Thermal) -> Report:
-    return {
+    report: Report = {
         "size": f"{thermal.values.shape[1]}x{thermal.values.shape[0]}",
         "unit": thermal.unit,
         "bit_depth": thermal.bit_depth,
         **_numbers("values", thermal.values),
     }
+    if thermal.to_celsius is None:
+        return report
+    scale, offset = thermal.to_celsius
+    degrees = thermal.values.astype(np.float64) * scale + offset
+    counts = _numbers("counts", thermal.values)
+    return report | {"unit": "celsius", **_numbers("values", degrees), "counts": counts["counts"]}
 
 
 def _depth(depth: Depth) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,17 @@ def _declared(facts: Facts) -> tuple[tuple[int, int], int] | None:
 def is_jpeg(path: Path) -> bool:
     """Whether a file begins as a JPEG does."""
     return facts_of(path).head.startswith(JPEG_MAGIC)
+
+
+def jpeg_segments(path: Path) -> Iterator[tuple[int, int, int]]:
+    """(marker, start and end of what is in it) of each segment of a JPEG before its picture data."""
+    facts, place = facts_of(path), 2
+    while True:
+        head = facts.bytes_at(place, 4)
+        if len(head) < 4 or head[0] != 0xFF or head[1] == 0xDA or (length := (head[2] << 8) + head[3]) < 2:
+            return
+        yield head[1], place + 4, place + 2 + length
+        place += 2 + length
 
 
 def _header(facts: Facts) -> ImageHeader | None:

@@ -172,6 +172,20 @@ def to_unit(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
+def decode_plane(data: bytes, path: Path) -> np.ndarray:
+    """A picture inside a file, (H, W) or (H, W, C) as stored; its size should have been checked before.
+
+    Raises:
+        FormatError: damaged.
+    """
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise FormatError("the picture inside is damaged", where=path)
+    return image
+
+
 def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndarray:
     """(H, W) of a gray picture saved with 1, 2 (alpha), 3 or 4 channels.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from small_models import changed
 from timm.models import register_model
 from torch import Tensor, nn
 
-from armseg_core.errors import CheckpointError, MissingExtraError, UsageError
+from armseg_core.errors import ArmsegWarning, CheckpointError, MissingExtraError, UsageError
 from armseg_core.learning.backbone_loading import backbone_identity, build_backbone
-from armseg_core.model.backbones import lite0
-from armseg_core.model.backbones.base import Backbone
+from armseg_core.model.backbones import lite0, table
+from armseg_core.model.backbones.base import Backbone, BackboneRow
+from armseg_core.model.backbones.pyramid import SimplePyramid
 from armseg_core.model.backbones.small import SmallBackbone
-from armseg_core.model.backbones.table import backbones, find_backbone, list_backbones
+from armseg_core.model.backbones.table import backbone_plugins, backbones, find_backbone, list_backbones
 from armseg_core.model.backbones.tune import set_tune
+from armseg_core.plugins import Plugin
 
 # name -> (channels, whether there is a map of stride 2)
 KINDS: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -29,7 +32,8 @@ KINDS: dict[str, tuple[tuple[int, ...], bool]] = {
     "convnext_atto": ((40, 80, 160, 320), False),
     "swin_of_the_tests": ((16, 32, 64, 128), False),
     "pvt_v2_b0": ((32, 64, 160, 256), False),
-    "resnet18": ((64, 64, 128, 256, 512), True),
+    "mit_b0": ((32, 64, 160, 256), False),
+    "vit_tiny_patch16_224": ((192,) * 4, False),
 }
 WITH_LORA = [name for name in KINDS if name != "small"]
 
@@ -158,7 +162,7 @@ def test_merged_lora_gives_the_same_maps_and_leaves_no_trace(name: str, new) -> 
     shake_lora(backbone)
     before, unmerged = state(backbone), backbone(picture())
     backbone.merge()
-    for a, b, _c in zip(unmerged, backbone(picture()), plain, strict=True):
+    for a, b in zip(unmerged, backbone(picture()), strict=True):
         assert (a - b).abs().max() <= 1e-5 * a.abs().max()
     assert (unmerged[-1] - plain[-1]).abs().max() > 1e-3 * plain[-1].abs().max()
     backbone.unmerge()
@@ -211,6 +215,10 @@ def published(name: str) -> dict[str, Tensor]:
     torch.manual_seed(5)
     if name == "small":
         return build_backbone(name).encoder.state_dict()
+    if name == "mit_b0":  # nvidia/mit-b0
+        tensors = build_backbone(name).encoder.state_dict()
+        head = {"classifier.weight": torch.rand(1000, 256), "classifier.bias": torch.rand(1000)}
+        return {f"segformer.encoder.{n}": t for n, t in tensors.items()} | head
     return timm.create_model(name.removeprefix("timm:")).state_dict()
 
 
@@ -226,6 +234,7 @@ def test_published_names_load(name: str, form: str, tmp_path: Path) -> None:
     backbone = build_backbone(name, path)
     assert backbone.pretrained
     own = backbone.encoder.state_dict()
+    tensors = {n.removeprefix("segformer.encoder."): t for n, t in tensors.items()}
     assert all(torch.equal(own[n].float(), tensors[n].float()) for n in own)
     assert set(own) | backbone.dropped >= set(tensors)
     identity = backbone_identity(backbone, name, path, False)
@@ -235,7 +244,7 @@ def test_published_names_load(name: str, form: str, tmp_path: Path) -> None:
 
 def test_batch_statistics_change_only_while_random_weights_train(new) -> None:
     for pretrained in (False, True):
-        backbone = new("resnet18")
+        backbone = new("timm:mobilenetv4_conv_small")
         backbone.pretrained = pretrained
         set_tune(backbone, "full")
         before = state(backbone)
@@ -249,7 +258,6 @@ def test_images_of_a_batch_do_not_mix_in_the_small_encoder() -> None:
     two = one(torch.cat([picture(), picture(seed=1) * 0]))
     for alone, together in zip(one(picture()), two, strict=True):
         assert torch.allclose(alone, together[:1], atol=1e-5)
-    assert any(isinstance(m, nn.BatchNorm2d) for m in SmallBackbone(norm="batch").modules())
 
 
 @pytest.mark.parametrize(
@@ -270,15 +278,15 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     deeper = tmp_path / "deeper.safetensors"
     import timm
 
-    safetensors.torch.save_file(timm.create_model("resnet34").state_dict(), deeper)
-    with pytest.raises(CheckpointError, match=r"another architecture.*first 'layer1.2") as caught:
-        build_backbone("resnet18", deeper)
+    safetensors.torch.save_file(timm.create_model("convnext_atto", depths=(2, 2, 7, 2)).state_dict(), deeper)
+    with pytest.raises(CheckpointError, match=r"another architecture.*first 'stages\.2\.blocks\.6") as caught:
+        build_backbone("convnext_atto", deeper)
     assert caught.value.where == deeper
     with pytest.raises(CheckpointError, match="no such file"):
-        build_backbone("resnet18", tmp_path / "absent.pt")
+        build_backbone("convnext_atto", tmp_path / "absent.pt")
     (tmp_path / "broken.pt").write_bytes(b"PK\3\4")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        build_backbone("resnet18", tmp_path / "broken.pt")
+        build_backbone("convnext_atto", tmp_path / "broken.pt")
     with pytest.raises(CheckpointError, match=r"could not be fetched.*--backbone-weights FILE"):
         build_backbone("convnext_atto", pretrained=True)
     with pytest.raises(CheckpointError, match="'small' has no published weights"):
@@ -293,7 +301,7 @@ def test_tuning_says_what_cannot_be_done(new) -> None:
 
 
 def test_a_state_of_another_tuning_is_refused(new) -> None:
-    one, two = new("resnet18"), new("resnet18")
+    one, two = new("convnext_atto"), new("convnext_atto")
     for backbone, rank in ((one, 2), (two, 3)):
         backbone.pretrained = True
         set_tune(backbone, "lora", rank=rank)
@@ -342,3 +350,100 @@ def test_the_packages_own_file_loads_by_path(tmp_path: Path) -> None:
     torch.save(renamed, tmp_path / "lite0.pth")
     own = build_backbone("tf_efficientnet_lite0", tmp_path / "lite0.pth").encoder.state_dict()
     assert all(torch.equal(own[n].float(), tensors[n].float()) for n in own)
+
+
+@torch.no_grad()
+def test_mit_computes_what_the_published_model_does(tmp_path: Path) -> None:
+    """transformers reads the same file by the same names, and gives the same maps."""
+    import transformers
+
+    torch.manual_seed(0)
+    backbone = build_backbone("mit_b1").eval()
+    for parameter in backbone.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    config = transformers.SegformerConfig(hidden_sizes=[64, 128, 320, 512], architectures=["SegformerModel"])
+    config.save_pretrained(tmp_path)
+    file = {f"encoder.{n}": t for n, t in backbone.encoder.state_dict().items()}
+    safetensors.torch.save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    peer = transformers.SegformerModel.from_pretrained(tmp_path).eval()
+    x = torch.randn(1, 3, 96, 64)
+    wanted = peer(x, output_hidden_states=True).hidden_states
+    for got, expected in zip(backbone.encode(x), wanted, strict=True):
+        assert torch.allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "vit_small_patch14_dinov2"])
+@torch.no_grad()
+def test_plain_vits_follow_the_size_of_the_image(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(name).eval()
+    assert backbone.strides == (4, 8, 16, 32)
+    for x in (picture(64, 96), padded(picture(33, 47))):
+        assert [m.shape[2:] for m in backbone(x)] == [
+            (x.shape[2] // s, x.shape[3] // s) for s in backbone.strides
+        ]
+    model, taps = backbone.encoder, backbone.taps
+    grid = model.forward_intermediates(
+        F.interpolate(
+            picture(64, 96), (4 * backbone.patch, 6 * backbone.patch), mode="bilinear", antialias=True
+        ),
+        indices=taps,
+        norm=True,
+        intermediates_only=True,
+    )
+    first = backbone((picture(64, 96) * backbone.std) + backbone.mean)
+    for got, wanted in zip(first, backbone.pyramid(grid), strict=True):
+        assert torch.allclose(got, wanted, atol=1e-4)
+
+
+def test_the_pyramid_takes_one_map_or_one_for_each_stride() -> None:
+    torch.manual_seed(0)
+    four = [torch.rand(2, c, 4, 6) for c in (8, 12, 16, 20)]
+    for module, maps in ((SimplePyramid((8, 12, 16, 20), 24), four), (SimplePyramid((20,), 24), four[-1:])):
+        assert [m.shape for m in module(maps)] == [
+            (2, 24, 16, 24),
+            (2, 24, 8, 12),
+            (2, 24, 4, 6),
+            (2, 24, 2, 3),
+        ]
+
+
+def test_the_pyramid_trains_over_a_frozen_vit(new) -> None:
+    backbone = new("vit_tiny_patch16_224")
+    backbone.pretrained = True
+    set_tune(backbone, "frozen")
+    before = state(backbone)
+    step(backbone)
+    moved = changed(before, state(backbone))
+    assert moved
+    assert moved <= set(backbone.own_state()) == {n for n in before if n.startswith("pyramid.")}
+
+
+def row_of_a_plugin(name: str) -> BackboneRow:
+    def build(asked: str, pretrained: bool) -> Backbone:
+        return SmallBackbone((8, 8, 8, 8, 8))
+
+    return BackboneRow(name, "a toy", (name,), lambda asked: asked == name, build, lambda asked: "MIT")
+
+
+def test_another_package_adds_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (
+        ("good", row_of_a_plugin("mine"), ""),
+        ("taken", row_of_a_plugin("convnext_tiny"), "'convnext_tiny' belongs to timm:MODEL"),
+        ("wrong", "text", "it loads str, not a BackboneRow"),
+        ("empty", replace(row_of_a_plugin("x"), examples=("y",)), "its examples do not match it"),
+    )
+    plugins = tuple(Plugin(table.PLUGINS, name, "armseg-mine", "1.0", value) for name, value, _ in given)
+    monkeypatch.setattr(table, "load_plugins", lambda group: plugins if group == "armseg.backbones" else ())
+    table._load.cache_clear()
+    try:
+        with pytest.warns(ArmsegWarning) as warned:
+            assert backbones()[-1].name == "mine"
+        assert len(warned) == 3
+        for plugin, (_, _, problem) in zip(backbone_plugins(), given, strict=True):
+            assert problem in plugin.problem
+            assert bool(problem) == bool(plugin.problem)
+        assert build_backbone("mine").channels == (8,) * 5
+        assert list_backbones()[-1].license == "MIT"
+    finally:
+        table._load.cache_clear()

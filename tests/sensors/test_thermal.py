@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_writer import png, tiff
+from shared_data import shared
 
 from armseg_core.arrays import Thermal
-from armseg_core.errors import FormatError, MissingExtraError, UsageError
+from armseg_core.errors import FormatError, UsageError
+from armseg_core.figures import make_figure
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.thermal import readers as sensor
@@ -120,10 +120,16 @@ def jpeg_with(path: Path, segment: bytes) -> Path:
 
 def test_dji_jpeg_is_refused_with_the_tool_to_use(tmp_path):
     path = jpeg_with(tmp_path / "DJI_0001_T.JPG", b"Exif\0\0MM\0*....DJI\0M2EA\0")
+    data = path.read_bytes()
+    photo = tmp_path / "DJI_0002.JPG"
+    photo.write_bytes(data)  # an ordinary photo: nothing radiometric in it
+    assert sensor._is_picture(photo)
+    assert not sensor._is_dji(photo)
+    path.write_bytes(data[:2] + b"\xff\xe3\0\x06raw." + data[2:])
     with pytest.raises(FormatError, match="Thermal SDK"):
         sniff(path, "thermal")
     with pytest.raises(FormatError, match=r"a DJI thermal JPEG.*Thermal SDK"):
-        sensor.THERMAL_READERS[1].read(path, OPTIONS)
+        next(row for row in sensor.THERMAL_READERS if row.name == "dji-rjpeg").read(path, OPTIONS)
 
 
 @pytest.mark.parametrize("name", ["a.seq", "a.csq", "a.ats", "a.dat"])
@@ -136,53 +142,127 @@ def test_flir_sequences_are_refused(tmp_path, name):
 PLANCK = {"R1": 14906.2, "R2": 0.0108, "B": 1396.6, "F": 1.0, "O": -6303}
 
 
-def flir_jpeg(path: Path, raw: np.ndarray) -> Path:
-    """A FLIR radiometric JPEG: APP1 with an FFF block of raw counts and camera constants (emissivity 1,
-    distance 0 and a clear window, so that T = B / ln(R1 / (R2 (raw + O)) + F))."""
+def flir_data(raw: np.ndarray, order: str = ">", entries: int = 14, png: bool = False) -> bytes:
+    """An FFF block of raw counts and camera constants (emissivity 1, distance 0 and a clear window, so that
+    T = B / ln(R1 / (R2 (raw + O)) + F)); cameras write a directory of 14 entries, most of them empty."""
     h, w = raw.shape
-    data = struct.pack("<HHH", 2, w, h).ljust(32, b"\0") + raw.astype("<u2").tobytes()
+    samples = raw.astype("<u2").tobytes()
+    if png:  # the samples of FLIR's PNG have their bytes swapped
+        samples = cv2.imencode(".png", raw.astype(np.uint16).byteswap())[1].tobytes()
+    data = struct.pack("<HHH", 2, w, h).ljust(32, b"\0") + samples
     camera = bytearray(900)
+    struct.pack_into("<H", camera, 0, 2)
     struct.pack_into("<6f", camera, 32, 1.0, 0.0, 293.15, 293.15, 293.15, 1.0)
     struct.pack_into("<f", camera, 60, 0.5)
     struct.pack_into("<3f", camera, 88, PLANCK["R1"], PLANCK["B"], PLANCK["F"])
     struct.pack_into("<5f", camera, 112, 0.0066, 0.0126, -0.0023, -0.0067, 1.9)
     struct.pack_into("<if", camera, 776, PLANCK["O"], PLANCK["R2"])
-    start = 64 + 14 * 32  # cameras write a directory of 14 entries, most of them empty
-    header = struct.pack(">4s16sIIII", b"FFF\0", b"MTX IR", 100, 64, 14, 3).ljust(64, b"\0")
-    entries, at = b"", start
+    at = 64 + entries * 32
+    header = struct.pack(f"{order}4s16sIIII", b"FFF\0", b"MTX IR", 100, 64, entries, 3).ljust(64, b"\0")
+    directory = b""
     for kind, record in ((1, data), (32, camera)):
-        entries += struct.pack(">HHIIII", kind, 2 if kind == 1 else 1, 100, 1, at, len(record)).ljust(
-            32, b"\0"
-        )
+        directory += struct.pack(f"{order}HHIIII", kind, 1, 100, 1, at, len(record)).ljust(32, b"\0")
         at += len(record)
-    return jpeg_with(path, b"FLIR\0\x01\0\0" + header + entries.ljust(14 * 32, b"\0") + data + bytes(camera))
+    return header + directory.ljust(entries * 32, b"\0") + data + bytes(camera)
 
 
-def test_flir_radiometric_jpeg(tmp_path):
-    pytest.importorskip("flyr")
-    raw = np.arange(12000, 12048).reshape(6, 8)
-    data = read(flir_jpeg(tmp_path / "F.jpg", raw))
-    kelvin = PLANCK["B"] / np.log(PLANCK["R1"] / (PLANCK["R2"] * (raw + PLANCK["O"])) + PLANCK["F"])
+def kelvin_of(raw: np.ndarray) -> np.ndarray:
+    return PLANCK["B"] / np.log(PLANCK["R1"] / (PLANCK["R2"] * (raw + PLANCK["O"])) + PLANCK["F"])
+
+
+RAW = np.arange(12000, 12048).reshape(6, 8)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"order": "<"}, {"entries": 2}, {"order": "<", "entries": 2}, {"png": True}]
+)
+def test_flir_radiometric_jpeg(tmp_path, how):
+    path = jpeg_with(tmp_path / "F.jpg", b"FLIR\0\x01\0\0" + flir_data(RAW, **how))
+    assert sniff(path, "thermal").name == "flir-rjpeg"
+    data = read(path)
     assert data.unit == "celsius"
-    np.testing.assert_allclose(data.values, kelvin - 273.15, atol=0.01)
+    np.testing.assert_allclose(data.values, kelvin_of(RAW) - 273.15, atol=0.01)
     np.testing.assert_array_equal(rep.celsius(data, OPTIONS).values[0], data.values)
 
 
-def test_flir_jpeg_without_its_package_names_the_extra(tmp_path, monkeypatch):
-    path = flir_jpeg(tmp_path / "F.jpg", np.full((6, 8), 12000))
-    assert sniff(path, "thermal").extra == "flir"
-    monkeypatch.setitem(sys.modules, "flyr", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'armseg\[flir\]'"):
+def test_flir_data_in_several_segments(tmp_path):
+    data = flir_data(RAW)
+    path = jpeg_with(tmp_path / "F.jpg", b"FLIR\0\x01\x01\x01" + data[700:])
+    rest = b"FLIR\0\x01\x00\x01" + data[:700]
+    head, tail = path.read_bytes()[:2], path.read_bytes()[2:]
+    path.write_bytes(head + b"\xff\xe1" + struct.pack(">H", len(rest) + 2) + rest + tail)
+    np.testing.assert_allclose(read(path).values, kelvin_of(RAW) - 273.15, atol=0.01)
+
+
+def test_an_fff_file_of_one_frame_is_read_and_of_two_refused(tmp_path):
+    path = tmp_path / "frame.fff"
+    path.write_bytes(flir_data(RAW, "<", 2))
+    assert sniff(path).name == "flir-fff"
+    np.testing.assert_allclose(read(path).values, kelvin_of(RAW) - 273.15, atol=0.01)
+    path.write_bytes(2 * flir_data(RAW, "<", 2))
+    with pytest.raises(FormatError, match=r"FLIR SEQ.*TIFF"):
+        sniff(path)
+
+
+def test_what_the_air_reflections_and_a_window_add_is_taken_away(tmp_path):
+    """Of an object as warm as everything around it nothing is added and nothing is lost."""
+    black = (PLANCK["R1"] / (PLANCK["R2"] * (np.exp(PLANCK["B"] / 293.15) - 1))) - PLANCK["O"]
+    raw = np.full((2, 2), round(black))
+    data = bytearray(flir_data(raw, entries=2))
+    camera = 64 + 2 * 32 + 32 + 8
+    struct.pack_into("<6f", data, camera + 32, 0.7, 30.0, 293.15, 293.15, 293.15, 0.8)
+    (tmp_path / "a.fff").write_bytes(data)
+    np.testing.assert_allclose(read(tmp_path / "a.fff").values, 20, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: data[:40], "no directory of FLIR records"),
+        (lambda data: data[:-1], "no constants in it"),
+        (lambda data: data[:64] + bytes(14 * 32) + data[64 + 14 * 32 :], "no raw picture and no constants"),
+        (
+            lambda data: data.replace(struct.pack("<HHH", 2, 8, 6), struct.pack("<HHH", 2, 800, 6)),
+            "800x6 pixels",
+        ),
+        (lambda data: data.replace(struct.pack("<f", PLANCK["B"]), bytes(4)), "no constants of a camera"),
+    ],
+)
+def test_damaged_flir_data(tmp_path, spoil, said):
+    path = jpeg_with(tmp_path / "F.jpg", b"FLIR\0\x01\0\0" + spoil(flir_data(RAW)))
+    with pytest.raises(FormatError, match=f"the FLIR data cannot be decoded .*{said}"):
         read(path)
 
 
-def test_damaged_flir_segment(tmp_path, monkeypatch):
-    def unpack(_path):
-        raise KeyError(1)
+def test_a_png_inside_that_claims_another_size_is_not_decoded(tmp_path):
+    data = flir_data(RAW, png=True)
+    data = data.replace(struct.pack(">II", 8, 6), struct.pack(">II", 60_000, 60_000))
+    path = jpeg_with(tmp_path / "F.jpg", b"FLIR\0\x01\0\0" + data)
+    with pytest.raises(FormatError, match="its PNG is not one of 8x6"):
+        read(path)
 
-    monkeypatch.setitem(sys.modules, "flyr", SimpleNamespace(unpack=unpack))
-    with pytest.raises(FormatError, match="the FLIR segment cannot be decoded"):
-        read(flir_jpeg(tmp_path / "F.jpg", np.full((6, 8), 12000)))
+
+# a picture beside the checkout: least, median and greatest degrees by exiftool and Thermimage's raw2temp
+REAL = {
+    "FLIR_AX8.jpg": (24.36, 25.03, 25.47),
+    "FLIR_E40.jpg": (17.88, 21.01, 24.70),
+    "FLIR_B60.jpg": (-68.08, -7.69, -0.23),
+    "FLIR_A320.jpg": (10.13, 23.70, 26.64),
+    "DJI_XT2.jpg": (21.46, 31.59, 82.92),
+    "frame_000000_le.fff": (22.94, 23.54, 29.50),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_cameras(name):
+    values = read(shared("data", "thermal", name)).values
+    found = values.min(), np.median(values), values.max()
+    np.testing.assert_allclose(found, REAL[name], atol=0.011)
+
+
+def test_a_real_radiometric_picture_of_dji_is_no_photo():
+    with pytest.raises(FormatError, match="Thermal SDK"):
+        make_figure(shared("data", "thermal", "M3T_DJI_0002_R.JPG"))
 
 
 # --- representations ---
@@ -238,7 +318,7 @@ def test_sixteen_bits_survive_to_the_tensor(tmp_path):
 
 def test_celsius_needs_a_unit():
     values = np.array([[27315, 30315]])
-    with pytest.raises(UsageError, match="--thermal-unit tlinear, or --scale"):
+    with pytest.raises(UsageError, match=r"the values fit tlinear.* Try: --thermal-unit tlinear"):
         rep.celsius(frame(values), OPTIONS)
     for options in ({"thermal_unit": "tlinear"}, {"scale": 0.01, "offset": -273.15}):
         made = rep.celsius(frame(values), ThermalOptions(**options))

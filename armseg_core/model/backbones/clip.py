@@ -15,8 +15,8 @@ _STRIDE = 16  # at which the maps of a plain ViT are taken, whatever its patch
 class ClipBackbone(Backbone):
     """MA-CLIP's tower with the adapter of RGB, at full resolution, under a simple pyramid.
 
-    The tower stays frozen and the guide's: it is not a part of this module, and only the pyramid is saved with
-    it.
+    The tower stays frozen and the guide's: it is not a part of this module, and only the pyramid is saved
+    with it.
     """
 
     def __init__(self, guide: MAClip) -> None:

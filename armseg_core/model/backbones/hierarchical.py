@@ -18,7 +18,7 @@ PLAIN = ("vision_transformer", "eva", "deit")  # families of timm whose maps all
 _ANY_SIZE = {
     "swin_transformer": {"strict_img_size": False},
     "swin_transformer_v2": {"strict_img_size": False},
-    **dict.fromkeys(PLAIN, {"dynamic_img_size": True}),
+    **{name: {"dynamic_img_size": True} for name in PLAIN},
 }
 # licenses that put limits on use, which their names do not say
 _NOTES = {
@@ -124,7 +124,7 @@ class TimmBackbone(Backbone):
 
     @torch.no_grad()
     def _try_out(self, name: str) -> None:
-        """Run one small image of a size that no model was made for, and see whether the maps are as stated."""
+        """Run a small image of a size that no model was made for; see whether the maps are as stated."""
         height, width = 96, 64
         self.eval()
         try:

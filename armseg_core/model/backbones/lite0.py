@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet weights that a package of the registry brings: no download while running."""
+"""EfficientNet-Lite0 with ImageNet weights that an optional package brings: no download while running."""
 
 from __future__ import annotations
 

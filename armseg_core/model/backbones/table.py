@@ -8,13 +8,13 @@ import warnings
 from dataclasses import dataclass, replace
 
 from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.model.backbones import hierarchical, lite0, small
+from armseg_core.model.backbones import hierarchical, lite0, mit, pyramid, small
 from armseg_core.model.backbones.base import BackboneRow
 from armseg_core.plugins import Plugin, load_plugins
 
 PLUGINS = "armseg.backbones"  # group of entry points
 # the first row that a name matches counts
-BUILT_IN = (small.ROW, lite0.ROW, hierarchical.ROW)
+BUILT_IN = (small.ROW, lite0.ROW, mit.ROW, pyramid.ROW, hierarchical.ROW)
 
 
 @functools.cache

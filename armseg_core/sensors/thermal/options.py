@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from armseg_core.sensors.options import SizedOptions
+from armseg_core.sensors.thermal.units import UNITS
 
 
 class ThermalOptions(SizedOptions):
@@ -18,6 +19,10 @@ class ThermalOptions(SizedOptions):
     )
     scale: float | None = Field(None, gt=0, description="Degrees Celsius per count (with --offset).")
     offset: float | None = Field(None, description="Degrees Celsius at count 0 (with --scale).")
+    nodata: float | None = Field(None, description="Value that stands for no measurement, such as -9999.")
+    crop_bottom: int | None = Field(
+        None, ge=0, description="Rows cut off at the bottom (telemetry of known cameras is cut unless given)."
+    )
     # with 0 and 100 a few dead or hot pixels squeeze the rest of the frame; more cuts off small hot things
     low_percentile: float = Field(1.0, ge=0, lt=100, description="Percentile that becomes 0.")
     high_percentile: float = Field(99.0, gt=0, le=100, description="Percentile that becomes 1.")
@@ -31,3 +36,10 @@ class ThermalOptions(SizedOptions):
         if (self.scale is None) != (self.offset is None):
             raise ValueError("scale and offset together (celsius = counts * scale + offset)")
         return self
+
+    @property
+    def to_celsius(self) -> tuple[float, float] | None:
+        """(scale, offset) of degrees Celsius = values * scale + offset; None when nothing says it."""
+        if self.scale is not None and self.offset is not None:
+            return self.scale, self.offset
+        return UNITS.get(self.thermal_unit)

@@ -1,4 +1,4 @@
-"""Readers of thermal frames: 8 / 16-bit and float pictures, MFNet 4-channel PNG, npy, FLIR R-JPEG."""
+"""Readers of thermal frames: 8 / 16-bit and float pictures, MFNet 4-channel PNG, npy, FLIR R-JPEG and FFF."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from armseg_core.arrays import Thermal
-from armseg_core.errors import FormatError, require_extra
+from armseg_core.errors import FormatError
 from armseg_core.files.facts import head_of
-from armseg_core.files.image_headers import image_header, is_jpeg
-from armseg_core.files.libraries import LibraryError, library_call
+from armseg_core.files.image_headers import image_header, is_jpeg, jpeg_segments
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
 from armseg_core.sensors.reader import Reader, quiet
+from armseg_core.sensors.thermal import flir
+from armseg_core.sensors.thermal.nodata import cut_rows, without_nodata
 from armseg_core.sensors.thermal.options import ThermalOptions
+from armseg_core.sensors.thermal.units import UNITS, doubt
 
 _JPEG_TOLERANCE = 8  # gray JPEGs saved in color come back with channels a few counts apart
 _DJI = (
@@ -71,29 +73,12 @@ def read_array(path: Path, options: ThermalOptions) -> Thermal:
 
 
 def read_flir(path: Path, options: ThermalOptions) -> Thermal:
-    """FLIR radiometric JPEG -> degrees Celsius, by the camera's own Planck constants (package flyr).
+    """FLIR radiometric JPEG or .fff file of one frame -> degrees Celsius, by the camera's own constants.
 
     Raises:
-        MissingExtraError: flyr is not installed. FormatError: no radiometric data in it.
+        FormatError: no radiometric data in it.
     """
-    flyr = require_extra("flyr", "flir", "reading FLIR radiometric JPEG")
-    try:
-        with library_call(), np.errstate(all="ignore"):
-            celsius = np.asarray(flyr.unpack(str(path)).celsius, np.float32)
-    except LibraryError as error:  # flyr raises bare Exceptions and struct errors on damaged segments
-        raise FormatError(
-            "the FLIR segment cannot be decoded: its directory, its raw picture or its constants are damaged",
-            where=path,
-            expected="a radiometric JPEG as the camera wrote it",
-        ) from error
-    if celsius.ndim != 2 or 0 in celsius.shape or not np.isfinite(celsius).any():
-        size = " x ".join(map(str, celsius.shape[::-1]))
-        raise FormatError(
-            f"the raw picture of the FLIR segment has {size} pixels or no finite temperature",
-            where=path,
-            expected="a radiometric JPEG as the camera wrote it",
-        )
-    return Thermal(celsius, "celsius")
+    return Thermal(flir.celsius(flir.flir_data(path), path), "celsius")
 
 
 def _thermal(array: np.ndarray, path: Path, options: ThermalOptions) -> Thermal:
@@ -102,14 +87,24 @@ def _thermal(array: np.ndarray, path: Path, options: ThermalOptions) -> Thermal:
     if array.dtype.kind == "f":
         if not np.isfinite(array).any():
             raise FormatError("no finite value in the frame", where=path)
-        return Thermal(
-            array.astype(np.float32), "celsius" if options.thermal_unit == "celsius" else "counts", 32
-        )
+        return _frame(array, 32, path, options)
     if array.dtype not in (np.uint8, np.uint16):
         if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 65535:
             raise FormatError(f"the values are {array.dtype}", where=path, expected="uint8, uint16 or float")
         array = array.astype(np.uint16)
-    return Thermal(array.astype(np.float32), "counts", 8 * array.dtype.itemsize)
+    return _frame(array, 8 * array.dtype.itemsize, path, options)
+
+
+def _frame(array: np.ndarray, bits: int, path: Path, options: ThermalOptions) -> Thermal:
+    """The frame (H, W) with NaN where nothing was measured, and what its values mean."""
+    is_float, scale = array.dtype.kind == "f", options.to_celsius
+    values = without_nodata(cut_rows(array, path, options), path, options)
+    if not np.isfinite(values).any():
+        raise FormatError("no measurement in the frame", where=path)
+    if scale is not None:
+        doubt(values, *scale, is_float, path)
+    unit = "celsius" if is_float and scale == UNITS["celsius"] else "counts"
+    return Thermal(values, unit, bits, None if unit == "celsius" else scale)
 
 
 def _refuse(reason: str, advice: str) -> Callable[[Path, ThermalOptions], Thermal]:
@@ -129,15 +124,23 @@ def _is_flir(path: Path) -> bool:
 
 
 @quiet
+def _is_one_fff(path: Path) -> bool:
+    return path.is_file() and flir.is_one_frame(path)
+
+
+@quiet
 def _is_dji(path: Path) -> bool:
+    """A picture of DJI with raw values in APP3; their ordinary photos have none."""
     head = head_of(path)
-    return head.startswith(b"\xff\xd8\xff") and b"DJI" in head and not _has_flir_segment(head)
+    if not is_jpeg(path) or b"DJI" not in head or _has_flir_segment(head):
+        return False
+    return any(marker == 0xE3 for marker, _, _ in jpeg_segments(path))
 
 
 @quiet
 def _is_sequence(path: Path) -> bool:
     return path.is_file() and (
-        path.suffix.lower() in (".seq", ".csq", ".ats", ".fcf") or head_of(path, 4) in (b"FFF\0", b"AFF\0")
+        path.suffix.lower() in (".seq", ".csq", ".ats", ".fcf") or head_of(path, 4) in flir.MAGIC
     )
 
 
@@ -172,7 +175,15 @@ THERMAL_READERS: tuple[Reader, ...] = (
         ("*.jpg",),
         _is_flir,
         read_flir,
-        extra="flir",
+        notes="degrees Celsius by the camera's own constants",
+    ),
+    Reader(
+        "flir-fff",
+        "thermal",
+        "FLIR FFF file of one frame",
+        ("*.fff",),
+        _is_one_fff,
+        read_flir,
         notes="degrees Celsius by the camera's own constants",
     ),
     Reader(

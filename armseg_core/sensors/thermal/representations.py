@@ -5,6 +5,8 @@ Relative scalings show structure, but equal values in two frames need not mean e
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 
 from armseg_core.arrays import Frame, Thermal
@@ -12,15 +14,7 @@ from armseg_core.errors import UsageError
 from armseg_core.resizing import resize_picture
 from armseg_core.sensors.representation import Representation
 from armseg_core.sensors.thermal.options import ThermalOptions
-
-# degrees Celsius = values * scale + offset, by `thermal_unit`; 0 K is -273.15 degrees Celsius
-_CELSIUS: dict[str, tuple[float, float]] = {
-    "celsius": (1.0, 0.0),
-    "kelvin": (1.0, -273.15),
-    "tlinear": (0.01, -273.15),  # FLIR Lepton TLinear, high resolution
-    "decikelvin": (0.1, -273.15),  # FLIR Lepton TLinear, low resolution
-    "tau": (0.04, -273.15),  # FLIR Tau 2 TLinear
-}
+from armseg_core.sensors.thermal.units import likely_unit
 
 
 def percentile(frame: Thermal, options: ThermalOptions) -> Frame:
@@ -57,25 +51,25 @@ def celsius(frame: Thermal, options: ThermalOptions) -> Frame:
         UsageError: the frame is in counts and neither `thermal_unit` nor `scale` and `offset` say what
             they mean.
     """
-    if frame.unit == "celsius":
-        scale, offset = 1.0, 0.0
-    elif options.scale is not None and options.offset is not None:
-        scale, offset = options.scale, options.offset
-    elif options.thermal_unit in _CELSIUS:
-        scale, offset = _CELSIUS[options.thermal_unit]
-    else:
-        raise UsageError(
-            "the frame holds counts of unknown meaning",
-            where="--representation celsius",
-            expected="a unit, or scale and offset of the camera",
-            hint="--thermal-unit tlinear, or --scale 0.01 --offset -273.15",
-        )
+    scale, offset = (1.0, 0.0) if frame.unit == "celsius" else options.to_celsius or _unknown(frame)
     degrees = (
         _finite(frame.values).astype(np.float64) * scale + offset
     )  # float64: 16 bits stay exact before rounding
     image = resize_picture(degrees.astype(np.float32), options.size)
     # free choice: a winter street to hot engines
     return Frame(image[None], ("celsius",), ("degree Celsius",), (-40.0, 150.0))
+
+
+def _unknown(frame: Thermal) -> NoReturn:
+    is_float = frame.bit_depth == 32
+    likely = likely_unit(frame.values, is_float) if np.isfinite(frame.values).any() else None
+    fits = f" (the values fit {likely[0]}: {likely[1]})" if likely and frame.bit_depth > 8 else ""
+    raise UsageError(
+        "the frame holds counts of unknown meaning",
+        where="--representation celsius",
+        expected=f"a unit, or scale and offset of the camera{fits}",
+        hint=f"--thermal-unit {likely[0]}" if likely and fits else "--scale DEGREES --offset DEGREES",
+    )
 
 
 def raw(frame: Thermal, options: ThermalOptions) -> Frame:

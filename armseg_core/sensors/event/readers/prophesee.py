@@ -32,8 +32,8 @@ from armseg_core.sensors.reader import Reader
 BLOCK_BYTES = 1 << 18  # read and decoded at a time; fits a second-level cache together with the columns
 DAT_CD = 0x0C  # event type in the header of a DAT file: CD, change detection
 
-# Prophesee's cameras by system id, for recordings that do not say the size, as in OpenEB (device_system_id.h and
-# the geometry that its raw file header infers): generation 3 has 640 x 480 pixels, generation 4 1280 x 720.
+# Prophesee's cameras by system id, for recordings that do not say the size, as in OpenEB (device_system_id.h
+# and the geometry its raw file header infers): generation 3 has 640 x 480 pixels, generation 4 1280 x 720.
 _SYSTEMS = {
     (480, 640): (21, 23, 25, 28, 29, 33, 34, 35, 40, 41, 151, 153, 161, 162),
     (720, 1280): (26, 30, 31, 39, 46, 48, 49, 50),
