@@ -15,6 +15,7 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+from armseg_core.sensors.image.declaration import Declaration
 from peers_data import Data
 from torch import Tensor, nn
 
@@ -25,7 +26,6 @@ from armseg_core.learning import losses
 from armseg_core.learning.model_folder import KnownDataSet, build
 from armseg_core.learning.training import inputs_of_step, loss_terms, make_optimizer
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
-from armseg_core.sensors.image.declaration import Declaration
 from armseg_core.sensors.modalities import declare
 from armseg_core.simulate.classes import CLASSES
 
