@@ -80,6 +80,11 @@ class TrainConfig(Options):
         0.1, ge=0, lt=1, description="share of steps trained without the extra sensors"
     )
     rgb_dropout: float = Field(0.05, ge=0, lt=1, description="share of steps trained without the RGB image")
+    recognition_every: int = Field(
+        4,
+        ge=1,
+        description="a guide that does not guide (see model.guidance) learns to tell sensors every N steps",
+    )
     temperature: float = Field(
         2.0, gt=0, description="data sets are drawn with probability size ** (1 / temperature)"
     )
