@@ -74,10 +74,7 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="FOLDER", help="Model or run folder (default: the newest run in runs/)."),
 ]
-BACKBONE_WEIGHTS = (
-    "Weights of the backbone: a file; in a new training also default for the published ones or none for "
-    "random ones."
-)
+BACKBONE_WEIGHTS = "Weights of the backbone: a file, or to begin with default (published) or none (random)."
 GuideWeightsOption = Annotated[
     Path | None,
     typer.Option(

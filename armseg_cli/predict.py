@@ -71,7 +71,7 @@ def command(
     Example:
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff
         armseg predict sample_data/scene_00018/rgb.png sample_data/scene_00018/thermal.tiff \
-            sample_data/scene_00018/depth.png
+sample_data/scene_00018/depth.png
         armseg predict sample_data/scene_00018/rgb.png --model runs/train-001 -o predicted
     """
     from armseg_core.errors import InputError

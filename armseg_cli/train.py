@@ -70,8 +70,7 @@ def command(
         typer.Option(
             "--backbone",
             metavar="NAME",
-            help="Encoder of the RGB image: small, a timm name such as convnext_tiny, mit_b0..mit_b5, clip; "
-            "help lists them.",
+            help="Encoder of RGB: small, convnext_tiny (any of timm), mit_b0, clip; help lists them.",
         ),
     ] = None,
     backbone_weights: Annotated[

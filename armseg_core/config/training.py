@@ -28,7 +28,8 @@ class LossConfig(Options):
         0.2, ge=0, description="cross-entropy of the decoder's coarser steps (deep supervision)"
     )
     contrastive: float = Field(0.1, ge=0, description="MA-CLIP modality + content contrastive loss")
-    align: float = Field(0.1, ge=0, description="alignment of sensor and RGB features of the same place")
+    # off: it brought nothing in the ablation (benchmarks/RESULTS.md)
+    align: float = Field(0.0, ge=0, description="alignment of sensor and RGB features of the same place")
 
     @model_validator(mode="after")
     def _segments(self) -> LossConfig:

@@ -93,7 +93,7 @@ class RunFolder:
         """A run folder that training can go on from, and its options.
 
         Raises:
-            CheckpointError: not a run folder, or nothing saved to go on from.
+            CheckpointError: not a run folder, one of armseg 0.1.0, or nothing saved to go on from.
         """
         run = cls(folder)
         if not run._config.is_file():
@@ -111,6 +111,13 @@ class RunFolder:
             values = json.loads(run._config.read_text())
         except ValueError as error:
             raise CheckpointError(f"{run._config.name} is damaged", where=run._config) from error
+        model = values.get("model") if isinstance(values, dict) else None
+        if isinstance(model, dict) and "clip" in model:  # what armseg 0.1.0 called its only tower
+            raise CheckpointError(
+                "a run of armseg 0.1.0, whose network this version no longer has",
+                where=run._config,
+                hint="armseg train without --resume, or armseg 0.1.0 for this run",
+            )
         return run, TrainConfig.parse(values, where=str(run._config))
 
     @classmethod

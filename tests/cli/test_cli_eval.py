@@ -63,6 +63,16 @@ def test_json_is_the_saved_report(armseg, place: Path) -> None:
     assert printed == saved
 
 
+def test_the_rows_that_are_asked_for(armseg, place: Path) -> None:
+    wanted = ("--inputs", "depth", "--inputs", "rgb+depth")
+    result = armseg("eval", "data", "--model", "model", *wanted, "--json", cwd=place)
+    assert result.exit_code == 0, result.output
+    found = {row["inputs"]: row for row in json.loads(result.stdout)["rows"]}
+    assert list(found) == ["depth", "rgb+depth"]
+    every = armseg("eval", "data", "--model", "model", "--controls", "--json", cwd=place)
+    assert found.items() <= {row["inputs"]: row for row in json.loads(every.stdout)["rows"]}.items()
+
+
 def test_last_and_best_are_told_apart(armseg, place: Path) -> None:
     reports = [
         json.loads(armseg("eval", "--model", f"runs/train-001/{name}", "--json", cwd=place).stdout)
@@ -100,6 +110,23 @@ WRONG = {
         ("data", "--model", "model", "--modalities", "thermal"),
         "",
         "not trained with thermal",
+    ),
+    "inputs that are none": (("data", "--model", "model", "--inputs", "+"), "", "no inputs"),
+    "inputs of an unknown sensor": (
+        ("data", "--model", "model", "--inputs", "rgb+dept"),
+        "",
+        "unknown modality 'dept'",
+    ),
+    "inputs of no use": (("data", "--model", "model", "--inputs", "thermal"), "", "not trained with thermal"),
+    "inputs and controls": (
+        ("data", "--model", "model", "--inputs", "depth", "--controls"),
+        "",
+        "--controls beside --inputs",
+    ),
+    "inputs and modalities": (
+        ("data", "--model", "model", "--inputs", "depth", "--modalities", "depth"),
+        "",
+        "--modalities beside --inputs",
     ),
     "bad size": (("data", "--model", "model", "--size", "4"), "", "'4' is not a size"),
     "bad device": (("data", "--model", "model", "--device", "tpu"), "", "unknown device 'tpu'"),

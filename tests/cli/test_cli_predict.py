@@ -12,9 +12,12 @@ import pytest
 from dataset_writer import write_tensor
 from one_line import assert_refused, files_below
 from PIL import Image
-from run_folders import write_run
-from small_models import write_clip
+from run_folders import SCENES, write_run
+from small_models import shake, small_model, write_clip
 from toy_scenes import write_scenes
+
+from armseg_core.learning.model_folder import save
+from armseg_core.learning.prediction import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,77 @@ def test_json_holds_the_same_and_nothing_else_is_printed(armseg, place: Path, tm
     assert all(Path(p).is_file() for p in printed["files"].values())
 
 
+@pytest.fixture(scope="module")
+def two(place: Path) -> Path:
+    """A model of depth and thermal, and beside the depth a thermal file that says what it is."""
+    model = small_model(write_clip(place / "clip2", layers=2), ("depth", "thermal"), datasets=(SCENES,))
+    shake(model.segmenter, scale=0.3)
+    save(model, place / "two")
+    frame = np.random.default_rng(2).random((1, 40, 48)).astype(np.float32)
+    write_tensor(place / "thermal.h5", "thermal", frame)
+    shutil.copy(place / "depth.png", place / "scan.png")
+    return place / "two"
+
+
+def test_several_recordings_at_once(armseg, place: Path, two: Path, tmp_path: Path) -> None:
+    files = ("rgb.png", "depth.h5", "thermal.h5", "--model", two, "-o", tmp_path)
+    result = armseg("predict", *files, cwd=place)
+    assert result.exit_code == 0, result.output
+    assert "inputs: rgb + depth (from file) + thermal (from file), 48x40" in result.stdout
+    both = np.asarray(Image.open(tmp_path / "rgb.mask.png"))
+    predictor = Predictor.load(two, "cpu")
+    expected = predictor.predict(place / "rgb.png", place / "depth.h5", place / "thermal.h5")
+    assert np.array_equal(both, expected.mask)
+    assert not np.array_equal(both, predictor.predict(place / "rgb.png", place / "depth.h5").mask)
+
+
+def test_the_sensors_of_several_recordings_can_be_named(
+    armseg, place: Path, two: Path, tmp_path: Path
+) -> None:
+    files = ("rgb.png", "scan.png", "depth.h5", "--model", two, "-o", tmp_path, "--json")
+    result = armseg("predict", *files, "--modality", "infrared,depth", cwd=place)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["sensors"] == {"thermal": "option", "depth": "option"}
+    # an option goes to the sensor that has it
+    for unit, words in (("mm", ""), ("feet", "depth_unit")):
+        result = armseg("predict", *files, "-m", "depth,thermal", "--depth-unit", unit, cwd=place)
+        assert (result.exit_code == 0) == (not words), result.output
+        assert words in result.stderr
+
+
+TWO = {
+    "two files of one sensor": (("depth.h5", "depth.h5"), "depth.h5: two files of depth"),
+    "two files named alike": (("scan.png", "depth.h5", "-m", "depth,depth"), "two files of depth"),
+    "less names than files": (("depth.h5", "thermal.h5", "-m", "depth"), "1 name", "2 sensor files"),
+    "more names than files": (("depth.h5", "-m", "depth,thermal"), "2 names", "1 sensor file"),
+    "an unknown name": (("depth.h5", "thermal.h5", "-m", "depth,themal"), "unknown modality 'themal'"),
+    "a missing second file": (("depth.h5", "gone.h5"), "gone.h5: no such file"),
+    "an option of another sensor": (
+        ("depth.h5", "thermal.h5", "--window", "50ms"),
+        "unknown option 'window'",
+    ),
+    "an option nobody has": (("depth.h5", "thermal.h5", "--set", "untis=mm"), "unknown option 'untis'"),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_recordings_that_cannot_be_used_together(name: str, armseg, place: Path, two: Path) -> None:
+    arguments, *words = TWO[name]
+    before = files_below(place)
+    assert_refused(armseg("predict", "rgb.png", *arguments, "--model", two, cwd=place), *words)
+    assert files_below(place) == before
+
+
+def test_without_a_guide_a_recording_that_could_be_two_sensors_must_be_named(
+    armseg, place: Path, two: Path, tmp_path: Path
+) -> None:
+    model = small_model({"guide": "none"}, ("depth", "thermal"), datasets=(SCENES,))
+    save(model, tmp_path / "blind")
+    files = ("rgb.png", "scan.png", "--model", tmp_path / "blind", "-o", tmp_path)
+    assert_refused(armseg("predict", *files, cwd=place), "without a guide", "--modality depth")
+    assert armseg("predict", *files, "--modality", "depth", "--depth-unit", "mm", cwd=place).exit_code == 0
+
+
 def test_rgb_alone_goes_to_a_folder_of_its_own(armseg, place: Path, tmp_path: Path) -> None:
     model = place / "runs" / "train-001" / "last"
     result = armseg("predict", place / "rgb.png", "--model", model, cwd=tmp_path)
@@ -126,6 +200,11 @@ WRONG = {
     "output below a file": (("rgb.png", "-o", "file/out"), "file/out", "cannot write"),
     "option typo": (("rgb.png", "--modle", "x"), "no such option: --modle. Try: --model"),
     "no image": ((), "missing argument 'image'"),
+    "the former flag of the weights": (
+        ("rgb.png", "--weights", "x"),
+        "no such option",
+        "Try: --guide-weights",
+    ),
 }
 
 

@@ -17,6 +17,7 @@ import torch
 from one_line import assert_refused, files_below
 from opened import count_opens
 from places import REPOSITORY
+from small_backbone import NAME, write_backbone
 from small_models import SMALL, write_clip
 from toy_scenes import write_scenes
 
@@ -106,6 +107,80 @@ def test_a_dry_run_prints_shapes_and_writes_nothing(train, place: Path, tmp_path
     assert "nothing was written" in result.stdout
     assert files_below(place) == before
     assert not list(tmp_path.iterdir())
+
+
+def test_a_preset_sets_what_is_not_given_itself(armseg, place: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "armseg_core.learning.training.dry_run", lambda config, data: seen.append(config) or {}
+    )
+
+    def config(*arguments: str):
+        assert armseg("train", "data", "--dry-run", *arguments, cwd=place).exit_code == 0
+        return seen[-1]
+
+    tiny = config("--preset", "tiny")
+    assert (tiny.model, tiny.lr, tiny.backbone_lr) == (config().model, config().lr, None)
+    names = {"s": "convnext_nano", "b": "convnext_tiny", "l": "convnext_base"}
+    for name, backbone in names.items():
+        made = config("--preset", name)
+        assert (made.model.backbone, made.model.backbone_weights) == (backbone, "default")
+        assert made.backbone_lr < made.lr < tiny.lr
+    given = config(
+        "--preset", "b", "--lr", "0.5", "--backbone-weights", "none", "--set", "model.sensor_width=8"
+    )
+    assert (given.lr, given.model.backbone_weights, given.model.sensor_width) == (0.5, None, 8)
+    assert (given.model.backbone, given.backbone_lr) == ("convnext_tiny", made.backbone_lr)
+    assert config("--preset", "l", "--backbone", "small").model.backbone == "small"
+
+
+def test_backbones_are_listed_with_their_licenses(armseg, place: Path) -> None:
+    result = armseg("train", "--backbone", "help", cwd=place)
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert {"small", "convnext_tiny", "tf_efficientnet_lite0"} <= lines.keys()
+    assert "apache-2.0" in lines["convnext_tiny"]
+
+
+@pytest.mark.parametrize("tune", ["frozen", "lora", "full"])
+def test_a_backbone_from_a_file_is_trained_measured_and_used(
+    armseg, place: Path, tmp_path: Path, tune: str
+) -> None:
+    file = write_backbone(tmp_path)["backbone_weights"]
+    options = (*FAST, "--backbone", NAME, "--backbone-weights", file, "--tune", tune, "--steps", "2")
+    result = armseg("train", "data", *options, "--output", tmp_path, "--json", cwd=place)
+    assert result.exit_code == 0, result.output
+    run = json.loads(result.stdout)["run"]
+    moved = Path(file).rename(tmp_path / "moved.safetensors")
+    image, depth = (place / "data" / kind / "test0.png" for kind in ("rgb", "depth"))
+    wanted = ("predict", image, depth, "--modality", "depth", "--depth-unit", "mm", "-o", tmp_path)
+    where = ("--backbone-weights", moved)
+    if tune != "full":
+        assert_refused(
+            armseg("eval", "--model", run), "no such file of backbone weights", "--backbone-weights"
+        )
+    assert armseg("eval", "--model", run, *where).exit_code == 0
+    assert armseg(*wanted, "--model", run, *where).exit_code == 0
+    assert armseg("train", "--resume", run, *where).exit_code == 0
+
+
+def test_a_training_without_a_guide(train, armseg, tmp_path: Path, place: Path) -> None:
+    bare = (
+        "--modalities",
+        "depth",
+        "--guide",
+        "none",
+        "--batch-size",
+        "2",
+        "--crop",
+        "48x32",
+        "--steps",
+        "2",
+    )
+    result = armseg("train", "data", *bare, "--output", tmp_path, "--json", cwd=place)
+    assert result.exit_code == 0, result.output
+    assert "armseg-tiny" not in result.stderr
+    assert armseg("eval", "--model", json.loads(result.stdout)["run"]).exit_code == 0
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -310,6 +385,24 @@ WRONG = {
     ),
     "resume with the first seed": (("--resume", "runs/x", "--seed", "0"), "--seed cannot be changed"),
     "resume with other data": (("data", "--resume", "runs/x"), "DATA cannot be changed"),
+    "resume with a preset": (("--resume", "runs/x", "--preset", "b"), "--preset cannot be changed"),
+    "resume with another backbone": (("--resume", "runs/x", "--backbone", "small"), "--backbone cannot be"),
+    "unknown preset": (("data", "--preset", "xl"), "unknown preset 'xl'", "tiny, s, b, l"),
+    "unknown backbone": (
+        ("data", "--backbone", "convnext_tinny", "--dry-run"),
+        "unknown backbone 'convnext_tinny'",
+        "--backbone convnext_tiny",
+    ),
+    "a frozen backbone of random weights": (("data", "--tune", "frozen"), "tune = frozen", "weights"),
+    "an unknown way to tune": (("data", "--tune", "some"), "model.tune", "'frozen', 'lora' or 'full'"),
+    "missing weights of the backbone": (
+        ("data", "--backbone-weights", "no.pt", "--dry-run"),
+        "no.pt: no such file of backbone weights",
+    ),
+    "clip as backbone without a guide": (("data", "--backbone", "clip", "--guide", "none"), "a guide"),
+    "the former flag of the guide": (("data", "--clip", "x"), "no such option: --clip. Try: --guide"),
+    "the former flag of the tag": (("data", "--pretrained", "x"), "--pretrained. Try: --guide-pretrained"),
+    "the former flag of the weights": (("data", "--weights", "x"), "--weights. Try: --guide-weights"),
     "resume with another CLIP": (("--resume", "runs/x", "--guide", "ViT-B-16"), "--guide cannot be changed"),
 }
 

@@ -139,7 +139,7 @@ class TestWhatAStepChanges:
         config = self.settings()
         optimizer = make_optimizer(config, model.segmenter.trainable())
         with torch.no_grad():
-            model.segmenter.decoder.embed.weight[0, 0] = math.nan
+            model.segmenter.decoder.embed[0].weight[0, 0] = math.nan
         with pytest.raises(TrainingError, match=r"not finite at step 3.*batch of first, second.*--lr"):
             training_step(config, model, optimizer, batch_for("depth"), 3)
 
@@ -208,7 +208,8 @@ def test_without_a_guide_a_step_trains_all_but_the_contrastive_term(tiny_clip) -
     before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
     for step in range(2):  # what lies behind a zero-initialized layer moves in the second step
         _, terms = training_step(config, model, optimizer, batch_for("depth", "thermal", seed=step), step)
-    assert set(terms) == {"cross_entropy", "dice", "align"}
+    assert "cross_entropy" in terms
+    assert "contrastive" not in terms
     assert changed(before, dict(model.segmenter.named_parameters())) == set(before)
 
 
@@ -239,12 +240,13 @@ def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
         config = TrainConfig(loss=LossConfig(**weights))
         return set(objective.loss_terms(config, model, output, batch.label, 0))
 
-    assert terms(out) == {"cross_entropy", "dice", "contrastive", "align"}
+    assert terms(out, align=1) == {"cross_entropy", "dice", "contrastive", "align"}
+    assert terms(out) == {"cross_entropy", "dice", "contrastive"}
     assert terms(out, lovasz=1, dice=0, align=0, contrastive=0) == {"cross_entropy", "lovasz"}
     assert terms(rgb_only) == {"cross_entropy", "dice", "contrastive"}
     several = batch_for("depth", "thermal")
-    assert "align" in terms(model.segmenter(several.rgb, several.sensors))
-    assert "align" not in terms(model.segmenter(None, several.sensors))
+    assert "align" in terms(model.segmenter(several.rgb, several.sensors), align=1)
+    assert "align" not in terms(model.segmenter(None, several.sensors), align=1)
     frozen = TrainConfig(model=small_config(tiny_clip, lora_rank=0))
     assert "contrastive" not in objective.loss_terms(frozen, model, out, batch.label, 0)
     with pytest.raises(ValueError, match="one of cross_entropy, dice and lovasz"):

@@ -25,7 +25,7 @@ register_model(convnext_of_the_tests)
 
 
 def write_backbone(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Write weights as timm publishes them, head and all; returns the fields of ModelConfig that name them."""
+    """Write weights as timm publishes them, head and all; returns the fields of ModelConfig for them."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
