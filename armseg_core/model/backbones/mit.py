@@ -7,6 +7,7 @@ folder must stay readable.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -138,8 +139,9 @@ class MitBackbone(Backbone):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         maps = []
-        stages = (self.encoder.patch_embeddings, self.encoder.block, self.encoder.layer_norm)
-        for embed, blocks, norm in zip(*map(nn.Module.children, stages), strict=True):
+        encoder: Any = self.encoder
+        stages = (encoder.patch_embeddings, encoder.block, encoder.layer_norm)
+        for embed, blocks, norm in zip(*(stage.children() for stage in stages), strict=True):
             x = embed.proj(x)
             h, w = x.shape[-2:]
             x = embed.layer_norm(_tokens(x))
