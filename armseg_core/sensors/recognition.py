@@ -16,7 +16,14 @@ from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import BUILT_IN, SENSORS, get_modality
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.sniffing import HDF5_SUFFIXES, Verdict, judge_by_name, must_be_readable
+from armseg_core.sensors.sniffing import (
+    HDF5_SUFFIXES,
+    IMAGE_SUFFIXES,
+    Verdict,
+    judge_by_name,
+    must_be_readable,
+    named_modalities,
+)
 
 __all__ = ["Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
@@ -77,9 +84,16 @@ def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
     """For every sensor (or the one asked for) the first row whose content test says yes."""
     found: dict[str, Reader] = {}
     for reader in readers_for(modality):
-        if reader.modality not in found and _fits(reader, path):
+        if reader.modality in found or (reader.vague and not modality and not _names(path, reader.modality)):
+            continue
+        if _fits(reader, path):
             found[reader.modality] = reader
     return found
+
+
+def _names(path: Path, modality: str) -> bool:
+    """Whether the path or the folder around it speaks of the sensor."""
+    return any(modality in named_modalities(name) for name in (path.name, path.absolute().parent.name))
 
 
 def judge(path: Path, found: dict[str, Reader], root: Path | None = None) -> Verdict:
@@ -140,6 +154,9 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
     hint = None
     if path.is_dir():
+        kinds = [f"{row.folder} ({row.title})" for row in rows if row.folder]
+        if kinds and _holds_pictures(path):
+            named, expected = list(rows), "pictures of one recording are named " + "; ".join(kinds)
         hint = f"a recording inside it, or {advice.command('check', path)} for a data set"
     elif not named and not modality:
         hint = "docs/formats.md lists every format"
@@ -149,6 +166,11 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
         expected=expected if named or modality else None,
         hint=hint,
     )
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder may be meant as one recording of several pictures: three angles are the fewest."""
+    return sum(name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder)) >= 3
 
 
 def format_table() -> str:
