@@ -114,7 +114,7 @@ def test_equal_stems_get_different_outputs(tmp_path: Path) -> None:
 
 def test_a_folder_without_recordings(tmp_path: Path) -> None:
     raw_files.rgb(tmp_path / "rgb.png")
-    with pytest.raises(InputError, match="no recording found"):
+    with pytest.raises(InputError, match="and none is in it"):
         convert_folder([tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
