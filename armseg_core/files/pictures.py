@@ -178,12 +178,7 @@ def decode_plane(data: bytes, path: Path) -> np.ndarray:
     Raises:
         FormatError: damaged.
     """
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise FormatError("the picture inside is damaged", where=path)
-    return image
+    return _decoded(data, path)
 
 
 def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndarray:
