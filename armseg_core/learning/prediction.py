@@ -297,8 +297,7 @@ class Predictor:
             ) from problem
         if blind:
             raise UsageError(
-                "which sensor this is a recording of does not follow from the file, and a model without a "
-                "guide cannot guess it",
+                "the file does not say which sensor it is of, and a model without a guide cannot guess it",
                 where=path,
                 expected="one of " + ", ".join(self.model.modalities),
                 hint=f"--modality {next(iter(scores))}",
