@@ -196,7 +196,7 @@ def test_the_entry_points_of_the_guide_are_those_that_are_looked_up() -> None:
         for block in blocks_of("CONTRIBUTING.md", "toml")
         for group in re.findall(r'"(armseg\.\w+)"', block)
     ]
-    assert groups == ["armseg.sensors", "armseg.datasets"]
+    assert groups == ["armseg.sensors", "armseg.backbones", "armseg.datasets"]
     assert [group for group in groups if f' = "{group}"' not in source] == []
 
 

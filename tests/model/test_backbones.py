@@ -258,7 +258,6 @@ def test_images_of_a_batch_do_not_mix_in_the_small_encoder() -> None:
     two = one(torch.cat([picture(), picture(seed=1) * 0]))
     for alone, together in zip(one(picture()), two, strict=True):
         assert torch.allclose(alone, together[:1], atol=1e-5)
-    assert any(isinstance(m, nn.BatchNorm2d) for m in SmallBackbone(norm="batch").modules())
 
 
 @pytest.mark.parametrize(
@@ -422,7 +421,7 @@ def test_the_pyramid_trains_over_a_frozen_vit(new) -> None:
 
 def row_of_a_plugin(name: str) -> BackboneRow:
     def build(asked: str, pretrained: bool) -> Backbone:
-        return SmallBackbone((8, 8, 8, 8, 8), "batch")
+        return SmallBackbone((8, 8, 8, 8, 8))
 
     return BackboneRow(name, "a toy", (name,), lambda asked: asked == name, build, lambda asked: "MIT")
 
