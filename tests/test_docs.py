@@ -141,8 +141,13 @@ def way() -> list[tuple[str, str]]:
     return re.findall(r"^\d+\. `([\w/]+\.py)`: `([\w.]+)`", text, re.MULTILINE)
 
 
-def test_the_way_from_a_recording_to_a_mask_is_the_one_the_program_goes(armseg, tmp_path: Path) -> None:
+def test_the_way_from_a_recording_to_a_mask_is_the_one_the_program_goes(
+    armseg, small_clip, tmp_path: Path
+) -> None:
+    from small_models import small_model
+
     from armseg_core import Predictor
+    from armseg_core.learning.model_folder import save
 
     steps = way()
     assert 5 <= len(steps) <= 8
@@ -155,7 +160,8 @@ def test_the_way_from_a_recording_to_a_mask_is_the_one_the_program_goes(armseg, 
             called.append(step)
 
     scene = REPOSITORY / "sample_data" / "scene_00018"
-    model = REPOSITORY / "tests" / "files_of_0_1_0" / "model"
+    model = tmp_path / "model"
+    save(small_model(small_clip, ("event",)), model)
     Predictor.load(model)  # imports everything, which would be slow under a profiler
     sys.setprofile(note)
     try:

@@ -231,7 +231,7 @@ def test_predict_reads_a_recording_once(predictor, tmp_path: Path, reads, factor
     resized = replace(predictor.inference, size=input_size)
     predictor = Predictor(predictor.model)
     predictor.inference = resized
-    result = predictor.predict(tmp_path / "image.png", root / "depth" / "test0.png", "depth")
+    result = predictor.predict(tmp_path / "image.png", root / "depth" / "test0.png", modalities=["depth"])
     assert result.mask.shape == (40 * factor, 48 * factor)
     assert reads == {"test0.png as depth": 1}
 
@@ -256,7 +256,7 @@ def test_a_guess_reads_once_as_each_sensor_that_can_and_says_what_the_winner_war
         warnings.simplefilter("always", ArmsegWarning)
         result = predictor.predict(root / "rgb" / "test0.png", scan)
     assert reads == {"scan.png as depth": 1, "scan.png as thermal": 1}
-    assert (result.modality, result.how) == (winner, "MA-CLIP, 95% sure")
+    assert result.sensors == {winner: "MA-CLIP, 95% sure"}
     texts = [str(warning.message) for warning in said]
     assert len([t for t in texts if "mm" in t]) == (winner == "depth"), texts  # the unit of depth is assumed
 
