@@ -402,11 +402,13 @@ class PointCloud:
 
     points: (N, 3) float32 meters in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent).
     calibration: where the camera stands; None when none was found (then the cloud cannot be projected).
+    has_intensity: False where the intensity is not measured.
     """
 
     points: np.ndarray
     intensity: np.ndarray
     calibration: Calibration | None = None
+    has_intensity: bool = True
 
     def __post_init__(self) -> None:
         _check(

@@ -317,7 +317,7 @@ def _cloud(cloud: PointCloud) -> Report:
         "points": len(cloud.points),
         "unit": "m",
         **_numbers("distance_m", distance),
-        **_numbers("intensity", cloud.intensity),
+        **(_numbers("intensity", cloud.intensity) if cloud.has_intensity else {"intensity": None}),
     }
 
 
