@@ -28,7 +28,7 @@ from armseg_core.errors import ArmsegError, InputError, UsageError
 from armseg_core.files.atomic import remove_leftovers
 from armseg_core.files.ownership import check_free
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import SENSORS
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES
@@ -206,7 +206,7 @@ def _options_by_sensor(sensors: list[str], options: dict[str, Any]) -> dict[str,
     """Each option goes to the sensors it applies to; one that applies to none of them raises UsageError."""
     usable: dict[str, dict[str, Any]] = {sensor: {} for sensor in sensors}
     for name, value in options.items():
-        owners = [sensor for sensor in sensors if name in SENSORS[sensor].options.model_fields]
+        owners = [sensor for sensor in sensors if name in get_modality(sensor).options.model_fields]
         for sensor in owners or sensors[:1]:  # parsing raises where there is no owner
             usable[sensor][name] = value
     for sensor, values in usable.items():

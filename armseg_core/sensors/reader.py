@@ -45,8 +45,8 @@ class Reader:
     matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a
     little.
     read: (path, options of the modality's group) -> EventSource | EventPicture | EventMoments | LightField |
-        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged
-        data and MissingExtraError without its package.
+        PolarizedImages | Stokes | Thermal | Depth | HhaImage | Bands | PointCloud. Raises FormatError for
+        damaged data and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.

@@ -14,7 +14,7 @@ from armseg_core import advice
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import BUILT_IN, SENSORS, get_modality
+from armseg_core.sensors.modalities import BUILT_IN, IMAGE, declaration_of, get_modality, installed_sensors
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.sniffing import (
     HDF5_SUFFIXES,
@@ -23,20 +23,21 @@ from armseg_core.sensors.sniffing import (
     judge_by_name,
     must_be_readable,
     named_modalities,
+    spoken_of,
 )
 
 __all__ = ["Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
 
 def readers_for(modality: str | None = None) -> tuple[Reader, ...]:
-    """The rows of one sensor, or of every sensor, in the order they are tried.
+    """The rows of one sensor, or of every installed sensor, in the order they are tried.
 
     Raises:
         UsageError: unknown modality.
     """
     if modality is not None:
         return get_modality(modality).readers
-    return tuple(reader for sensor in SENSORS.values() for reader in sensor.readers)
+    return tuple(reader for sensor in installed_sensors() for reader in sensor.readers)
 
 
 def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
@@ -81,9 +82,16 @@ def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Read
 
 
 def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
-    """For every sensor (or the one asked for) the first row whose content test says yes."""
+    """For every sensor (or the one asked for) the first row whose content test says yes.
+
+    Any picture fits a declared sensor: one is among them only where a name speaks of it.
+    """
     found: dict[str, Reader] = {}
-    for reader in readers_for(modality):
+    rows = readers_for(modality)
+    if modality is None:
+        declared = sorted(name for name in spoken_of(path) if declaration_of(name))
+        rows += tuple(reader for name in declared for reader in readers_for(name))
+    for reader in rows:
         if reader.modality in found or (reader.vague and not modality and not _names(path, reader.modality)):
             continue
         if _fits(reader, path):
@@ -176,7 +184,7 @@ def _holds_pictures(folder: Path) -> bool:
 def format_table() -> str:
     """The table of raw formats as Markdown: one line per built-in reader, in the order of SENSORS."""
     lines = ["| sensor | format | files | read | notes | extra |", "|---|---|---|---|---|---|"]
-    for modality in map(get_modality, BUILT_IN):
+    for modality in map(get_modality, (*BUILT_IN, IMAGE.name)):
         for row in modality.readers:
             files = ", ".join(f"`{pattern}`" for pattern in row.patterns)
             notes = row.refuse or row.notes

@@ -30,7 +30,8 @@ def test_predict_uses_the_options_of_training(small_clip, tmp_path: Path, monkey
         predictor,
         "predict_arrays",
         lambda rgb, sensors, *_: (
-            seen.append(sensors["depth"]) or (np.zeros(rgb.shape[1:], np.uint8), np.ones(rgb.shape[1:], np.float32))
+            seen.append(sensors["depth"])
+            or (np.zeros(rgb.shape[1:], np.uint8), np.ones(rgb.shape[1:], np.float32))
         ),
     )
     predictor.predict(tmp_path / "rgb.png", tmp_path / "depth.png")

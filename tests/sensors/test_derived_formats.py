@@ -316,7 +316,8 @@ def test_predict_cuts_as_in_training_and_never_silently(small_clip, tmp_path: Pa
         predictor,
         "predict_arrays",
         lambda rgb, sensors, *_: (
-            seen.append(sensors["polarization"]) or (np.zeros(rgb.shape[1:], np.uint8), np.ones(rgb.shape[1:], np.float32))
+            seen.append(sensors["polarization"])
+            or (np.zeros(rgb.shape[1:], np.uint8), np.ones(rgb.shape[1:], np.float32))
         ),
     )
     whole = tmp_path / "data/polL_color/s.png"

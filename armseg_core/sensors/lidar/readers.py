@@ -176,7 +176,8 @@ def _in_meters(xyz: np.ndarray, unit: Unit, path: Path) -> np.ndarray:
         factors = dict.fromkeys(f"{factor:.6g}" for factor in (unit.horizontal, unit.vertical))
         text = f"units of {' and '.join(factors)} m ({unit.source}) converted to meters"
         warnings.warn(ArmsegWarning(f"{path}: {text}; --lidar-unit says otherwise"), stacklevel=3)
-    return xyz * np.array([unit.horizontal, unit.horizontal, unit.vertical])
+    meters: np.ndarray = xyz * np.array([unit.horizontal, unit.horizontal, unit.vertical])
+    return meters
 
 
 def _bytes(path: Path) -> bytes:

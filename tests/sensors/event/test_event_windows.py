@@ -165,7 +165,10 @@ def test_one_damaged_time_stamp_does_not_make_empty_windows_without_end(tmp_path
     events.insert({"first": 0, "middle": 1000, "last": 2000}[place], far)
     options = EventOptions(window="20ms")
     path = write_dsec(tmp_path / "events.h5", events, index=False)
-    with read_hdf5(path, options, block_events=128) as source, pytest.warns(ArmsegWarning) as said:
+    with (  # noqa: PT031
+        read_hdf5(path, options, block_events=128) as source,
+        pytest.warns(ArmsegWarning) as said,
+    ):
         if place == "middle":
             source.check_order()
         windows = list(iterate_windows(source, options, trusting=trusting))
