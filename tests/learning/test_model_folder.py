@@ -256,7 +256,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
 
 def test_class_embeddings_of_other_classes_are_refused(folder: Path) -> None:
     meta = json.loads((folder / "armseg.json").read_text())
-    edit(folder, datasets=[meta["datasets"][0], {"name": "more", "classes": meta["datasets"][0]["classes"]}])
+    edit(folder, datasets=[meta["datasets"][0], meta["datasets"][0] | {"name": "more"}])
     refuse(folder, "class_embeddings.safetensors", "other classes")
 
 
