@@ -19,7 +19,7 @@ from armseg_cli.options import (
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 from armseg_core import advice
 from armseg_core.files.json_text import to_json
-from armseg_core.sensors import SENSORS
+from armseg_core.sensors import get_modality
 
 if TYPE_CHECKING:
     from armseg_core.conversion.convert import ConversionSummary
@@ -120,7 +120,7 @@ def _show_file(made: ConversionSummary, as_json: bool) -> None:
         return
     n, c, h, w = made.shape
     typer.echo(f"{'Already current' if made.skipped else 'Made'}: {made.output}")
-    typer.echo(f"  what     {made.representation} of the {SENSORS[made.modality].title} ({made.reader})")
+    typer.echo(f"  what     {made.representation} of the {get_modality(made.modality).title} ({made.reader})")
     typer.echo(f"  shape    {n} x {c} x {h} x {w} {made.dtype} (windows x channels x rows x columns)")
     if made.events is not None and made.duration_s is not None:
         rate = f", {made.event_rate / 1e6:.3g} M events/s" if made.event_rate else ""

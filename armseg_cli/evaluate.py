@@ -70,6 +70,7 @@ def command(
         armseg eval sample_data --model runs/train-001 --split val --controls
     """
     from armseg_core.config.base import parse_size
+    from armseg_core.data import describe
     from armseg_core.errors import UsageError
     from armseg_core.files.ownership import check_free
     from armseg_core.learning.evaluation import evaluate, save_report, training_data
@@ -86,10 +87,13 @@ def command(
     saved = None if run is None else run.eval_report(split)
     if saved is not None:
         check_free([saved], force=force, elsewhere="")
+    sources = data or training_data(run, folder)
+    for source in sources if modalities else ():
+        describe(source)  # it may declare sensors
     given: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
     report = evaluate(
         folder,
-        data or training_data(run, folder),
+        sources,
         split,
         modalities=None if modalities is None else parse_modalities(modalities),
         inputs=[Inputs.parse(text) for text in inputs or ()],

@@ -16,8 +16,19 @@ import typer
 from pydantic import ValidationError
 
 from armseg_cli.group import ArmsegCommand, Sections
-from armseg_cli.settings import MODALITY, Group, Setting, merged, parse_settings, set_option, settings_of
-from armseg_core.sensors import SENSORS, get_modality
+from armseg_cli.settings import (
+    HELP,
+    MODALITY,
+    Group,
+    Setting,
+    merged,
+    parse_settings,
+    set_option,
+    settings_of,
+)
+from armseg_core.errors import UsageError
+from armseg_core.sensors import get_modality
+from armseg_core.sensors.modalities import readable_as
 
 PANEL = "Options of the sensors"
 ModalityOption = Annotated[
@@ -26,7 +37,7 @@ ModalityOption = Annotated[
         "--modality",
         "-m",
         metavar="SENSOR",
-        help=f"{', '.join(SENSORS)} (default: from the file).",
+        help=f"{', '.join(readable_as())} (default: from the file).",
     ),
 ]
 
@@ -62,7 +73,7 @@ def with_sensor_options(function: Callable[..., None]) -> Callable[..., None]:
 def owners() -> dict[str, list[str]]:
     """Option -> the sensors that have it."""
     found: dict[str, list[str]] = {}
-    for sensor, row in SENSORS.items():
+    for sensor, row in readable_as().items():
         for name in row.options.model_fields:
             found.setdefault(name, []).append(sensor)
     return found
@@ -70,13 +81,13 @@ def owners() -> dict[str, list[str]]:
 
 def groups(sensor: str | None = None) -> Iterator[Group]:
     """(title, options) of every sensor, or of one."""
-    for name, row in SENSORS.items():
+    for name, row in readable_as().items():
         if sensor in (None, name):
             yield f"Options of the {row.title}", list(settings_of(row.options))
 
 
 def _setting(name: str, sensor: str) -> Setting:
-    return next(row for row in settings_of(SENSORS[sensor].options) if row.key == name)
+    return next(row for row in settings_of(readable_as()[sensor].options) if row.key == name)
 
 
 def _flag(name: str) -> str:
@@ -101,7 +112,7 @@ def _annotation(name: str) -> Any:
 
 def _same(name: str, flag: Any, text: Any) -> bool:
     """Whether the two values of an option mean the same to the first sensor that has it."""
-    group = SENSORS[owners()[name][0]].options
+    group = readable_as()[owners()[name][0]].options
     try:
         return bool(
             getattr(group.model_validate({name: flag}), name)
@@ -124,24 +135,30 @@ class SensorCommand(ArmsegCommand):
             text = self.make_parser(ctx).parse_args(args=list(args))[0].get("modality")
         except typer.TyperException:
             return None  # said when the arguments are parsed
-        # of several files, the first
-        return None if text is None else get_modality(text.partition(",")[0]).name
+        try:
+            # of several files, the first
+            return None if text is None else get_modality(text.partition(",")[0]).name
+        except UsageError:
+            if {"--help", HELP} & set(args):
+                raise
+            # perhaps declared by the model or data set that the command opens; else it is said then
+            return None
 
     def sections(self, ctx: Any) -> Sections:
         """The options of all commands; then those of the sensor, or how to see them."""
         found = super().sections(ctx)
         found.pop(PANEL, None)
         asked = ctx.meta.get(MODALITY)
-        if asked not in SENSORS:
+        if asked not in readable_as():
             found[PANEL] = [
                 (f"{ctx.command_path} --modality {name} --help", f"options of the {row.title}")
-                for name, row in SENSORS.items()
+                for name, row in readable_as().items()
             ]
             return found
-        title = f"Options of the {SENSORS[asked].title}"
+        title = f"Options of the {readable_as()[asked].title}"
         flags = {p.name: p.get_help_record(ctx) or ("", "") for p in self.params if _in_panel(p)}
         found[title] = []
-        for row in settings_of(SENSORS[asked].options):
+        for row in settings_of(readable_as()[asked].options):
             written = flags[row.key][0] if row.key in flags else f"--set {row.key}={row.kind}"
             default = f" [{row.default}]" if row.default and row.kind != "yes|no" else ""
             found[title].append((written, row.description + default))

@@ -39,7 +39,7 @@ def sensor_flags(
     Args:
         modality: value of --modality, None: not given. representation: likewise.
         options: fields of a sensor's options group; text as it was typed, a bool of a flag without a value, a
-            path, a number or a size (H, W). None: not given.
+            path, a number, a list of them or a size (H, W). None: not given.
     """
     words: list[object] = []
     for flag, given in (("--modality", modality), ("--representation", representation)):
@@ -48,9 +48,13 @@ def sensor_flags(
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
-        elif isinstance(value, tuple):
-            words += [flag, f"{value[1]}x{value[0]}" if len(value) == 2 else ",".join(map(str, value))]
-        elif isinstance(value, str) and (value.lower() in SWITCH_WORDS or value.startswith("-")):
+        elif isinstance(value, tuple) and len(value) == 2:
+            words += [flag, f"{value[1]}x{value[0]}"]
+        elif isinstance(value, tuple | list):
+            words += ["--set", f"{name}={','.join(map(str, value))}"]
+        elif isinstance(value, str | int | float) and (
+            str(value).lower() in SWITCH_WORDS or str(value).startswith("-")
+        ):
             words += ["--set", f"{name}={value}"]
         elif value is not None:
             words += [flag, value]

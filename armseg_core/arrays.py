@@ -356,6 +356,33 @@ class RelativeDepth:
 
 
 @dataclass(frozen=True)
+class Bands:
+    """A picture of any bands, with the values of the file.
+
+    values: (C, H, W) of any real number type. valid: (C, H, W) bool, False where there is no finite value or
+    the one that stands for no data. full_scale: largest value of the file's type for 8 or 16 bits without
+    sign, else None.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    full_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        v = self.values
+        _check(
+            v.ndim == 3 and v.size > 0 and v.dtype.kind in "uif",
+            f"the picture is {v.dtype} {v.shape}",
+            "numbers (C, H, W)",
+        )
+        _check(
+            self.valid.shape == v.shape and self.valid.dtype == bool,
+            f"validity mask is {self.valid.dtype} {self.valid.shape}",
+            f"bool {v.shape}",
+        )
+
+
+@dataclass(frozen=True)
 class HhaImage:
     """Depth already encoded as HHA (Gupta et al., ECCV 2014).
 
@@ -402,11 +429,13 @@ class PointCloud:
 
     points: (N, 3) float32 meters in the LiDAR frame. intensity: (N,) float32 in [0, 1] (zeros when absent).
     calibration: where the camera stands; None when none was found (then the cloud cannot be projected).
+    has_intensity: False where the intensity is not measured.
     """
 
     points: np.ndarray
     intensity: np.ndarray
     calibration: Calibration | None = None
+    has_intensity: bool = True
 
     def __post_init__(self) -> None:
         _check(

@@ -11,13 +11,16 @@ from __future__ import annotations
 import numpy as np
 from runner import SENSORS, Variant, header, mean_std, parser, run_all
 
+FULL = {"model.guidance": True, "loss.align": 0.1}  # every part on, also those that the defaults leave off
 VARIANTS = [
-    Variant("full"),
-    Variant("no MA-CLIP guidance", settings={"model.guidance": False}),
-    Variant("no aligned embeddings", settings={"model.aligned": False, "loss.align": 0.0}),
-    Variant("no alignment loss", settings={"loss.align": 0.0}),
-    Variant("no DSRM", settings={"model.dsrm": False}),
-    Variant("no LoRA (frozen tower)", settings={"model.lora_rank": 0}),
+    Variant("full", settings=FULL),
+    Variant("no MA-CLIP guidance", settings={**FULL, "model.guidance": False}),
+    Variant("no aligned embeddings", settings={**FULL, "model.aligned": False, "loss.align": 0.0}),
+    Variant("no alignment loss", settings={**FULL, "loss.align": 0.0}),
+    Variant("no DSRM", settings={**FULL, "model.dsrm": False}),
+    Variant("no LoRA (frozen tower)", settings={**FULL, "model.lora_rank": 0}),
+    Variant("a stream for each sensor", settings={**FULL, "model.streams": "each"}),
+    Variant("defaults"),
     Variant("RGB only", ()),
 ]
 

@@ -32,7 +32,7 @@ from armseg_core.data.dataset import DataSet
 from armseg_core.learning import losses
 from armseg_core.learning.clip_loading import TINY_FOLDER, LoadedClip, build_from_config
 from armseg_core.learning.inference import autocast
-from armseg_core.learning.training import content_of
+from armseg_core.learning.objective import content_of
 from armseg_core.model.ma_clip import modality_prompt, pseudo_rgb_layer, scene_prompt
 from armseg_core.sensors.modalities import MODALITIES
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from places import REPOSITORY
@@ -17,6 +19,8 @@ os.environ.pop("ARMSEG_TRACEBACK", None)
 
 import pytest
 
+from armseg_core.sensors import modalities
+
 # Ctrl-C works in tests also where the suite runs in the background of a script, which ignores SIGINT
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -24,6 +28,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@contextmanager
+def _undeclared() -> Iterator[None]:
+    """What a data set declares in a test is forgotten after it."""
+    declared = dict(modalities._SENSORS.declared)
+    yield
+    modalities._SENSORS.declared = declared
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _module_declares_for_itself() -> Iterator[None]:
+    with _undeclared():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _test_declares_for_itself() -> Iterator[None]:
+    with _undeclared():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,8 @@ class LossConfig(Options):
         0.2, ge=0, description="cross-entropy of the decoder's coarser steps (deep supervision)"
     )
     contrastive: float = Field(0.1, ge=0, description="MA-CLIP modality + content contrastive loss")
-    align: float = Field(0.1, ge=0, description="alignment of sensor and RGB features of the same place")
+    # off: it brought nothing in the ablation (benchmarks/RESULTS.md)
+    align: float = Field(0.0, ge=0, description="alignment of sensor and RGB features of the same place")
 
     @model_validator(mode="after")
     def _segments(self) -> LossConfig:
@@ -80,6 +81,11 @@ class TrainConfig(Options):
         0.1, ge=0, lt=1, description="share of steps trained without the extra sensors"
     )
     rgb_dropout: float = Field(0.05, ge=0, lt=1, description="share of steps trained without the RGB image")
+    recognition_every: int = Field(
+        4,
+        ge=1,
+        description="a guide that does not guide (see model.guidance) learns to tell sensors every N steps",
+    )
     temperature: float = Field(
         2.0, gt=0, description="data sets are drawn with probability size ** (1 / temperature)"
     )

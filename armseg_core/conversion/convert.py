@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.arrays import Frame, OutOfOrder
+from armseg_core.conversion.arrays_as_files import as_file
 from armseg_core.conversion.plan import Plan, plan_conversion
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import (
@@ -300,7 +301,7 @@ def cast_frame(frame: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def to_tensor(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     modality: str | None = None,
     size: tuple[int, int] | None = None,
@@ -310,7 +311,8 @@ def to_tensor(
     """One model tensor of a recording, with the channels of the sensor's row in `sensors/modalities.py`.
 
     Args:
-        path: raw recording or sensor-tensor file.
+        path: raw recording or sensor-tensor file; an array, which is read as a .npy file of it would be, or a
+            PIL image, read as a PNG.
         modality: sensor, when content and name leave it open.
         size: (H, W) of the result. Raw events and point clouds are scaled by their coordinates; everything
             else is resized by the sensor's rule (`resizing.py`). Default: the recording's own size.
@@ -325,7 +327,7 @@ def to_tensor(
     Raises:
         ArmsegError: unreadable recording, wrong sensor, or frames that are not a model's input.
     """
-    with Recording.open(path, modality, options) as recording:
+    with as_file(path) as file, Recording.open(file, modality, options) as recording:
         return recording.frame(size, at_us)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from armseg_core.errors import InputError
 from armseg_core.files.facts import special_kind
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.modalities import IMAGE, get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.recognition import fits_pattern, judge, matching
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES, diagnose, named_modalities
@@ -149,6 +149,10 @@ def _considered(path: Path, sensor: str | None, root: Path) -> Taken | None:
     if path.suffix.lower() in HDF5_SUFFIXES and is_tensor_file(path):
         return None
     found = {} if diagnose(path) else matching(path)
+    if sensor == IMAGE.name and not diagnose(
+        path
+    ):  # any picture that its name does not give to another sensor
+        found |= matching(path, sensor)
     if not found:
         named = named_modalities(path.stem) or named_modalities(path.parent.name)
         meant = not named or (sensor in named if sensor else named != {"rgb"})

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from armseg_core import advice
 from armseg_core.conversion.convert import convert_recording
 from armseg_core.conversion.discovery import Found, find_recordings
 from armseg_core.conversion.jobs import Result, bars_without_semaphore, run_local, run_ray
@@ -27,7 +28,7 @@ from armseg_core.errors import ArmsegError, InputError, UsageError
 from armseg_core.files.atomic import remove_leftovers
 from armseg_core.files.ownership import check_free
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import SENSORS
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES
@@ -96,8 +97,6 @@ def convert_folder(
         KeyboardInterrupt: passed on when workers have ended and left nothing unfinished.
     """
     started = time.perf_counter()
-    if output_dir is not None and Path(output_dir).suffix in HDF5_SUFFIXES:
-        raise UsageError(f"'{output_dir}' is a file name", where="--output", expected="a folder of results")
     if engine not in ENGINES:
         raise UsageError(
             f"unknown engine '{engine}'", where="--engine", expected="one of " + ", ".join(ENGINES)
@@ -106,8 +105,9 @@ def convert_folder(
     root, found = find_recordings(inputs, modality, Path(output_dir) if output_dir is not None else None)
     folder = root if output_dir is None else Path(output_dir)
     if not found:
-        wanted = f"recordings of the sensor {modality}" if modality else "recordings of a known format"
-        raise InputError("no recording found", where=", ".join(map(str, inputs)), expected=wanted)
+        raise _nothing_found(inputs, modality)
+    if output_dir is not None and Path(output_dir).suffix in HDF5_SUFFIXES:
+        raise _one_file_for(inputs, found, str(output_dir))
     common = {"dtype": dtype, "compression": check_compression(compression), "force": force}
     tasks = _tasks(found, folder, representation, options or {}, common)
     name = "manifest.jsonl"
@@ -136,6 +136,28 @@ def convert_folder(
         shard,
         tuple(outcomes),
     )
+
+
+def _nothing_found(inputs: Sequence[str | os.PathLike[str]], modality: str | None) -> ArmsegError:
+    if len(inputs) == 1 and Path(inputs[0]).is_dir():
+        try:
+            sniff(inputs[0], modality)
+        except ArmsegError as error:  # why the folder itself is no recording; and nothing in it is one
+            what = f"{error.what}, and none is in it"
+            return InputError(what, where=error.where, expected=error.expected, hint=error.hint)
+    wanted = f"recordings of the sensor {modality}" if modality else "recordings of a known format"
+    return InputError("no recording found", where=", ".join(map(str, inputs)), expected=wanted)
+
+
+def _one_file_for(inputs: Sequence[str | os.PathLike[str]], found: list[Found], output: str) -> ArmsegError:
+    """The error of a file name for the results of several inputs, or of a folder."""
+    first = advice.command("convert", found[0].source, "-o", Path(output))
+    if len(inputs) == 1 and Path(inputs[0]).is_dir():
+        number = "one recording" if len(found) == 1 else f"{len(found)} recordings"
+        what, where = f"is not a recording itself and holds {number}", inputs[0]
+    else:
+        what, where = f"'{output}' is a file name", "--output"
+    return UsageError(what, where=where, expected="a folder of results with -o/--output", hint=first)
 
 
 def _tasks(
@@ -184,7 +206,7 @@ def _options_by_sensor(sensors: list[str], options: dict[str, Any]) -> dict[str,
     """Each option goes to the sensors it applies to; one that applies to none of them raises UsageError."""
     usable: dict[str, dict[str, Any]] = {sensor: {} for sensor in sensors}
     for name, value in options.items():
-        owners = [sensor for sensor in sensors if name in SENSORS[sensor].options.model_fields]
+        owners = [sensor for sensor in sensors if name in get_modality(sensor).options.model_fields]
         for sensor in owners or sensors[:1]:  # parsing raises where there is no owner
             usable[sensor][name] = value
     for sensor, values in usable.items():

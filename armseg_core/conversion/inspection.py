@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.arrays import (
+    Bands,
     Depth,
     EventMoments,
     EventPicture,
@@ -299,6 +300,17 @@ def _relative_depth(depth: RelativeDepth) -> Report:
     }
 
 
+def _bands(bands: Bands) -> Report:
+    count, height, width = bands.values.shape
+    return {
+        "size": f"{width}x{height}",
+        "bands": count,
+        "dtype": str(bands.values.dtype),
+        "valid_share": _rounded(float(bands.valid.mean())),
+        **_numbers("values", bands.values[bands.valid]),
+    }
+
+
 def _hha(image: HhaImage) -> Report:
     known = image.values[:, image.values[0] > 0]
     names = ("disparity", "height_cm", "angle_deg_plus_38")
@@ -317,7 +329,7 @@ def _cloud(cloud: PointCloud) -> Report:
         "points": len(cloud.points),
         "unit": "m",
         **_numbers("distance_m", distance),
-        **_numbers("intensity", cloud.intensity),
+        **(_numbers("intensity", cloud.intensity) if cloud.has_intensity else {"intensity": None}),
     }
 
 
@@ -330,6 +342,7 @@ _DESCRIBE: dict[type, Callable[[Any], Report]] = {
     Thermal: _thermal,
     Depth: _depth,
     RelativeDepth: _relative_depth,
+    Bands: _bands,
     HhaImage: _hha,
     PointCloud: _cloud,
 }

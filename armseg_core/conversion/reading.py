@@ -9,7 +9,7 @@ from typing import Any
 
 from armseg_core.config.base import Options
 from armseg_core.errors import InputError, UsageError
-from armseg_core.sensors.modalities import SENSORS, get_modality
+from armseg_core.sensors.modalities import get_modality, readable_as
 from armseg_core.sensors.recognition import Reader, recognize, sniff
 from armseg_core.sensors.representations import Representation, get_representation
 
@@ -85,14 +85,15 @@ def parse_options(modality: str, values: dict[str, Any]) -> Options:
     Raises:
         UsageError: unknown option, one that belongs to other sensors, or a bad value.
     """
-    group = SENSORS[modality].options
+    sensors = readable_as()
+    group = sensors[modality].options
     given = {name: value for name, value in values.items() if value is not None}
     for name in given:
-        owners = [sensor for sensor, row in SENSORS.items() if name in row.options.model_fields]
+        owners = [sensor for sensor, row in sensors.items() if name in row.options.model_fields]
         if owners and modality not in owners:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
-                f"does not apply to a recording of the {SENSORS[modality].title}",
+                f"does not apply to a recording of the {sensors[modality].title}",
                 where=flag,
                 expected="a recording of " + " or ".join(owners),
                 hint=f"leave {flag} out",
@@ -106,9 +107,9 @@ def parse_options(modality: str, values: dict[str, Any]) -> Options:
 
 def _check_sensor(modality: str) -> None:
     name = get_modality(modality).name
-    if name not in SENSORS:
+    if name not in readable_as():
         raise UsageError(
             f"'{name}' is not a sensor that is converted",
             where="--modality",
-            expected="one of " + ", ".join(SENSORS),
+            expected="one of " + ", ".join(readable_as()),
         )

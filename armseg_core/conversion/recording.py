@@ -23,7 +23,7 @@ from armseg_core.conversion.reading import Reading
 from armseg_core.errors import FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
 from armseg_core.resizing import resize_model_tensor
-from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.modalities import IMAGE, declaration_of, get_modality
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.representations import model_tensor
 
@@ -203,8 +203,9 @@ class Recording:
                 expected=", ".join(row.channels) + " for a model",
                 hint=f"the representation {row.representation} with its default options",
             )
-        units = frame.units if len(frame.units) == row.num_channels else ("",) * row.num_channels
-        return Frame(values, row.channels, units, row.value_range, frame.t_us)
+        names = row.channels or frame.channels  # a picture of any bands has those of its file
+        units = frame.units if len(frame.units) == len(names) else ("",) * len(names)
+        return Frame(values, names, units, row.value_range, frame.t_us)
 
     def close(self) -> None:
         """Release the file."""
@@ -231,7 +232,10 @@ class _Stored(Recording):
             raise
 
     def _check(self, modality: str | None, representation: str | None) -> None:
-        if modality is not None and get_modality(modality).name != self.sensor:
+        wanted = None if modality is None else get_modality(modality).name
+        if wanted is not None and self.sensor == IMAGE.name and declaration_of(wanted):
+            self.sensor = wanted  # made before the sensor was declared, or outside of its data set
+        if modality is not None and wanted != self.sensor:
             raise UsageError(
                 f"holds frames of the sensor '{self.sensor}'",
                 where=self.path,
@@ -284,7 +288,9 @@ class _Stored(Recording):
 
     def info(self, frame: Frame) -> TensorInfo:
         channels, units, value_range = frame.channels, frame.units, frame.value_range
-        return replace(self.content.info, channels=channels, units=units, value_range=value_range)
+        return replace(
+            self.content.info, modality=self.sensor, channels=channels, units=units, value_range=value_range
+        )
 
     def _model_frame(self, size: tuple[int, int] | None, at_us: int | None) -> Frame:
         times = self.content.t_us

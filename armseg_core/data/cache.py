@@ -15,7 +15,7 @@ import numpy as np
 import armseg_core
 from armseg_core.errors import ArmsegError
 from armseg_core.files.tensor_file import SensorTensor, TensorFile
-from armseg_core.sensors.modalities import SENSORS
+from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.recognition import recording_files
 
 
@@ -92,12 +92,11 @@ def cache_key(source: Path, parameters: dict[str, Any]) -> str:
         UsageError: options that the sensor does not have, or bad values.
     """
     modality, given = parameters["modality"], parameters.get("options", {})
-    group = SENSORS[modality].options
-    options = group.parse({name: value for name, value in given.items() if value is not None})
+    row = get_modality(modality)
+    options = row.options.parse({name: value for name, value in given.items() if value is not None})
     files = _stamp(recording_files(source, modality, options))
-    text = json.dumps(
-        [armseg_core.__version__, str(source.resolve()), files, parameters], sort_keys=True, default=str
-    )
+    made_from = [armseg_core.__version__, str(source.resolve()), files, parameters, row.channels]
+    text = json.dumps(made_from, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

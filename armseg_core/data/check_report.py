@@ -47,6 +47,11 @@ KINDS: dict[str, Kind] = {
     ),
     "sensor_note": Kind(False, "look at the file", "the note says what the reader did"),
     "empty_sensor": Kind(False, "a lens cap, an empty window or a wrong unit?", "they are used as they are"),
+    "sensor_range": Kind(
+        False,
+        "correct range of the sensor's options in dataset.toml",
+        "values outside of the range are clipped",
+    ),
     "label_value": Kind(True, "correct the labels or the class list", _STOP),
     "label_colors": Kind(
         True, "give each class a color of its own", "the last of the classes gets the pixels"

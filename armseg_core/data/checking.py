@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from armseg_core import advice
@@ -31,6 +32,8 @@ from armseg_core.data.label_audit import (
 from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError
 from armseg_core.files.pictures import picture_format, read_rgb
+from armseg_core.sensors.image.ranges import out_of_range
+from armseg_core.sensors.modalities import IMAGE, declaration_of
 
 UNLABELED_SPLITS = ("test",)  # labels of these are often withheld
 PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
@@ -272,7 +275,10 @@ class _SampleCheck:
             what, example = f"{name}: notes of the reader", f"{sample_id}: {note.message}"
             hint = f"the reader repaired or assumed something: {_inspect(dataset, sample_id, name)} says more"
             self.findings.add("sensor_note", what, example, hint=hint)
-        if tensor.min() == tensor.max():
+        against = _against_range(dataset, sample_id, name, tensor)
+        for what in against:
+            self.findings.add("sensor_range", f"{name}: {what}", path)
+        if not against and tensor.min() == tensor.max():
             self.findings.add("empty_sensor", f"{name} frames with one value all over", path)
 
     def finish(self, splits: dict[str, DataSet]) -> None:
@@ -338,7 +344,17 @@ def _template_hint(dataset: DataSet, what: str, sample_id: str) -> str | None:
     return found and f"under [{table}] in {FILE_NAME}: {found}"
 
 
+def _against_range(dataset: DataSet, sample_id: str, name: str, tensor: np.ndarray) -> list[str]:
+    """What the model tensor of a declared sensor says against the range that is declared for it."""
+    declaration, declared = declaration_of(name), dataset.sensor_options(sample_id, name).get("range")
+    given = declaration.parse_options({"range": declared}).range if declaration else None
+    return out_of_range(tensor, declaration.channels, given) if declaration and given else []
+
+
 def _inspect(dataset: DataSet, sample_id: str, name: str) -> str:
     """The command that describes a sensor file of a sample as the data set reads it."""
-    flags = advice.sensor_flags(name, options=dataset.sensor_options(sample_id, name))
+    options = dataset.sensor_options(sample_id, name)
+    if declaration_of(name):  # known to its data set only: outside it is a picture of any bands
+        name = IMAGE.name
+    flags = advice.sensor_flags(name, options=options)
     return advice.command("inspect", dataset.sensor_path(sample_id, name), *flags)

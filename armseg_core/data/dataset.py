@@ -23,7 +23,7 @@ from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.pictures import UNKNOWN_COLOR, read_label, read_rgb, to_unit
 from armseg_core.files.tensor_file import SensorTensor
 from armseg_core.resizing import resize_image, resize_nearest
-from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.modalities import Declaration, get_modality
 
 
 class DataSet:
@@ -49,6 +49,7 @@ class DataSet:
     classes: tuple[ClassInfo, ...]
     ignore_index: int = 255
     modalities: tuple[str, ...] = ()  # sensors the data set has
+    declared: tuple[Declaration, ...] = ()  # those of the sensors that armseg has no name for
     splits: tuple[str, ...] = ()
     # Share of a painted label whose color no class has, before it is refused: what a few stray strokes of a
     # brush make, and less than one small object of a forgotten class.
@@ -119,6 +120,7 @@ class DataSet:
             ignore_index=cls.ignore_index,
             modalities=cls.modalities,
             splits=cls.splits,
+            declared=cls.declared,
         )
 
     def list_ids(self, split: str) -> list[str]:

@@ -20,6 +20,13 @@
     [modalities.event]
     path = "{id}/events.h5"           # raw, or a sensor-tensor file
     options = { window = "50ms" }     # the options of `armseg convert` for that sensor
+    [modalities.nir]                  # a sensor armseg has no name for, on the RGB image's pixel grid
+    kind = "image"                    # PNG, TIFF of any number of bands, JPEG or npy
+    path = "nir/{id}.tiff"
+    channels = 1                      # or names: ["vv", "vh"]; 3 for a rendering in false colors (default: 1)
+    words = "near infrared"           # for tables and the prompt (default: the name)
+    validity = true                   # one more channel: 1 where there is a value (default: false)
+    options = { range = [0, 4000], nodata = 0 }   # or percentiles = [1, 99] of each picture; bands = [4, 3]
     [splits]
     train = "splits/train.txt"        # one id per line
 
@@ -43,7 +50,14 @@ from armseg_core.config.base import Options, expected_in_words
 from armseg_core.data.sample import ClassInfo, default_color
 from armseg_core.errors import DataSetError, UsageError
 from armseg_core.files.text import read_text
-from armseg_core.sensors.modalities import SENSORS, get_modality
+from armseg_core.sensors.modalities import (
+    RGB,
+    SENSORS,
+    Declaration,
+    get_modality,
+    installed_sensors,
+    name_taken,
+)
 
 FILE_NAME = "dataset.toml"
 PLACEHOLDERS = ("id", "parent", "stem")
@@ -90,6 +104,15 @@ def _check_file(text: str, where: str) -> None:
         raise ValueError(f"{where} with {error}") from error
 
 
+def _check_channels(value: Any) -> Any:
+    """A number of channels, or their names."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise ValueError('a number, or names such as ["vv", "vh"]')
+
+
 Template = Annotated[str, AfterValidator(_check_template)]
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -122,7 +145,29 @@ class LabelRow(FileRow):
 class ModalityRow(FileRow):
     """Where a sample's sensor file is and how it is converted."""
 
+    kind: Literal["image"] | None = Field(
+        None, description="image = a picture of any bands: declares a sensor that armseg has no name for."
+    )
+    channels: Annotated[Any, AfterValidator(_check_channels)] = Field(
+        1, description='With kind: how many channels its pictures have, or their names: ["vv", "vh"].'
+    )
+    words: str | None = Field(
+        None,
+        min_length=1,
+        description="With kind: what it is, for tables and the prompt (default: its name).",
+    )
+    validity: bool = Field(
+        False, description="With kind: give the model one more channel, 1 where there is a value."
+    )
     options: dict[str, Any] = Field({}, description="Options of `armseg convert` for this sensor.")
+
+    def declaration(self, name: str) -> Declaration:
+        """What a row with `kind` declares.
+
+        Raises:
+            UsageError: a bad name, or bad channels.
+        """
+        return Declaration.of(name, self.channels, self.words, self.validity)
 
 
 class TimesRow(Options):
@@ -161,13 +206,8 @@ class DataSetFile(Options):
             return rows
         named = {}
         for name, row in rows.items():
-            try:
-                key = get_modality(name).name
-            except UsageError as error:
-                near = difflib.get_close_matches(name, SENSORS, n=1)
-                raise ValueError(
-                    f"{error.expected}, got '{name}'" + (f", did you mean '{near[0]}'?" if near else "")
-                ) from error
+            is_declared = isinstance(row, dict) and "kind" in row
+            key = _free_name(name) if is_declared else _installed(name)
             if key == "rgb" or key in named:
                 raise ValueError(f"each sensor once and no rgb here, got '{name}'")
             named[key] = row
@@ -183,6 +223,12 @@ class DataSetFile(Options):
             )
         self._check_ignore_colors()
         for name, row in self.modalities.items():
+            if row.kind is not None:
+                _check_declared(name, row)
+                continue
+            extra = {"channels", "words", "validity"} & row.model_fields_set
+            if extra:
+                raise ValueError(f'kind = "image" beside {min(extra)} under [modalities.{name}]')
             _parse_options(name, row.options)
             for option in path_options(name) & set(row.options):
                 _check_file(str(row.options[option]), f"modalities.{name}.options.{option}")
@@ -200,12 +246,54 @@ class DataSetFile(Options):
                 )
 
     @property
+    def declared(self) -> tuple[Declaration, ...]:
+        """The sensors that armseg has no name for."""
+        return tuple(row.declaration(name) for name, row in self.modalities.items() if row.kind is not None)
+
+    @property
     def class_infos(self) -> tuple[ClassInfo, ...]:
         """The classes, with a color each."""
         return tuple(
             ClassInfo(row.name, row.color or default_color(i), row.synonyms)
             for i, row in enumerate(self.classes)
         )
+
+
+def _installed(name: str) -> str:
+    """The name of an installed sensor, by name or alias; ValueError for any other."""
+    try:
+        key = get_modality(name).name
+    except UsageError:
+        key = ""
+    names = [row.name for row in installed_sensors()]
+    if key in (RGB.name, *names):
+        return key
+    near = difflib.get_close_matches(name, names, n=1)
+    raise ValueError(
+        f"one of rgb, {', '.join(names)}, or kind = \"image\" for a picture of any other sensor, got '{name}'"
+        + (f", did you mean '{near[0]}'?" if near else "")
+    )
+
+
+def _free_name(name: str) -> str:
+    """The name of a declared sensor; ValueError where it is no good or belongs to another one."""
+    if problem := name_taken(name):
+        raise ValueError(f"a name of its own for a sensor with kind, and {problem}")
+    try:
+        return Declaration.of(name).name
+    except UsageError as error:
+        raise ValueError(f"{error.expected}, got '{name}'") from error
+
+
+def _check_declared(name: str, row: ModalityRow) -> None:
+    try:
+        declaration = row.declaration(name)
+    except UsageError as error:
+        raise ValueError(f"valid modalities.{name} ({error})") from error
+    try:
+        declaration.parse_options(row.options)
+    except UsageError as error:
+        raise ValueError(f"valid modalities.{name}.options ({error})") from error
 
 
 def _parse_options(modality: str, options: dict[str, Any]) -> Options | None:

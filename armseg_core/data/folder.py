@@ -54,6 +54,7 @@ class FolderDataset(DataSet):
             ignore_index=file.ignore_index,
             modalities=tuple(file.modalities),
             splits=tuple(file.splits),
+            declared=file.declared,
             file=file,
             times=read_times(folder / file.times.path) if file.times else {},
         )

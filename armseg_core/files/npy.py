@@ -76,6 +76,12 @@ def is_plane(shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return flat and dtype.kind in "uif" and min(shape[-2:]) > 0 and shape[1] > 8
 
 
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write a new npy file of plain numbers."""
+    with open(path, "xb") as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
 def map_npy(path: Path) -> np.ndarray:
     """The array of a .npy file, memory-mapped for reading.
 

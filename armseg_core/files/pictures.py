@@ -24,6 +24,7 @@ from armseg_core.files.image_headers import PNG_MAGIC, refuse_oversized
 from armseg_core.files.libraries import caught_stderr
 from armseg_core.files.npy import read_npy
 from armseg_core.files.ownership import sealed_png
+from armseg_core.files.tiff import read_bands
 from armseg_core.palette import IGNORE, checked_palette
 
 if TYPE_CHECKING:
@@ -75,13 +76,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as stored, upright: (H, W) or (H, W, C) in RGB(A) order, uint8, uint16 or float.
 
-    Palettes become colors; gray with alpha becomes four channels.
+    Palettes become colors; gray with alpha becomes four channels. A TIFF may have any number of bands, and
+    signed or 32-bit integers.
 
     Raises:
         InputError: missing or unreadable. FormatError: damaged or not a picture.
     """
     data = read_bytes(path)
     refuse_oversized(Path(path))
+    try:
+        bands = read_bands(data, lambda part: _decoded(part, path))
+    except ValueError as error:
+        what = f"the TIFF of several bands is damaged ({error})"
+        raise FormatError(what, where=path, hint="copy or export the file again") from error
+    if bands is not None:
+        return bands
     image = _decoded(data, path)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
@@ -150,6 +159,10 @@ def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
     image = read_image(path)
     if image.dtype not in (np.uint8, np.uint16):
         raise FormatError(f"the image is {image.dtype}", where=path, expected="8 or 16 bits per channel")
+    if image.ndim == 3 and image.shape[2] > 4:
+        raise FormatError(
+            f"the picture has {image.shape[2]} bands", where=path, expected="red, green and blue"
+        )
     if image.ndim == 2 or image.shape[2] == 2:
         image = np.repeat((image if image.ndim == 2 else image[..., 0])[..., None], 3, axis=2)
     return np.ascontiguousarray(image[..., :3])
@@ -178,12 +191,7 @@ def decode_plane(data: bytes, path: Path) -> np.ndarray:
     Raises:
         FormatError: damaged.
     """
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise FormatError("the picture inside is damaged", where=path)
-    return image
+    return _decoded(data, path)
 
 
 def single_channel(image: np.ndarray, path: Path, tolerance: int = 0) -> np.ndarray:

@@ -53,6 +53,8 @@ def with_known_sensors(config: TrainConfig) -> TrainConfig:
     Raises:
         UsageError: an unknown sensor, or the RGB camera, which is always there.
     """
+    for folder in config.data:
+        describe(folder)  # it may declare sensors
     names = SENSORS if config.modalities == (ALL,) else config.modalities
     found = tuple(dict.fromkeys(get_modality(name).name for name in names))
     if RGB.name in found:

@@ -38,7 +38,14 @@ from armseg_core.model.backbones.table import find_backbone
 from armseg_core.model.backbones.tune import set_tune
 from armseg_core.model.ma_clip import MAClip, modality_prompt
 from armseg_core.model.segmenter import Segmenter
-from armseg_core.sensors.modalities import MODALITIES, get_modality, package_of
+from armseg_core.sensors.modalities import (
+    MODALITIES,
+    Declaration,
+    declaration_of,
+    declare,
+    get_modality,
+    package_of,
+)
 
 CARD = "README.md"
 FORMAT_VERSION = 3  # 1 and 2: the network of armseg 0.1.0, with CLIP as backbone
@@ -395,13 +402,28 @@ def _read_description(path: Path) -> _Description:
 
 
 def _describe_sensor(name: str) -> dict[str, Any]:
-    """What a model folder says of a sensor; `package` is that of a plug-in."""
-    package = package_of(name)
-    return {"channels": get_modality(name).channels, **({"package": package} if package else {})}
+    """What a model folder says of a sensor; `package` is that of a plug-in, `declared` by a data set."""
+    row: dict[str, Any] = {"channels": get_modality(name).channels}
+    if package := package_of(name):
+        row["package"] = package
+    if declaration := declaration_of(name):
+        row["declared"] = declaration.to_dict()
+    return row
 
 
 def _check_sensor(name: str, recorded: dict[str, Any], file: Path) -> None:
-    """Raise CheckpointError for a sensor that is not installed here, or that has other channels here."""
+    """Raise CheckpointError for a sensor that is not installed here, or that has other channels here.
+
+    One that a data set declared becomes known again.
+    """
+    if "declared" in recorded:
+        declaration = Declaration.of(name, **recorded["declared"])
+        try:
+            declare(declaration, file)
+        except UsageError as error:
+            raise CheckpointError(
+                error.what, where=file, expected=error.expected, hint="another Python process for this model"
+            ) from error
     if name not in MODALITIES:
         package = recorded.get("package")
         raise CheckpointError(

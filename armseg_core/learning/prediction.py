@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from armseg_core import advice
+from armseg_core.conversion.arrays_as_files import as_file
 from armseg_core.conversion.convert import guess_format
 from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
@@ -28,7 +29,8 @@ from armseg_core.errors import (
     collected_warnings,
 )
 from armseg_core.files.ownership import check_free, is_sealed, note_of
-from armseg_core.files.pictures import read_rgb, save_indexed_png, save_png, to_unit
+from armseg_core.files.pictures import save_indexed_png, save_png
+from armseg_core.learning.array_inputs import image_input, model_inputs
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.model_folder import KnownDataSet, Model, load
 from armseg_core.sensors.modalities import SENSORS, get_modality
@@ -86,8 +88,8 @@ class Predictor:
 
     def predict(
         self,
-        image: str | os.PathLike[str],
-        *sensors: str | os.PathLike[str],
+        image: Any,
+        *sensors: Any,
         modalities: Sequence[str] = (),
         dataset: str | None = None,
         at_us: int | None = None,
@@ -96,7 +98,8 @@ class Predictor:
     ) -> Prediction:
         """Label every pixel of an image.
 
-        image: RGB file. sensors: raw or converted recordings of the same view, any number of them.
+        image: RGB file, array (uint8, or floats from 0 to 1) or PIL image. sensors: raw or converted
+        recordings of the same view, any number of them; arrays are read as .npy files of them would be.
         modalities: their sensors, in order; without them the files decide, and where those leave it open
         MA-CLIP does. dataset: whose class list, when the model knows several; its case may differ. at_us:
         time in the recordings (default: their end, or the last frame); a still picture has none. options:
@@ -106,7 +109,7 @@ class Predictor:
         Raises:
             ArmsegError: unreadable files, an unknown or unfit sensor, frames of another shape.
         """
-        rgb = to_unit(read_rgb(image))
+        rgb, image = image_input(image)
         number = self.model.dataset_index(dataset)
         native = (rgb.shape[1], rgb.shape[2])
         _check_flags(image, sensors, modalities, at_us)
@@ -114,8 +117,9 @@ class Predictor:
         origins: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
             names: Sequence[str | None] = modalities or [None] * len(sensors)
+            sensors = tuple(opened.enter_context(as_file(one)) for one in sensors)
             recordings = [
-                self._open(opened, Path(path), name, options, number, self.inference.input_size(native))
+                self._open(opened, path, name, options, number, self.inference.input_size(native))
                 for path, name in zip(sensors, names, strict=True)
             ]
             _check_used(options or {}, [recording.sensor for recording, _ in recordings])
@@ -157,21 +161,21 @@ class Predictor:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label every pixel of frames in memory.
 
-        rgb: (3, H, W) float32 in [0, 1] or None. sensors: name -> model tensor (C, H, W).
+        rgb: (3, H, W) or (H, W, 3), uint8 or floats in [0, 1], or None. sensors: name -> model tensor
+        (C, H, W), as `to_tensor` makes it.
 
         Returns:
             mask uint8 and confidence float32, both (H, W) of the image, or of the sensor where there is no
             image.
 
         Raises:
-            UsageError: neither is given.
+            UsageError: neither is given, or an array that is not such an image or model tensor.
         """
-        given = [*([] if rgb is None else [rgb]), *(sensors or {}).values()]
-        if not given:
-            raise UsageError("no inputs", expected="an image, a sensor frame, or both")
+        rgb, sensors = model_inputs(rgb, sensors)
+        given = [*([] if rgb is None else [rgb]), *sensors.values()]
         size = (given[0].shape[1], given[0].shape[2])
         (logits,) = self.inference.logits(
-            None if rgb is None else [rgb], {m: [x] for m, x in (sensors or {}).items()}, dataset, [size]
+            None if rgb is None else [rgb], {m: [x] for m, x in sensors.items()}, dataset, [size]
         )
         if not bool(logits.isfinite().all()):
             raise CheckpointError(

@@ -28,7 +28,6 @@ from armseg_core.errors import OutputError, TrainingError, UsageError
 from armseg_core.files.ownership import check_free
 from armseg_core.files.pictures import save_png
 from armseg_core.interruption import Interrupted, StopOnSignal
-from armseg_core.learning import losses
 from armseg_core.learning.batches import (
     Batch,
     batches,
@@ -43,11 +42,10 @@ from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
 from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
+from armseg_core.learning.objective import loss_terms, streams_to_recognize
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import CHANGEABLE, RunFolder
-from armseg_core.model.ma_clip import scene_prompt
-from armseg_core.model.segmenter import SegmenterOutput, Standardize
-from armseg_core.model.streams import STRIDES
+from armseg_core.model.segmenter import Standardize
 from armseg_core.visualization import confusion_figure, training_curves
 
 # steps: the mean of fewer jumps with the data set and sensor of each; a short run still gets a curve
@@ -341,7 +339,9 @@ def training_step(
     sensors = {m: x.to(device, non_blocking=True) for m, x in batch.sensors.items()} if use_sensors else {}
     with autocast(device, config.precision):
         out = model.segmenter(rgb if use_rgb else None, sensors, batch.dataset)
-    terms = loss_terms(config, model, out, label, batch.dataset)
+        recognized = streams_to_recognize(config, rgb if use_rgb else None, sensors, step)
+        embeddings = {m: model.segmenter.embed(x, m) for m, x in recognized.items()}
+    terms = loss_terms(config, model, out, label, batch.dataset, embeddings)
     values = torch.stack(list(terms.values()))
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(values.sum())
@@ -379,63 +379,6 @@ def inputs_of_step(config: TrainConfig, step: int, has_sensors: bool) -> tuple[b
     if draw < config.sensor_dropout:
         return True, False
     return draw >= config.sensor_dropout + config.rgb_dropout, True
-
-
-def loss_terms(
-    config: TrainConfig, model: Model, out: SegmenterOutput, label: Tensor, dataset: int
-) -> dict[str, Tensor]:
-    """The weighted loss terms that are switched on."""
-    weights = config.loss
-    terms: dict[str, Tensor] = {}
-    if weights.cross_entropy:
-        terms["cross_entropy"] = weights.cross_entropy * losses.cross_entropy(out.logits, label, weights.ohem)
-    if weights.dice:
-        terms["dice"] = weights.dice * losses.dice(out.logits, label)
-    if weights.lovasz:
-        terms["lovasz"] = weights.lovasz * losses.lovasz(out.logits, label)
-    if weights.deep and out.coarse:
-        terms["deep"] = weights.deep * losses.deep_supervision(out.coarse, STRIDES[1:], label)
-    if weights.contrastive and out.embeddings and config.model.guidance and config.model.lora_rank:
-        terms["contrastive"] = weights.contrastive * contrastive_term(model, out.embeddings, label, dataset)
-    if weights.align and out.aligned:
-        pairs = [losses.alignment(*maps) for maps in out.aligned.values()]
-        terms["align"] = weights.align * torch.stack(pairs).mean()
-    return terms
-
-
-def contrastive_term(model: Model, embeddings: dict[str, Tensor], label: Tensor, dataset: int) -> Tensor:
-    """MA-CLIP's loss: each stream's embedding against the prompts of modality and content.
-
-    The prompts name the modality and the scene's content (the other images of the batch are the wrong
-    contents), or a modality alone.
-    """
-    assert model.clip is not None
-    names = model.datasets[dataset].class_names
-    contents = [content_of(mask, names) for mask in label]
-    known = ("rgb", *model.modalities)
-    total = label.new_zeros((), dtype=torch.float32)
-    for modality, embedding in embeddings.items():
-        texts = [scene_prompt(modality, c) for c in contents]
-        same = torch.tensor([[a == b for b in texts] for a in texts], device=label.device)
-        total = total + losses.contrastive(embedding, model.clip.encode_text(texts), same)
-        if len(known) > 1:
-            which = torch.tensor([m == modality for m in known], device=label.device).expand(
-                len(embedding), -1
-            )
-            prompts = torch.stack([model.prompts[m] for m in known]).to(label.device)
-            total = total + losses.contrastive(embedding, prompts, which)
-    return total / len(embeddings)
-
-
-def content_of(label: Tensor, names: tuple[str, ...], share: float = 0.01, most: int = 6) -> list[str]:
-    """Names of the classes that cover at least `share` of the labeled pixels, largest first.
-
-    label: (H, W). most: names at most; a prompt has room for 77 tokens, and the small things in a scene say
-    little about it. share: what covers less is lost in an embedding of the whole image.
-    """
-    counts = torch.bincount(label[label != losses.IGNORE], minlength=len(names))
-    order = counts.argsort(descending=True, stable=True)[:most].tolist()
-    return [names[i] for i in order if counts[i] >= share * counts.sum() and counts[i] > 0]
 
 
 # -- validation, pictures

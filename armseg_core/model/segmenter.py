@@ -37,7 +37,7 @@ class SegmenterOutput:
     """What a forward pass gives.
 
     logits: (B, K, H, W) at the input size. embeddings: MA-CLIP embedding (B, E) per stream ('rgb', sensor
-    name); empty without a guide. aligned: sensor -> per stage the (RGB, sensor) maps that are fused, for the
+    name); empty without guidance. aligned: sensor -> per stage the (RGB, sensor) maps that are fused, for the
     alignment loss; empty where RGB is absent. coarse: logits (B, K, h, w) of the decoder's coarser steps, on
     the padded input, in training only.
     """
@@ -110,10 +110,10 @@ class Segmenter(nn.Module):
     def _add_guided_parts(self, widths: Sequence[int], sensor_widths: Sequence[int], datasets: int) -> None:
         """The parts that MA-CLIP guides, as far as they are switched on."""
         config, guide = self.config, self.guide
-        dim = 0 if guide is None or not config.guidance else guide.tower.embed_dim
+        dim = guide.tower.embed_dim if guide is not None and config.guided else 0
         self.tokens = (
             TokenGuidance(guide.tower.channels[-1], [widths[i] for i in GUIDED])
-            if guide is not None and config.guidance
+            if guide is not None and config.guided
             else None
         )
         self.aligned = (
@@ -186,7 +186,7 @@ class Segmenter(nn.Module):
         self, rgb: Tensor | None, sensors: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """MA-CLIP's embedding and its patch tokens as a map, of every stream; empty without guidance."""
-        if self.guide is None or not self.config.guidance:
+        if self.guide is None or not self.config.guided:
             return {}, {}
         streams = {**({} if rgb is None else {"rgb": rgb}), **sensors}
         outputs = {name: self.guide(x, name) for name, x in streams.items()}

@@ -45,13 +45,16 @@ class Reader:
     matches: cheap content test (magic bytes, HDF5 keys, folder contents); it never raises and reads only a
     little.
     read: (path, options of the modality's group) -> EventSource | EventPicture | EventMoments | LightField |
-        PolarizedImages | Stokes | Thermal | Depth | HhaImage | PointCloud. Raises FormatError for damaged
-        data and MissingExtraError without its package.
+        PolarizedImages | Stokes | Thermal | Depth | HhaImage | Bands | PointCloud. Raises FormatError for
+        damaged data and MissingExtraError without its package.
     extra: the pip extra it needs, "" for none. notes: one line for the README table.
     beside: (path, options) -> files outside the path that `read` opens by itself: a calibration file, the
         other pictures of a set. Files that do not exist may be among them. Cheap: it reads none of them.
     parts: path -> all the files that are one recording together, where there are several and each of them
         stands for it: the pictures of a set. A folder converts them once. Cheap, as `matches` is.
+    vague: what `matches` looks for is also true of other things: the row is tried only where the user names
+        the sensor, or the path or the folder around it does. folder: names of the files in a folder that is
+        one recording, for the message about a folder that is none.
     frames: the recording holds many frames, of which `read` takes the one that the option `frame` numbers.
     refuse: when set, the format is recognized but not readable, and this text says what to do instead.
     """
@@ -67,6 +70,8 @@ class Reader:
     refuse: str = ""
     beside: Callable[[Path, Any], Iterable[Path]] = nothing_beside
     parts: Callable[[Path], Iterable[Path]] = no_parts
+    vague: bool = False
+    folder: str = ""
     frames: bool = False
 
     def files(self, path: Path, options: Any) -> tuple[Path, ...]:

@@ -14,22 +14,30 @@ from armseg_core import advice
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import BUILT_IN, SENSORS, get_modality
+from armseg_core.sensors.modalities import BUILT_IN, IMAGE, declaration_of, get_modality, installed_sensors
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.sniffing import HDF5_SUFFIXES, Verdict, judge_by_name, must_be_readable
+from armseg_core.sensors.sniffing import (
+    HDF5_SUFFIXES,
+    IMAGE_SUFFIXES,
+    Verdict,
+    judge_by_name,
+    must_be_readable,
+    named_modalities,
+    spoken_of,
+)
 
 __all__ = ["Reader", "format_table", "readers_for", "recording_files", "sniff"]
 
 
 def readers_for(modality: str | None = None) -> tuple[Reader, ...]:
-    """The rows of one sensor, or of every sensor, in the order they are tried.
+    """The rows of one sensor, or of every installed sensor, in the order they are tried.
 
     Raises:
         UsageError: unknown modality.
     """
     if modality is not None:
         return get_modality(modality).readers
-    return tuple(reader for sensor in SENSORS.values() for reader in sensor.readers)
+    return tuple(reader for sensor in installed_sensors() for reader in sensor.readers)
 
 
 def sniff(path: str | os.PathLike[str], modality: str | None = None) -> Reader:
@@ -74,12 +82,26 @@ def recognize(path: str | os.PathLike[str], modality: str | None = None) -> Read
 
 
 def matching(path: Path, modality: str | None = None) -> dict[str, Reader]:
-    """For every sensor (or the one asked for) the first row whose content test says yes."""
+    """For every sensor (or the one asked for) the first row whose content test says yes.
+
+    Any picture fits a declared sensor: one is among them only where a name speaks of it.
+    """
     found: dict[str, Reader] = {}
-    for reader in readers_for(modality):
-        if reader.modality not in found and _fits(reader, path):
+    rows = readers_for(modality)
+    if modality is None:
+        declared = sorted(name for name in spoken_of(path) if declaration_of(name))
+        rows += tuple(reader for name in declared for reader in readers_for(name))
+    for reader in rows:
+        if reader.modality in found or (reader.vague and not modality and not _names(path, reader.modality)):
+            continue
+        if _fits(reader, path):
             found[reader.modality] = reader
     return found
+
+
+def _names(path: Path, modality: str) -> bool:
+    """Whether the path or the folder around it speaks of the sensor."""
+    return any(modality in named_modalities(name) for name in (path.name, path.absolute().parent.name))
 
 
 def judge(path: Path, found: dict[str, Reader], root: Path | None = None) -> Verdict:
@@ -140,6 +162,9 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     sensor = f"the {get_modality(modality).title}" if modality else "any sensor"
     hint = None
     if path.is_dir():
+        kinds = [f"{row.folder} ({row.title})" for row in rows if row.folder]
+        if kinds and _holds_pictures(path):
+            named, expected = list(rows), "pictures of one recording are named " + "; ".join(kinds)
         hint = f"a recording inside it, or {advice.command('check', path)} for a data set"
     elif not named and not modality:
         hint = "docs/formats.md lists every format"
@@ -151,10 +176,15 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
     )
 
 
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder may be meant as one recording of several pictures: three angles are the fewest."""
+    return sum(name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder)) >= 3
+
+
 def format_table() -> str:
     """The table of raw formats as Markdown: one line per built-in reader, in the order of SENSORS."""
     lines = ["| sensor | format | files | read | notes | extra |", "|---|---|---|---|---|---|"]
-    for modality in map(get_modality, BUILT_IN):
+    for modality in map(get_modality, (*BUILT_IN, IMAGE.name)):
         for row in modality.readers:
             files = ", ".join(f"`{pattern}`" for pattern in row.patterns)
             notes = row.refuse or row.notes

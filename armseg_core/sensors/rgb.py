@@ -21,7 +21,7 @@ RGB = Modality(
     value_range=(0.0, 1.0),
     representation="image",
     pseudo_rgb=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-    aliases=("image", "color", "colour"),
-    words=("photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
+    aliases=("color", "colour"),
+    words=("image", "photo", "img", "label", "mask", "gt", "semantic", "annotation"),  # pictures of no sensor
     picture=picture,
 )

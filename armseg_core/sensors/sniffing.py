@@ -15,7 +15,7 @@ from armseg_core.files.hdf5 import look_into, refuse_outside
 from armseg_core.files.image_headers import PNG_MAGIC
 from armseg_core.files.npy import NPY_MAGIC, is_archive
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import MODALITIES
+from armseg_core.sensors.modalities import MODALITIES, get_modality
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
@@ -72,9 +72,14 @@ def judge_by_name(path: Path, candidates: Sequence[str], root: Path | None = Non
             sensors = " or ".join(sorted(named))
             what = "an RGB or label picture" if named == {"rgb"} else f"a picture of {sensors}"
             return Verdict(other=f"its name says {what}")
-    if is_picture and any(MODALITIES[name].fits_any_color for name in candidates):
+    if is_picture and any(get_modality(name).fits_any_color for name in candidates):
         return Verdict(other="a color picture whose name speaks of no sensor", certain=False)
     return Verdict(candidates[0] if len(candidates) == 1 else "")
+
+
+def spoken_of(path: Path) -> set[str]:
+    """The modalities that the names of a file or folder and of the two folders around it speak of."""
+    return set().union(*map(named_modalities, _names(path, None)))
 
 
 def _names(path: Path, root: Path | None) -> list[str]:

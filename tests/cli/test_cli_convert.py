@@ -207,7 +207,7 @@ def bad_share(folder: Path) -> tuple[list, str]:
 
 def empty_folder(folder: Path) -> tuple[list, str]:
     (folder / "nothing").mkdir()
-    return [folder / "nothing"], "nothing: no recording found"
+    return [folder / "nothing"], "and none is in it"
 
 
 def no_path(folder: Path) -> tuple[list, str]:

@@ -18,9 +18,11 @@ from armseg_cli.main import COMMANDS, app
 from armseg_core.files.tensor_file import TensorFile
 from armseg_core.learning.model_folder import save
 from armseg_core.sensors import SENSORS
+from armseg_core.sensors.modalities import readable_as
 
 READING = ("convert", "inspect", "visualize", "predict")
 OPTIONS = {name: row.options for name, row in SENSORS.items()}
+ALL = readable_as()  # the sensors, and pictures of any bands
 OWN = {("visualize", "frame")}  # flags of a command with the name of an option: the option is for --set only
 
 
@@ -40,10 +42,11 @@ def parameters(name: str) -> dict[str, Any]:
 def test_every_option_has_a_flag_and_stands_in_the_help_of_its_sensor(command: str, armseg) -> None:
     known = parameters(command)
     plain = armseg(command, "--help").stdout
-    for sensor, group in OPTIONS.items():
+    for sensor, row in ALL.items():
+        group = row.options
         assert f"armseg {command} --modality {sensor} --help" in plain
         shown = armseg(command, "--modality", sensor, "--help").stdout.split("Options of the ")[-1]
-        assert shown.startswith(SENSORS[sensor].title)
+        assert shown.startswith(row.title)
         for name, field in group.model_fields.items():
             flag = f"--{name.replace('_', '-')}"
             written = flag if (command, name) not in OWN else f"--set {name}="
@@ -51,7 +54,9 @@ def test_every_option_has_a_flag_and_stands_in_the_help_of_its_sensor(command: s
             assert (field.description or "").split()[0] in shown
             if (command, name) not in OWN:
                 assert flag in known[name].opts
-        others = {name for other in OPTIONS.values() for name in other.model_fields} - set(group.model_fields)
+        others = {name for other in ALL.values() for name in other.options.model_fields} - set(
+            group.model_fields
+        )
         assert [name for name in others if f"  --{name.replace('_', '-')} " in shown] == []
 
 
@@ -60,10 +65,10 @@ def test_set_help_lists_every_option_by_sensor(command: str, armseg) -> None:
     result = armseg(command, "--set", "help")
     assert result.exit_code == 0, result.stderr
     parts = result.stdout.split("Options of the ")[1:]
-    assert [part.splitlines()[0].strip() for part in parts] == [SENSORS[name].title for name in OPTIONS]
-    for part, group in zip(parts, OPTIONS.values(), strict=True):
+    assert [part.splitlines()[0].strip() for part in parts] == [row.title for row in ALL.values()]
+    for part, row in zip(parts, ALL.values(), strict=True):
         rows = {line.split()[0]: line for line in part.splitlines()[1:] if line.split()}
-        for name, field in group.model_fields.items():
+        for name, field in row.options.model_fields.items():
             assert " ".join((field.description or "").split()[:3]) in rows[name]
     one = armseg(command, "--modality", "ir", "--set", "help").stdout
     assert one.count("Options of the ") == 1

@@ -114,7 +114,7 @@ def test_equal_stems_get_different_outputs(tmp_path: Path) -> None:
 
 def test_a_folder_without_recordings(tmp_path: Path) -> None:
     raw_files.rgb(tmp_path / "rgb.png")
-    with pytest.raises(InputError, match="no recording found"):
+    with pytest.raises(InputError, match="and none is in it"):
         convert_folder([tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -156,11 +156,26 @@ def test_a_wrong_option_is_one_error_and_no_output(tmp_path: Path) -> None:
         convert_folder([root], tmp_path / "out", options={"bins": 3})
     with pytest.raises(UsageError, match="depth_unit"):
         convert_folder([root], tmp_path / "out", options={"depth_unit": "furlong"})
-    with pytest.raises(UsageError, match=r"out.h5' is a file name"):
+    with pytest.raises(
+        UsageError, match=r"is not a recording itself and holds \d+ recordings .*a folder of results"
+    ):
         convert_folder([root], tmp_path / "out.h5")
+    with pytest.raises(UsageError, match=r"out.h5' is a file name"):
+        convert_folder(sorted(root.iterdir())[:2], tmp_path / "out.h5")
     with pytest.raises(UsageError, match="unknown engine"):
         convert_folder([root], tmp_path / "out", engine="dask")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("output", ["out", "out.h5"])
+def test_it_is_said_why_a_folder_without_recordings_is_none(tmp_path: Path, output: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.md").write_text("hello", encoding="utf-8")
+    said = r"in: not a recording of any sensor in a known format, and none is in it.*Try: .*armseg check"
+    with pytest.raises(InputError, match=said):
+        convert_folder([tmp_path / "in"], tmp_path / output)
+    with pytest.raises(InputError, match=r"not a recording of the light-field camera.*expected .*views"):
+        convert_folder([tmp_path / "in"], tmp_path / output, modality="light_field")
 
 
 def test_an_option_goes_to_the_sensors_it_applies_to(tmp_path: Path) -> None:

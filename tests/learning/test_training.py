@@ -13,7 +13,7 @@ from small_models import TOY, changed, shake, small_config, small_model
 
 from armseg_core.config.training import LossConfig, TrainConfig
 from armseg_core.errors import TrainingError
-from armseg_core.learning import losses, training
+from armseg_core.learning import losses, objective
 from armseg_core.learning.batches import Batch
 from armseg_core.learning.model_folder import Model
 from armseg_core.learning.training import (
@@ -195,7 +195,7 @@ def test_the_alignment_of_several_sensors_is_their_mean(tiny_clip) -> None:
     batch = batch_for("depth", "thermal")
     out = model.segmenter(batch.rgb, batch.sensors)
     config = TrainConfig(loss=LossConfig(align=1))
-    got = training.loss_terms(config, model, out, batch.label, 0)["align"]
+    got = objective.loss_terms(config, model, out, batch.label, 0)["align"]
     one, other = (losses.alignment(*out.aligned[m]) for m in ("depth", "thermal"))
     assert got.item() == pytest.approx((one.item() + other.item()) / 2, rel=1e-5)
 
@@ -238,16 +238,17 @@ def test_terms_that_are_off_are_not_there(tiny_clip) -> None:
 
     def terms(output, **weights: float) -> set[str]:
         config = TrainConfig(loss=LossConfig(**weights))
-        return set(training.loss_terms(config, model, output, batch.label, 0))
+        return set(objective.loss_terms(config, model, output, batch.label, 0))
 
-    assert terms(out) == {"cross_entropy", "dice", "contrastive", "align"}
+    assert terms(out, align=1) == {"cross_entropy", "dice", "contrastive", "align"}
+    assert terms(out) == {"cross_entropy", "dice", "contrastive"}
     assert terms(out, lovasz=1, dice=0, align=0, contrastive=0) == {"cross_entropy", "lovasz"}
     assert terms(rgb_only) == {"cross_entropy", "dice", "contrastive"}
     several = batch_for("depth", "thermal")
-    assert "align" in terms(model.segmenter(several.rgb, several.sensors))
-    assert "align" not in terms(model.segmenter(None, several.sensors))
+    assert "align" in terms(model.segmenter(several.rgb, several.sensors), align=1)
+    assert "align" not in terms(model.segmenter(None, several.sensors), align=1)
     frozen = TrainConfig(model=small_config(tiny_clip, lora_rank=0))
-    assert "contrastive" not in training.loss_terms(frozen, model, out, batch.label, 0)
+    assert "contrastive" not in objective.loss_terms(frozen, model, out, batch.label, 0)
     with pytest.raises(ValueError, match="one of cross_entropy, dice and lovasz"):
         LossConfig(cross_entropy=0, dice=0)
 
@@ -256,14 +257,14 @@ def test_terms_are_weighted(tiny_clip) -> None:
     model = small_model(tiny_clip)
     batch = batch_for("depth")
     out = model.segmenter(batch.rgb, batch.sensors)
-    one = training.loss_terms(
+    one = objective.loss_terms(
         TrainConfig(loss=LossConfig(cross_entropy=1, dice=1, lovasz=1, contrastive=1, align=1)),
         model,
         out,
         batch.label,
         0,
     )
-    other = training.loss_terms(
+    other = objective.loss_terms(
         TrainConfig(loss=LossConfig(cross_entropy=2, dice=3, lovasz=4, contrastive=5, align=6)),
         model,
         out,
@@ -281,10 +282,10 @@ def test_contents_are_the_large_classes_largest_first() -> None:
     label[0], label[1], label[2, :10] = 2, 2, 0
     label[3, :1] = 1  # 1 of 51 labeled pixels
     names = ("road", "car", "tree", "sky")
-    assert training.content_of(label, names) == ["tree", "road", "car"]
-    assert training.content_of(label, names, share=0.05) == ["tree", "road"]
-    assert training.content_of(label, names, most=1) == ["tree"]
-    assert training.content_of(torch.full((2, 2), losses.IGNORE), names) == []
+    assert objective.content_of(label, names) == ["tree", "road", "car"]
+    assert objective.content_of(label, names, share=0.05) == ["tree", "road"]
+    assert objective.content_of(label, names, most=1) == ["tree"]
+    assert objective.content_of(torch.full((2, 2), losses.IGNORE), names) == []
 
 
 def test_contrastive_term_names_the_sensor_and_the_content(tiny_clip) -> None:
@@ -304,5 +305,5 @@ def test_contrastive_term_names_the_sensor_and_the_content(tiny_clip) -> None:
         prompts = model.clip.encode_text([modality_prompt(k) for k in ("rgb", "depth", "thermal")])
         scores = embedding @ prompts.T / 0.07
         expected += (scores.logsumexp(1) - scores[:, 0 if m == "rgb" else 1]).mean()
-    got = training.contrastive_term(model, embeddings, label, 0)
+    got = objective.contrastive_term(model, embeddings, label, 0)
     assert got.item() == pytest.approx(expected.item() / 2, rel=1e-4)

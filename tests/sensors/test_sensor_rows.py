@@ -108,7 +108,7 @@ class _Other(Options):
         (replace(SONAR, name="depth"), "readers and representations are of sonar"),
         (replace(SENSORS["depth"], title="better depth"), "the name 'depth' belongs to the depth camera"),
         (replace(SONAR, aliases=("dvs",)), "the name 'dvs' belongs to the event camera"),
-        (replace(SONAR, aliases=("image",)), "the name 'image' belongs to the RGB camera"),
+        (replace(SONAR, aliases=("image",)), "the name 'image' belongs to the picture of any bands"),
         (
             replace(SONAR, readers=(replace(SONAR.readers[0], name="kitti-bin"),)),
             "the format 'kitti-bin' belongs to the LiDAR",

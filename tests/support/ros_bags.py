@@ -64,15 +64,18 @@ def event_packet(payload: bytes, cdr: bool, encoding="evt3", size=(48, 64)) -> b
     return message.done() + payload
 
 
-def write_bag(folder: Path, topics: dict[str, tuple[str, list[bytes]]], cdr: bool) -> Path:
+def write_bag(
+    folder: Path, topics: dict[str, tuple[str, list[bytes]]], cdr: bool, storage: str = "sqlite3"
+) -> Path:
     """A ROS 1 bag file or a ROS 2 bag folder; the definitions are not used by the reader."""
     pytest.importorskip("rosbags")
     if cdr:
-        from rosbags.rosbag2 import Writer
+        from rosbags.rosbag2 import StoragePlugin, Writer
 
+        plugin = StoragePlugin[storage.upper()]
         path, writer, kwargs = (
             folder / "bag2",
-            Writer(folder / "bag2", version=9),
+            Writer(folder / "bag2", version=9, storage_plugin=plugin),
             {"rihs01": "RIHS01_" + "0" * 64},
         )
     else:

@@ -7,6 +7,7 @@ folder must stay readable.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ def _tokens(x: Tensor) -> Tensor:
 
 def _as_map(x: Tensor, height: int, width: int) -> Tensor:
     """(B, h w, C) -> (B, C, h, w)."""
-    return x.transpose(1, 2).unflatten(2, (height, width))
+    return x.transpose(1, 2).reshape(len(x), -1, height, width)
 
 
 class _PatchEmbeddings(nn.Module):
@@ -138,7 +139,8 @@ class MitBackbone(Backbone):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         maps = []
-        stages = (self.encoder.patch_embeddings, self.encoder.block, self.encoder.layer_norm)
+        encoder: Any = self.encoder
+        stages = (encoder.patch_embeddings, encoder.block, encoder.layer_norm)
         for embed, blocks, norm in zip(*(stage.children() for stage in stages), strict=True):
             x = embed.proj(x)
             h, w = x.shape[-2:]

@@ -6,6 +6,7 @@ so memory stays bounded even when one window holds hundreds of millions of event
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from armseg_core.sensors.event.options import EventOptions
 # A window of up to this many events may be read at once (55 MB). While the order is unknown a longer one
 # costs a scan of all times first: pieces of it could not be put in order.
 LOADED_EVENTS = 1 << 22
+# A stretch without any event that is at least so long is no scene at rest (sensors have noise): a time stamp
+# is damaged, or parts are missing. Its windows are left out, so that one number does not make 86,000 frames.
+_LONG_GAP_US, _LONG_GAP_WINDOWS = 60_000_000, 1000
+_LATEST_US = (1 << 63) - 1  # times are int64
 # A rest of at most this share of a window, with the last event in it, belongs to the window before: alone it
 # would be a frame of next to nothing. Free choice.
 _REST_SHARE = 1 / 20
@@ -93,7 +98,8 @@ def iterate_windows(
       all.
     - otherwise windows of `window` microseconds from the first event on, the last one to beyond the last
       event: every event is in exactly one of them. The last one is up to a twentieth longer where what is
-      left would else be a window of its own.
+      left would else be a window of its own. Windows without any event are left out where there are a
+      thousand of them, and a minute or more, in a row, which is noted.
 
     Args:
         trusting: do not scan all times for disorder first. Where disorder then shows, reading a window (or
@@ -117,17 +123,17 @@ def iterate_windows(
             t0_us, t1_us = source.time_of(i0), source.time_of(i1 - 1) + 1
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
     else:
-        i0, t0_us = 0, source.t_first_us
-        number = count_windows(source, options, trusting=trusting)
-        rest = max(0, source.t_last_us + 1 - t0_us - number * options.window)
-        for k in range(number):
-            t1_us = t0_us + options.window
-            if rest and k == number - 1:
+        i0, first, last = 0, source.t_first_us, source.t_last_us
+        for k in itertools.chain.from_iterable(_window_numbers(source, options, trusting=trusting)):
+            t0_us = first + k * options.window
+            t1_us = min(t0_us + options.window, _LATEST_US)
+            if 0 < (rest := last + 1 - t1_us) <= _REST_SHARE * options.window:
                 t1_us += rest
                 source.note("rest", f"the last window is {rest:,} us longer: too little is left for one more")
-            i1 = source.index_at(t1_us)
+            i1 = source.index_at(t1_us) if t1_us <= last else source.count
             yield EventWindow(source, t0_us, t1_us, i0, i1), t0_us, t1_us
-            t0_us, i0 = t1_us, i1
+            i0 = i1
+        t0_us = last
         for _ in EventWindow(source, t0_us, t0_us, i0, source.count).pieces():
             pass  # events are left only when the last time is not the latest one: this shows the disorder
 
@@ -140,18 +146,64 @@ def count_windows(source: EventSource, options: EventOptions, *, trusting: bool 
         return len(read_end_times(options.end_times))
     if options.count is not None:
         return max(1, source.count // options.count)
-    duration = source.t_last_us + 1 - source.t_first_us
-    number, rest = divmod(duration, options.window)
-    number += not number or rest > _REST_SHARE * options.window
+    return sum(map(len, _window_numbers(source, options, trusting=trusting)))
+
+
+def _window_numbers(source: EventSource, options: EventOptions, *, trusting: bool) -> list[range]:
+    """The numbers of the windows of a fixed time, counted from the first event on; long gaps are left out.
+
+    Raises:
+        InputError: there are absurdly many.
+    """
+    first, last, window = source.t_first_us, source.t_last_us, options.window
+    least = max(_LONG_GAP_US, _LONG_GAP_WINDOWS * window)
+    gaps = list(_gaps(source, 0, source.count - 1, least)) if trusting or source.in_order else []
+    starts = [0, *((after - first) // window for _, after in gaps)]
+    stops = [*((before - first) // window + 1 for before, _ in gaps), (last - first) // window + 1]
+    rest = (last + 1 - first) % window
+    if 0 < rest <= _REST_SHARE * window and stops[-1] - starts[-1] > 1:
+        stops[-1] -= 1  # the window before is longer
+    ranges = [range(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    number = sum(map(len, ranges))
     # a unit taken wrongly makes 1000 times as many windows; some empty ones, or few at all, are usual
     if number > max(100_000, 10 * source.count):
         raise InputError(
-            f"{source.count:,} events over {duration / 1e6:,.0f} s would give {number:,} windows",
+            f"{source.count:,} events over {(last + 1 - first) / 1e6:,.0f} s would give {number:,} windows",
             where=source.path,
             expected="a few events in most windows",
             hint="--time-unit, when the times are read in the wrong unit, or a longer --window",
         )
-    return number
+    if gaps:
+        _note_gaps(source, gaps, stops[-1] - number)
+    return ranges
+
+
+def _gaps(source: EventSource, i: int, j: int, least_us: int) -> Iterator[tuple[int, int]]:
+    """(time before, time after) of each stretch of `least_us` without an event, between events i and j.
+
+    There are at most as many as the time in between is longer than `least_us`: a few halvings find each.
+    """
+    if j <= i or source.time_of(j) - source.time_of(i) < least_us:
+        return
+    if j == i + 1:
+        yield source.time_of(i), source.time_of(j)
+        return
+    middle = (i + j) // 2
+    yield from _gaps(source, i, middle, least_us)
+    yield from _gaps(source, middle, j, least_us)
+
+
+def _note_gaps(source: EventSource, gaps: list[tuple[int, int]], empty: int) -> None:
+    shown = ", ".join(
+        f"from {before} to {after} us ({(after - before) / 1e6:,.0f} s)" for before, after in gaps[:3]
+    )
+    more = f" and {len(gaps) - 3} more times" if len(gaps) > 3 else ""
+    source.note(
+        "gap",
+        f"no event {shown}{more}: {empty:,} empty windows are left out; a damaged time stamp, "
+        "or times in another unit (--time-unit)?",
+        warn=True,
+    )
 
 
 def window_ending_at(source: EventSource, options: EventOptions, t1_us: int) -> tuple[Window, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -13,7 +14,12 @@ class LidarOptions(SizedOptions):
     """How a point cloud is projected into the camera."""
 
     calibration: Path | None = Field(
-        None, description="calib.json or a KITTI calibration file (default: found beside the point cloud)."
+        None,
+        description="KITTI calibration file, or JSON of intrinsics (3x3), lidar_to_camera (4x4) and size "
+        "[H, W] (default: found beside the point cloud).",
+    )
+    lidar_unit: Literal["auto", "m", "ft", "us-ft"] = Field(
+        "auto", description="Unit of the coordinates (auto: what a LAS file says, else meters)."
     )
     image_size: Size | None = Field(
         None, description="Size of the camera image, where the calibration does not say it."

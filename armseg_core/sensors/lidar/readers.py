@@ -1,6 +1,7 @@
 """Readers of LiDAR point clouds: KITTI and nuScenes .bin, PCD, PLY, LAS / LAZ; calibration found beside them.
 
-Every reader drops points that are not finite, and gives intensity in [0, 1].
+Every reader drops points that are not finite, gives intensity in [0, 1], and moves map coordinates to the
+middle of the cloud.
 
 Shape letters: N points.
 """
@@ -18,9 +19,11 @@ from armseg_core.errors import ArmsegWarning, FormatError, InputError, require_e
 from armseg_core.files.facts import head_of, refuse_special
 from armseg_core.files.libraries import LibraryError, library_call
 from armseg_core.files.limits import refuse_bomb
-from armseg_core.sensors.lidar.calibration import calibration_files, find_calibration, read_calibration
+from armseg_core.sensors.lidar.calibration import calibration_files
+from armseg_core.sensors.lidar.clouds import FARTHEST_M, cloud_of, finish, unit_range
 from armseg_core.sensors.lidar.las_header import check_las_header
 from armseg_core.sensors.lidar.options import LidarOptions
+from armseg_core.sensors.lidar.units import Unit, las_unit
 from armseg_core.sensors.reader import Reader, quiet
 
 _PCD_TYPES = {
@@ -53,13 +56,16 @@ _PLY_TYPES = {
     "double": "f8",
     "float64": "f8",
 }
-_INTENSITY = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
-_FARTHEST_M = 2000.0  # no LiDAR of the field measures farther: numbers beyond are not meters
 
 
 def read_kitti_bin(path: Path, options: LidarOptions) -> PointCloud:
     """float32 x, y, z, reflectance (in [0, 1])."""
     return _from_floats(path, 4, options)
+
+
+def read_xyz_bin(path: Path, options: LidarOptions) -> PointCloud:
+    """float32 x, y, z."""
+    return _from_floats(path, 3, options)
 
 
 def read_nuscenes_bin(path: Path, options: LidarOptions) -> PointCloud:
@@ -99,7 +105,7 @@ def read_pcd(path: Path, options: LidarOptions) -> PointCloud:
         table = _ascii_table(data[start:], sum(counts), count, path)
         columns = np.cumsum([0, *counts[:-1]])
         values = {name: table[:, c] for name, c in zip(fields, columns, strict=True)}
-        return _cloud(values, dict(zip(fields, types, strict=True)), path, options)
+        return cloud_of(values, dict(zip(fields, types, strict=True)), path, options)
     if kind != "binary":
         raise FormatError(f"PCD data '{kind}'", where=path, expected="ascii, binary or binary_compressed")
     return _from_records(data, start, dtype, count, path, options)
@@ -123,7 +129,7 @@ def read_ply(path: Path, options: LidarOptions) -> PointCloud:
         rows = data[newline + 1 :].split(b"\n")[sum(n for _, n in before) :]
         table = _ascii_table(b"\n".join(rows[:count]), len(fields), count, path)
         values = {name: table[:, i] for i, (name, _) in enumerate(fields)}
-        return _cloud(values, dict(fields), path, options)
+        return cloud_of(values, dict(fields), path, options)
     order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
     if order is None:
         raise FormatError(f"PLY format '{form}'", where=path, expected="ascii or binary_little_endian")
@@ -136,25 +142,42 @@ def read_ply(path: Path, options: LidarOptions) -> PointCloud:
 
 
 def read_las(path: Path, options: LidarOptions) -> PointCloud:
-    """LAS / LAZ (package laspy). Map coordinates are moved to the middle of the cloud, and that is said."""
+    """LAS / LAZ (package laspy), in meters: feet are converted where the file or `lidar_unit` names them.
+
+    Raises:
+        FormatError: damaged.
+    """
     laspy = require_extra("laspy", "lidar", "reading LAS / LAZ")
     check_las_header(path)
     try:
         with library_call():  # laspy has errors of its own, and lazrs, written in Rust, panics
             cloud = laspy.read(str(path))
             xyz = np.stack([np.asarray(cloud.x), np.asarray(cloud.y), np.asarray(cloud.z)], axis=1)
-            intensity = np.asarray(cloud.intensity, np.float32) / 65535  # LAS: uint16, normalized
+            raw = np.asarray(cloud.intensity)
+            records = [(v.user_id, v.record_id, v.record_data_bytes()) for v in cloud.header.vlrs]
+            records += [(v.user_id, v.record_id, v.record_data_bytes()) for v in cloud.header.evlrs or ()]
     except LibraryError as error:
         raise FormatError(
             "the points of the LAS file cannot be decoded: damaged, or of a compression that is not known",
             where=path,
             hint="las2las or PDAL, which may write it again as LAS 1.2 to 1.4",
         ) from error
-    if len(xyz) and np.abs(xyz).max() > 1e5:  # float32 would be coarser than 8 mm from there on
-        center = np.round(xyz.mean(axis=0))
-        xyz -= center
-        warnings.warn(ArmsegWarning(f"{path}: map coordinates, moved by {-center} m"), stacklevel=2)
-    return _finish(xyz.astype(np.float32), intensity, path, options)
+    if options.lidar_unit == "auto":
+        xyz = _in_meters(xyz, las_unit(records), path)
+    return finish(xyz, unit_range(raw, "u2", path), path, options)
+
+
+def _in_meters(xyz: np.ndarray, unit: Unit, path: Path) -> np.ndarray:
+    """Coordinates (N, 3) of a LAS file in meters; a conversion and an unknown unit are said."""
+    if not unit.source:
+        text = "unit unknown (the file names none): taken as meters; --lidar-unit ft or us-ft says otherwise"
+        warnings.warn(ArmsegWarning(f"{path}: {text}"), stacklevel=3)
+    elif (unit.horizontal, unit.vertical) != (1.0, 1.0):
+        factors = dict.fromkeys(f"{factor:.6g}" for factor in (unit.horizontal, unit.vertical))
+        text = f"units of {' and '.join(factors)} m ({unit.source}) converted to meters"
+        warnings.warn(ArmsegWarning(f"{path}: {text}; --lidar-unit says otherwise"), stacklevel=3)
+    meters: np.ndarray = xyz * np.array([unit.horizontal, unit.horizontal, unit.vertical])
+    return meters
 
 
 def _bytes(path: Path) -> bytes:
@@ -174,7 +197,8 @@ def _from_floats(path: Path, columns: int, options: LidarOptions) -> PointCloud:
             expected=f"a multiple of {4 * columns} bytes: truncated, or not {columns} float32 per point",
         )
     table = np.frombuffer(data, "<f4").reshape(-1, columns)
-    return _finish(table[:, :3].astype(np.float32), _unit_range(table[:, 3], "f4"), path, options)
+    intensity = unit_range(table[:, 3], "f4", path) if columns > 3 else None
+    return finish(table[:, :3], intensity, path, options)
 
 
 def _pcd_header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
@@ -211,7 +235,7 @@ def _pcd_compressed(path: Path, data: bytes, start: int, options: LidarOptions) 
             values = {name: cloud.pc_data[name] for name in cloud.fields}
     except LibraryError as error:
         raise FormatError("the compressed points of the PCD file are damaged", where=path) from error
-    return _cloud(values, {name: v.dtype.str[1:] for name, v in values.items()}, path, options)
+    return cloud_of(values, {name: v.dtype.str[1:] for name, v in values.items()}, path, options)
 
 
 def _ply_elements(lines: list[list[str]], path: Path) -> tuple[str, list[tuple[str, int, list[list[str]]]]]:
@@ -281,54 +305,7 @@ def _from_records(
         )
     records = np.frombuffer(data, dtype, count, start) if count else np.zeros(0, dtype)
     names = dtype.names or ()
-    return _cloud({n: records[n] for n in names}, {n: dtype[n].base.str[1:] for n in names}, path, options)
-
-
-def _cloud(
-    values: dict[str, np.ndarray], codes: dict[str, str], path: Path, options: LidarOptions
-) -> PointCloud:
-    if not {"x", "y", "z"} <= set(values):
-        raise FormatError(
-            f"the points have the fields {', '.join(values) or 'none'}", where=path, expected="x, y and z"
-        )
-    xyz = np.stack([values[c].astype(np.float32).reshape(-1) for c in "xyz"], axis=1)
-    name = next((n for n in values if n.lower() in _INTENSITY), None)
-    intensity = np.zeros(len(xyz), np.float32)
-    if name is not None:
-        intensity = _unit_range(values[name], codes[name])
-    return _finish(xyz, intensity, path, options)
-
-
-def _unit_range(values: np.ndarray, code: str) -> np.ndarray:
-    """Intensity in [0, 1]: 8- and 16-bit integers by their range.
-
-    Others are left alone up to 1, taken as 8 bit up to 255, as 16 bit up to 65535, divided by their largest
-    beyond.
-    """
-    values = np.nan_to_num(values.astype(np.float32).reshape(-1), nan=0, posinf=0, neginf=0)
-    top = float(values.max(initial=0))
-    full = {"u1": 255.0, "u2": 65535.0}.get(code)
-    if full is None:
-        full = next((f for f in (1.0, 255.0, 65535.0) if top <= f), top)
-    return np.clip(values / np.float32(full), 0, 1)
-
-
-def _finish(xyz: np.ndarray, intensity: np.ndarray, path: Path, options: LidarOptions) -> PointCloud:
-    good = np.isfinite(xyz).all(axis=1)
-    if not good.any():
-        raise FormatError("the cloud has no finite point", where=path)
-    if np.abs(xyz[good]).max() > _FARTHEST_M:
-        far = float((np.abs(xyz[good]).max(axis=1) > _FARTHEST_M).mean())
-        warnings.warn(
-            ArmsegWarning(
-                f"{path}: {far:.1%} of the points are farther than {_FARTHEST_M:g} m; are the "
-                "coordinates meters?"
-            ),
-            stacklevel=3,
-        )
-    found = options.calibration or find_calibration(path)
-    calibration = None if found is None else read_calibration(found, path, options.image_size)
-    return PointCloud(np.ascontiguousarray(xyz[good]), np.ascontiguousarray(intensity[good]), calibration)
+    return cloud_of({n: records[n] for n in names}, {n: dtype[n].base.str[1:] for n in names}, path, options)
 
 
 # --- content tests ---
@@ -340,13 +317,13 @@ def _plausible(path: Path, columns: int) -> bool:
     if not path.is_file() or size == 0 or size % (4 * columns):
         return False
     head = np.frombuffer(head_of(path, 4 * columns * 256), "<f4").reshape(-1, columns)
-    xyz, intensity = head[:, :3], head[:, 3]
+    xyz, intensity = head[:, :3], head[:, 3:4]
     return bool(
         np.isfinite(head).all()
-        and np.abs(xyz).max() < _FARTHEST_M
+        and np.abs(xyz).max() < FARTHEST_M
         and np.abs(xyz).max() > 0.01
-        and intensity.min() >= 0
-        and intensity.max() <= 65535
+        and intensity.min(initial=0) >= 0
+        and intensity.max(initial=0) <= 65535
     )
 
 
@@ -355,6 +332,15 @@ def _is_kitti(path: Path) -> bool:
     return (
         path.suffix.lower() == ".bin" and not path.name.lower().endswith(".pcd.bin") and _plausible(path, 4)
     )
+
+
+@quiet
+def _is_xyz(path: Path) -> bool:
+    """Three columns, and surely not four: what would be the intensity is negative somewhere."""
+    if path.suffix.lower() != ".bin" or path.name.lower().endswith(".pcd.bin") or not _plausible(path, 3):
+        return False
+    head = np.frombuffer(head_of(path, 16 * 256), "<f4")
+    return bool(head[: len(head) // 4 * 4].reshape(-1, 4)[:, 3].min() < 0)
 
 
 @quiet
@@ -387,6 +373,16 @@ LIDAR_READERS: tuple[Reader, ...] = (
         _is_kitti,
         read_kitti_bin,
         notes="float32 N x 4; calib.json or KITTI calib beside it",
+        beside=calibration_files,
+    ),
+    Reader(
+        "xyz-bin",
+        "lidar",
+        "float32 x, y, z .bin",
+        ("*.bin",),
+        _is_xyz,
+        read_xyz_bin,
+        notes="float32 N x 3; no intensity",
         beside=calibration_files,
     ),
     Reader(
@@ -427,7 +423,7 @@ LIDAR_READERS: tuple[Reader, ...] = (
         _is_las,
         read_las,
         extra="lidar",
-        notes="map coordinates are moved to the middle of the cloud",
+        notes="feet become meters where GeoKeys or OGC WKT name them; --lidar-unit where they do not",
         beside=calibration_files,
     ),
 )

@@ -77,6 +77,16 @@ def estimate_disparity(
     return smooth, confidence, np.sqrt(np.maximum(_box(spread, WINDOW), 0))
 
 
+def mismatch(views: np.ndarray, offsets: np.ndarray, limit: float = 3.0) -> float:
+    """How badly views fit together at their offsets, whatever the disparity: a deviation, full scale 1.
+
+    Args: as of `estimate_disparity`. About the noise level where the offsets are right.
+    """
+    last = int(np.ceil(limit / STEP_PX))
+    least = _sweep(views, offsets, np.arange(-last, last + 1, dtype=np.float32) * STEP_PX).min(axis=0)
+    return float(np.sqrt(np.maximum(least, 0).mean()))  # see the last line of `estimate_disparity`
+
+
 def _sweep(views: np.ndarray, offsets: np.ndarray, planes: np.ndarray) -> np.ndarray:
     """(P, H, W) variance over the views shifted to each disparity; only samples inside a view count.
 

@@ -18,6 +18,11 @@ class LightFieldOptions(SizedOptions):
     central: int | None = Field(
         None, ge=1, description="Keep only this many central views per side (outer lenslet views are dark)."
     )
+    grid_order: Literal["auto", "rows", "columns"] = Field(
+        "auto",
+        description="What the first of two view numbers counts, rows or columns of views (auto: rows, unless "
+        "the pictures fit columns clearly better, which is said).",
+    )
     views: Literal["all", "row", "column", "cross", "star", "center"] = Field(
         "all", description="Views kept: all, the central row or column, both, these with diagonals, or one."
     )

@@ -5,6 +5,7 @@ Shape letters: U V views (u counts rows of views downwards, v columns to the rig
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,20 @@ from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
 from armseg_core.files.image_headers import image_header
 from armseg_core.files.npy import npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image
+from armseg_core.sensors.light_field.grid_order import counts_columns
 from armseg_core.sensors.light_field.options import LightFieldOptions
 from armseg_core.sensors.reader import Reader, quiet
 
 _PICTURE = r"\.(?:png|tiff?|jpe?g|bmp)"
 _GRID_NAME = re.compile(rf"(\d{{1,3}})_(\d{{1,3}}){_PICTURE}", re.IGNORECASE)
+# NAME_u_v, NAME_NNN_u_v (NNN a running number), and NAME_u_v_y_x_ with the place of the camera (Stanford)
+_NAMED_GRID = re.compile(
+    rf"(?P<name>.*?)(?:_\d+)?_(?P<u>\d{{1,3}})_(?P<v>\d{{1,3}})(?:_-?\d+\.\d+_-?\d+\.\d+_?)?{_PICTURE}",
+    re.IGNORECASE,
+)
+_SEQUENCE = re.compile(rf"(?P<name>.*?)(?P<number>\d{{1,6}}){_PICTURE}", re.IGNORECASE)
 _HCI_NAME = re.compile(rf"input_cam(\d{{3}}){_PICTURE}", re.IGNORECASE)
+_FEWEST = 3  # views per side, from where names alone make a grid of views
 _NEEDS = (
     "decode it first: MATLAB Light Field Toolbox (LFLytroDecodeImage, save LF with -v7.3), PlenoptiCam or "
     "the camera's program; then give armseg the .mat, the ESLF picture (--angular 14) or the folder of views"
@@ -31,12 +40,13 @@ _NEEDS = (
 
 
 def read_grid_folder(path: Path, options: LightFieldOptions) -> LightField:
-    """Views `{u}_{v}.png` of one folder (UrbanLF and others): 0- or 1-based, square grid.
+    """Views `{u}_{v}.png` (UrbanLF and others) or `{name}_{u}_{v}.png`: a 0- or 1-based, square grid.
 
     Raises:
         FormatError: a view is missing, the grid is not square, sizes or bit depths differ.
     """
     found = {(int(m[1]), int(m[2])): file for file in _files(path) if (m := _GRID_NAME.fullmatch(file.name))}
+    found = found or _named_views(path)
     first = min((index for pair in found for index in pair), default=0)
     if first > 1:
         raise FormatError(f"the views are numbered from {first}", where=path, expected="u and v from 0 or 1")
@@ -68,6 +78,36 @@ def read_hci_folder(path: Path, options: LightFieldOptions) -> LightField:
         lambda u, v: f"input_Cam{u * side + v:03d}",
         options,
     )
+
+
+def read_sequence(path: Path, options: LightFieldOptions) -> LightField:
+    """Pictures numbered without a gap, 000.png ... 048.png, as a square grid row by row.
+
+    Raises:
+        FormatError: the number of pictures is not a square, sizes or bit depths differ.
+    """
+    found = _numbered_views(path)
+    side = math.isqrt(len(found))
+    grid = {divmod(i, side): file for i, file in enumerate(found)}
+    return _read_views(path, grid, side, side, lambda u, v: f"picture {u * side + v}", options)
+
+
+def _named_views(path: Path) -> dict[tuple[int, int], Path]:
+    """(u, v) -> file of views of one name; {} where the names are of something else."""
+    found = [(m, file) for file in _files(path) if (m := _NAMED_GRID.fullmatch(file.name))]
+    grid = {(int(m["u"]), int(m["v"])): file for m, file in found}
+    one_name = len({m["name"] for m, _ in found}) == 1 and len(grid) == len(found)
+    return grid if one_name else {}
+
+
+def _numbered_views(path: Path) -> list[Path]:
+    """The pictures of a folder in the order of their numbers, where these run from 0 or 1; else []."""
+    found = [(m, file) for file in _files(path) if (m := _SEQUENCE.fullmatch(file.name))]
+    files = {int(m["number"]): file for m, file in found}
+    whole = len({m["name"] for m, _ in found}) == 1 and len(files) == len(found)
+    numbers = sorted(files)
+    whole = whole and numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(files) - 1
+    return [files[number] for number in numbers] if whole else []
 
 
 def read_lenslet(path: Path, options: LightFieldOptions) -> LightField:
@@ -135,7 +175,9 @@ def _read_views(
     """Read a complete grid; every view must look like the first one."""
     if not found:
         raise FormatError(
-            "no view in this folder", where=path, expected="1_1.png ... or input_Cam000.png ..."
+            "no view in this folder",
+            where=path,
+            expected="1_1.png ..., NAME_01_01.png ... or input_Cam000.png ...",
         )
     missing = [name(u, v) for u in range(rows) for v in range(columns) if (u, v) not in found]
     if missing:
@@ -201,6 +243,10 @@ def _light_field(array: np.ndarray, path: Path, options: LightFieldOptions) -> L
             raise FormatError(f"--central {k} of {n}x{n} views", where=path, expected=f"at most {n}")
         start = n // 2 - k // 2  # the center view n // 2 stays the center k // 2
         array = array[start : start + k, start : start + k]
+    if options.grid_order == "columns" or (
+        options.grid_order == "auto" and counts_columns(array, options.disparity_range)
+    ):
+        array = array.swapaxes(0, 1)
     array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
     return LightField(np.ascontiguousarray(array))
 
@@ -219,6 +265,23 @@ def _has_views(pattern: re.Pattern[str], count: int) -> Callable[[Path], bool]:
         return path.is_dir() and sum(1 for file in path.iterdir() if pattern.fullmatch(file.name)) >= count
 
     return test
+
+
+@quiet
+def _is_grid(path: Path) -> bool:
+    """Views by their names alone; of named ones, a square of which a quarter may be missing."""
+    if _has_views(_GRID_NAME, 4)(path):
+        return True
+    grid = _named_views(path) if path.is_dir() else {}
+    rows, columns = ({pair[axis] for pair in grid} for axis in (0, 1))
+    side = len(rows)
+    return side >= _FEWEST and rows == columns and min(rows) <= 1 and len(grid) >= 0.75 * side**2
+
+
+@quiet
+def _is_sequence(path: Path) -> bool:
+    side = math.isqrt(len(found := _numbered_views(path))) if path.is_dir() else 0
+    return side >= _FEWEST and side**2 == len(found)
 
 
 @quiet
@@ -258,10 +321,12 @@ LIGHT_FIELD_READERS: tuple[Reader, ...] = (
         "views",
         "light_field",
         "folder of sub-aperture views u_v.png",
-        ("1_1.png", "5_5.png"),
-        _has_views(_GRID_NAME, 4),
+        ("1_1.png", "*_01_01.png"),
+        _is_grid,
         read_grid_folder,
-        notes="UrbanLF; 0- or 1-based, gray / RGB / RGBA, 8 or 16 bit",
+        notes="UrbanLF; also NAME_u_v.png, NAME_NNN_u_v.png (Light Field Toolbox), NAME_u_v_y_x_.png "
+        "(Stanford); 0- or 1-based, gray / RGB / RGBA, 8 or 16 bit; --grid-order",
+        folder="1_1.png or NAME_01_01.png",
     ),
     Reader(
         "hci-folder",
@@ -271,6 +336,19 @@ LIGHT_FIELD_READERS: tuple[Reader, ...] = (
         _has_views(_HCI_NAME, 4),
         read_hci_folder,
         notes="row by row over a square grid",
+        folder="input_Cam000.png",
+    ),
+    Reader(
+        "view-sequence",
+        "light_field",
+        "numbered views of a square grid",
+        ("000.png",),
+        _is_sequence,
+        read_sequence,
+        notes="row by row, or --grid-order columns; with --modality light_field, or where the name of the "
+        "folder speaks of views",
+        folder="000.png, 001.png, ... with --modality light_field",
+        vague=True,
     ),
     Reader(
         "hci-h5",

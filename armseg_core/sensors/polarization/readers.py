@@ -386,6 +386,7 @@ POLARIZATION_READERS: tuple[Reader, ...] = (
         notes="folder or one of the pictures; also folders 0, 45, 90, 135; linear pictures",
         beside=lambda path, options: (find_set(path) or {}).values(),
         parts=lambda path: (find_set(path) or {}).values(),
+        folder="NAME_0.png, NAME_45.png, NAME_90.png and NAME_135.png",
     ),
     Reader(
         "stokes",

@@ -159,7 +159,7 @@ class _Scene(NamedTuple):
         planck = struct.unpack_from(f"{order}3f", record, 88)
         air = struct.unpack_from(f"{order}5f", record, 112)
         o, r2 = struct.unpack_from(f"{order}if", record, 776)
-        made = cls(*scene, humidity, *planck, *air, o, r2)
+        made = cls(*scene, humidity, *planck, *air, o, r2)  # type: ignore[call-arg]  # mypy counts a starred tuple as many
         positive = (made.emissivity, made.window_transmission, made.r1, made.b, made.r2)
         if not np.isfinite(made).all() or min(positive) <= 0:
             raise ValueError("its constants are no constants of a camera")

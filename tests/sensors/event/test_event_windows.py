@@ -11,6 +11,7 @@ import event_files as truth
 import numpy as np
 import pytest
 from event_files import as_list, random_events, voxel_loop, write_dsec
+from hdf5_events import columns_of, write
 
 from armseg_core.arrays import Events, EventSource, OutOfOrder
 from armseg_core.errors import ArmsegWarning, FormatError, InputError
@@ -147,10 +148,50 @@ def test_label_files_that_cannot_be_read(tmp_path):
 
 
 def test_times_in_the_wrong_unit_do_not_make_a_million_windows(tmp_path):
-    with recording(tmp_path, [(1, 1, 0, 1), (2, 2, 4_000_000_000, 0)]) as source:
-        with pytest.raises(InputError, match=r"would give 4,000,000 windows.*--time-unit"):
+    events = [(1, 1, 40_000_000 * k, k % 2) for k in range(30)]
+    with recording(tmp_path, events) as source:
+        with pytest.raises(InputError, match=r"would give 1,160,000 windows.*--time-unit"):
             count_windows(source, EventOptions(window=1000))
-        assert count_windows(source, EventOptions()) == 80_000
+        assert count_windows(source, EventOptions(window="1s")) == 1160
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("trusting", [True, False])
+def test_one_damaged_time_stamp_does_not_make_empty_windows_without_end(tmp_path, place, trusting):
+    """It lies 4,200 s from the others, which are cut as if it were not there."""
+    events, far = random_events(2000), (1, 1, 4_200_000_000, 1)
+    if place == "first":
+        events, far = [(x, y, t + far[2], p) for x, y, t, p in events], (1, 1, 0, 1)
+    events.insert({"first": 0, "middle": 1000, "last": 2000}[place], far)
+    options = EventOptions(window="20ms")
+    path = write_dsec(tmp_path / "events.h5", events, index=False)
+    with (  # noqa: PT031
+        read_hdf5(path, options, block_events=128) as source,
+        pytest.warns(ArmsegWarning) as said,
+    ):
+        if place == "middle":
+            source.check_order()
+        windows = list(iterate_windows(source, options, trusting=trusting))
+        assert count_windows(source, options, trusting=trusting) == len(windows) == 6
+        got = [e for w, _, _ in windows for e in as_list(w.load())]
+        for window, t0, t1 in windows:
+            assert all(t0 <= e[2] < t1 for e in as_list(window.load()))
+            assert (t0 - source.t_first_us) % 20_000 == 0
+    assert got == sorted(events, key=lambda e: e[2])
+    texts = [str(warning.message) for warning in said if "no event from" in str(warning.message)]
+    assert len(texts) == 1
+    assert "empty windows are left out" in texts[0]
+
+
+def test_the_latest_time_there_is(tmp_path):
+    events = [(1, 1, 5, 1), (2, 2, 6, 0), (3, 3, 2**63 - 1, 1)]
+    path = write(tmp_path / "events.h5", columns_of(events), height=48, width=64)
+    with (
+        read_hdf5(path, EventOptions(time_unit="us")) as source,
+        pytest.warns(ArmsegWarning, match="no event from"),
+    ):
+        windows = list(iterate_windows(source, EventOptions()))
+    assert [len(window) for window, _, _ in windows] == [2, 1]
 
 
 def test_the_window_before_a_time(tmp_path):

@@ -82,6 +82,26 @@ def test_the_topic_is_chosen_or_named(tmp_path):
         read(path, EventOptions(stream="top"))
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_part_of_a_ros_2_bag_alone_and_a_list_that_names_no_storage(tmp_path, storage):
+    events = random_events(50)
+    topics = {"/events": ("dvs_msgs/msg/EventArray", [event_array(events, True)])}
+    bag = write_bag(tmp_path, topics, True, storage)
+    part = next(path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
+    listed = (bag / "metadata.yaml").read_text(encoding="utf-8")
+    assert f"storage_identifier: {storage}" in listed
+    unnamed = listed.replace(f"storage_identifier: {storage}", 'storage_identifier: ""')
+    (bag / "metadata.yaml").write_text(unnamed, encoding="utf-8")
+    for path in (bag, part):
+        with sniff(path, "event").read(path, OPTIONS) as source:
+            assert as_list(source.read_index(0, 50)) == events
+    (bag / "metadata.yaml").unlink()
+    reader = sniff(part)
+    assert (reader.name, reader.files(part, OPTIONS)) == ("rosbag2", (part,))
+    with reader.read(part, OPTIONS) as source:
+        assert as_list(source.read_index(0, 50)) == events
+
+
 def test_a_bag_without_events(tmp_path):
     path = write_bag(tmp_path, {"/a": ("std_msgs/msg/String", [b"xxxx"])}, False)
     with pytest.raises(FormatError, match=r"holds no events.*std_msgs/msg/String"):

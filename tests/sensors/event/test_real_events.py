@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from shared_data import shared
@@ -59,3 +62,11 @@ def test_one_event_behind_the_last_window_makes_no_window() -> None:
         assert recording.count() == 1
         assert [int(frame.t_us) for frame in recording.frames()] == [1367889]
         assert "the last window is 1 us longer: too little is left for one more" in recording.notes
+
+
+def test_a_part_of_a_bag_without_its_list(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags")
+    name = "test_data_evt3_trigger_0.db3"
+    shutil.copy(shared("data", "event", "evt3_trigger_rosbag2", name), tmp_path / name)
+    with Recording.open(tmp_path / name) as recording:
+        assert (recording.events, recording.span_us) == (82_469, (14224870, 15476187))

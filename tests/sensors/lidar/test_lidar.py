@@ -171,11 +171,11 @@ def test_las(tmp_path, suffix):
     data.x, data.y, data.z = table[:, :3].T.astype(float)
     data.intensity = np.rint(table[:, 3] * 65535).astype(np.uint16)
     data.write(str(tmp_path / f"a.{suffix}"))
-    check(read(tmp_path / f"a.{suffix}"), table, atol=1e-3)
+    check(read(tmp_path / f"a.{suffix}", lidar_unit="m"), table, atol=1e-3)
     data.x = table[:, 0].astype(float) + 400_000
     data.write(str(tmp_path / f"map.{suffix}"))
     with pytest.warns(ArmsegWarning, match="map coordinates, moved"):
-        cloud = read(tmp_path / f"map.{suffix}")
+        cloud = read(tmp_path / f"map.{suffix}", lidar_unit="m")
     assert np.abs(cloud.points).max() < 60
     (tmp_path / f"bad.{suffix}").write_bytes(b"LASF" + bytes(50))
     with pytest.raises(FormatError, match="ends after 54 bytes, within its header"):

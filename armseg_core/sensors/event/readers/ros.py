@@ -7,6 +7,7 @@ object per event is 800 times slower.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ CDR_EVENT = np.dtype(
     }
 )
 _ROS2_PARTS = (".mcap", ".db3")
+_PART_MAGIC = {
+    ".mcap": b"\x89MCAP0\r\n",
+    ".db3": b"SQLite format 3\0",
+}  # a part is also read without its list
 CDR_FIRST_EVENT = 14  # offset of the second event from the first
 
 
@@ -156,10 +161,7 @@ class Bag:
     @contextlib.contextmanager
     def open(self) -> Iterator[Any]:
         try:
-            where = self.path
-            if self.cdr and self.path.is_file():
-                where = self.path.parent
-            with self._module.Reader(where) as reader:
+            with self._module.Reader(_place(self.path) if self.cdr else self.path) as reader:
                 yield reader
         except (ArmsegError, MemoryError):
             raise
@@ -291,9 +293,19 @@ def _packet_events(
 
 def _bag_files(path: Path, options: EventOptions) -> Iterator[Path]:
     """The list of the parts of a ROS 2 bag one of whose parts is given, and its parts."""
-    if not path.is_dir() and _is_ros2(path):
+    if not path.is_dir() and _is_ros2(path) and (path.parent / "metadata.yaml").is_file():
         yield path.parent / "metadata.yaml"
         yield from sorted(file for end in _ROS2_PARTS for file in path.parent.glob(f"*{end}"))
+
+
+def _place(path: Path) -> Path:
+    """What of a ROS 2 bag is opened: the folder; a part that lies alone or whose list names no storage."""
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "metadata.yaml").is_file():
+        return path
+    parts = [part for end in _ROS2_PARTS for part in folder.glob(f"*{end}")]
+    named = re.search(rb"storage_identifier:[ \t]*['\"]?(\w*)", (folder / "metadata.yaml").read_bytes())
+    return parts[0] if named and not named[1] and len(parts) == 1 else folder
 
 
 def _is_ros1(path: Path) -> bool:
@@ -307,6 +319,8 @@ def _is_ros2(path: Path) -> bool:
     with contextlib.suppress(OSError):
         folder = path if path.is_dir() else path.parent
         named = path.is_dir() or path.suffix.lower() in _ROS2_PARTS
+        if path.is_file() and path.suffix in _PART_MAGIC and not (folder / "metadata.yaml").is_file():
+            return head_of(path, 16).startswith(_PART_MAGIC[path.suffix])
         return (
             named
             and (folder / "metadata.yaml").is_file()
