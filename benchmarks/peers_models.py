@@ -15,7 +15,6 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from armseg_core.sensors.image.declaration import Declaration
 from peers_data import Data
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from armseg_core.learning.model_folder import KnownDataSet, build
 from armseg_core.learning.objective import loss_terms
 from armseg_core.learning.training import inputs_of_step, make_optimizer
 from armseg_core.model.segmenter import SegmenterOutput, Standardize
+from armseg_core.sensors.image.declaration import Declaration
 from armseg_core.sensors.modalities import declare
 from armseg_core.simulate.classes import CLASSES
 
