@@ -331,8 +331,8 @@ def _check_flags(
         raise UsageError(f"{flags[0]} without a sensor file", hint=hint)
     if modalities and len(modalities) != len(sensors):
         raise UsageError(
-            f"{len(modalities)} times --modality and {len(sensors)} sensor files",
-            expected="one for each file, in their order, or none",
+            f"{len(modalities)} names in --modality and {len(sensors)} sensor files",
+            expected="one for each file, in their order and with commas between, or none",
         )
 
 

@@ -112,6 +112,7 @@ def test_the_sensors_of_several_recordings_can_be_named(
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sensors"] == {"thermal": "option", "depth": "option"}
     # an option goes to the sensor that has it
+    files = ("rgb.png", "scan.png", "thermal.h5", "--model", two, "-o", tmp_path)
     for unit, words in (("mm", ""), ("feet", "depth_unit")):
         result = armseg("predict", *files, "-m", "depth,thermal", "--depth-unit", unit, cwd=place)
         assert (result.exit_code == 0) == (not words), result.output
@@ -121,8 +122,8 @@ def test_the_sensors_of_several_recordings_can_be_named(
 TWO = {
     "two files of one sensor": (("depth.h5", "depth.h5"), "depth.h5: two files of depth"),
     "two files named alike": (("scan.png", "depth.h5", "-m", "depth,depth"), "two files of depth"),
-    "less names than files": (("depth.h5", "thermal.h5", "-m", "depth"), "1 name", "2 sensor files"),
-    "more names than files": (("depth.h5", "-m", "depth,thermal"), "2 names", "1 sensor file"),
+    "less names than files": (("depth.h5", "thermal.h5", "-m", "depth"), "1 names in --modality and 2 sensor files"),
+    "more names than files": (("depth.h5", "-m", "depth,thermal"), "2 names in --modality and 1 sensor files"),
     "an unknown name": (("depth.h5", "thermal.h5", "-m", "depth,themal"), "unknown modality 'themal'"),
     "a missing second file": (("depth.h5", "gone.h5"), "gone.h5: no such file"),
     "an option of another sensor": (

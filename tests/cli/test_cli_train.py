@@ -394,7 +394,7 @@ WRONG = {
         "--backbone convnext_tiny",
     ),
     "a frozen backbone of random weights": (("data", "--tune", "frozen"), "tune = frozen", "weights"),
-    "an unknown way to tune": (("data", "--tune", "some"), "model.tune", "'frozen', 'lora' or 'full'"),
+    "an unknown way to tune": (("data", "--tune", "some"), "model.tune", "frozen, lora or full"),
     "missing weights of the backbone": (
         ("data", "--backbone-weights", "no.pt", "--dry-run"),
         "no.pt: no such file of backbone weights",
