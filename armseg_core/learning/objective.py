@@ -52,7 +52,8 @@ def streams_to_recognize(
     config: TrainConfig, rgb: Tensor | None, sensors: Mapping[str, Tensor], step: int
 ) -> dict[str, Tensor]:
     """The streams of a step whose sensor MA-CLIP learns to tell, where it does not guide: of some steps."""
-    if config.model.guide == NONE or config.model.guided or step % config.recognition_every:
+    learns = config.loss.contrastive and config.model.lora_rank and config.model.guide != NONE
+    if not learns or config.model.guided or step % config.recognition_every:
         return {}
     return {**({} if rgb is None else {"rgb": rgb}), **sensors}
 

@@ -122,8 +122,14 @@ def test_the_sensors_of_several_recordings_can_be_named(
 TWO = {
     "two files of one sensor": (("depth.h5", "depth.h5"), "depth.h5: two files of depth"),
     "two files named alike": (("scan.png", "depth.h5", "-m", "depth,depth"), "two files of depth"),
-    "less names than files": (("depth.h5", "thermal.h5", "-m", "depth"), "1 names in --modality and 2 sensor files"),
-    "more names than files": (("depth.h5", "-m", "depth,thermal"), "2 names in --modality and 1 sensor files"),
+    "less names than files": (
+        ("depth.h5", "thermal.h5", "-m", "depth"),
+        "1 names in --modality and 2 sensor files",
+    ),
+    "more names than files": (
+        ("depth.h5", "-m", "depth,thermal"),
+        "2 names in --modality and 1 sensor files",
+    ),
     "an unknown name": (("depth.h5", "thermal.h5", "-m", "depth,themal"), "unknown modality 'themal'"),
     "a missing second file": (("depth.h5", "gone.h5"), "gone.h5: no such file"),
     "an option of another sensor": (

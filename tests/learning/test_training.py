@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_models import TOY, changed, shake, small_config, small_model
 
+from armseg_core.config.model import ModelConfig
 from armseg_core.config.training import LossConfig, TrainConfig
 from armseg_core.errors import TrainingError
 from armseg_core.learning import losses, objective
@@ -211,6 +212,55 @@ def test_without_a_guide_a_step_trains_all_but_the_contrastive_term(tiny_clip) -
     assert "cross_entropy" in terms
     assert "contrastive" not in terms
     assert changed(before, dict(model.segmenter.named_parameters())) == set(before)
+
+
+def test_a_guide_that_does_not_guide_learns_to_tell_sensors_in_some_steps(tiny_clip) -> None:
+    model = small_model(tiny_clip, guidance=False)
+    model.segmenter.train()
+    config = TrainConfig(model=model.config, steps=10, warmup=0, sensor_dropout=0, rgb_dropout=0)
+    optimizer = make_optimizer(config, model.segmenter.trainable())
+    for step in range(1, 6):
+        before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
+        optimizer.state.clear()  # momentum could move what has no gradient now
+        _, terms = training_step(config, model, optimizer, batch_for("depth", seed=step), step)
+        moved = changed(before, dict(model.segmenter.named_parameters()))
+        lora = {
+            name for n in moved if "lora_" in n for name in ("rgb", "depth", "thermal") if f".{name}." in n
+        }
+        assert lora == ({"rgb", "depth"} if step == 4 else set())
+        assert ("contrastive" in terms) == (step == 4)
+
+
+def test_which_guides_guide() -> None:
+    for guide, guidance, expected in (
+        ("armseg-tiny", None, False),
+        ("armseg-tiny", True, True),
+        ("ViT-B-16-quickgelu", None, True),
+        ("ViT-B-16-quickgelu", False, False),
+        ("none", None, False),
+        ("none", True, False),
+    ):
+        assert ModelConfig(guide=guide, guidance=guidance).guided == expected
+
+
+def test_streams_are_embedded_for_recognition_only_where_something_learns_from_it(tiny_clip) -> None:
+    batch = batch_for("depth")
+
+    def streams(step: int = 4, model: dict[str, Any] | None = None, **options: Any) -> set[str]:
+        config = TrainConfig(
+            model=small_config(tiny_clip, **({"guidance": False} | (model or {}))), **options
+        )
+        return set(objective.streams_to_recognize(config, batch.rgb, batch.sensors, step))
+
+    assert streams() == {"rgb", "depth"}
+    assert streams(step=3) == set()
+    assert streams(step=3, recognition_every=3) == {"rgb", "depth"}
+    assert streams(model={"guidance": True}) == set()
+    assert streams(model={"lora_rank": 0}) == set()
+    assert streams(model={"guide": "none", "guide_weights": None}) == set()
+    assert streams(loss=LossConfig(contrastive=0)) == set()
+    config = TrainConfig(model=small_config(tiny_clip, guidance=False))
+    assert set(objective.streams_to_recognize(config, None, batch.sensors, 0)) == {"depth"}
 
 
 def test_inputs_of_a_step_follow_the_shares_and_depend_on_seed_and_step_alone() -> None:
