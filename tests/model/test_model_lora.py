@@ -106,7 +106,7 @@ def test_merged_equals_unmerged_and_unmerging_restores_every_bit(model: Model, m
     segmenter, lora = model.segmenter, adapters(model)
     x = inputs("depth", batch=2)
     before = frozen(segmenter)
-    args = (x[0], None, None) if modality == "rgb" else (None, x[1], "depth")
+    args = (x[0],) if modality == "rgb" else (None, {"depth": x[1]})
     with torch.no_grad():
         unmerged = segmenter(*args).logits
         for parameter in (p for n, p in segmenter.named_parameters() if "lora_B" in n):
@@ -123,13 +123,14 @@ def test_merged_equals_unmerged_and_unmerging_restores_every_bit(model: Model, m
 
 def test_a_merged_tower_refuses_the_other_adapters(model: Model) -> None:
     lora = adapters(model)
+    rgb, depth = inputs("depth")
     lora.merge("rgb")
     with pytest.raises(ValueError, match="'rgb' is merged"):
-        model.segmenter(*inputs("depth"), "depth")
+        model.segmenter(rgb, {"depth": depth})
     with pytest.raises(ValueError, match="merged already"):
         lora.merge("depth")
     lora.unmerge()
-    model.segmenter(*inputs("depth"), "depth")
+    model.segmenter(rgb, {"depth": depth})
 
 
 def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_saved_adapters_are_pefts_own_files(model: Model, small_clip, tmp_path: 
     ]
     fresh = small_model(small_clip, lora_rank=0).segmenter.guide.tower
     theirs = peft.PeftModel.from_pretrained(fresh.visual, str(tmp_path / "rgb"), adapter_name="rgb").eval()
-    x = inputs()[0]
+    x = inputs(size=fresh.working_size(40, 48))[0]  # MA-CLIP resizes to it
     with torch.no_grad():
         expected = model.segmenter.guide(x, "rgb").embedding
         fresh.visual = theirs.base_model.model

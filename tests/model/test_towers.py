@@ -91,7 +91,7 @@ def test_a_batch_is_its_samples(case) -> None:
     rgb, thermal = inputs("thermal", batch=2, size=(33, 47))
     with torch.no_grad():
         both = segmenter(rgb, {"thermal": thermal}).logits
-        second = segmenter(rgb[1:], thermal[1:], "thermal").logits
+        second = segmenter(rgb[1:], {"thermal": thermal[1:]}).logits
     assert (both[1:] - second).abs().max() < 1e-4 * second.abs().max()
 
 
