@@ -93,6 +93,20 @@ def test_a_native_tower_takes_any_size(size) -> None:
     assert torch.isfinite(out.embedding).all()
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (640, 480), (64, 64), (300, 1200)])
+def test_as_a_guide_it_looks_at_about_as_many_pixels_as_it_was_trained_with(shape) -> None:
+    tower = ClipTower(visual(layers=2, patch=16, size=(128, 128)))
+    h, w = tower.working_size(*shape)
+    assert (h % 16, w % 16) == (0, 0)
+    assert 0.8 < h * w / 128**2 < 1.25
+    assert 0.7 < (h / w) / (shape[0] / shape[1]) < 1.4
+    assert tower.working_size(*(8 * side for side in shape)) == (
+        h,
+        w,
+    )  # its cost does not grow with the image
+    assert min(tower.working_size(16, 100_000)) == 16
+
+
 def test_normalize_uses_the_towers_own_mean_and_deviation() -> None:
     tower = ClipTower(visual())
     image = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1) + torch.tensor([0.25, 0.2, 0.3]).view(1, 3, 1, 1)
