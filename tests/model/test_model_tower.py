@@ -103,7 +103,7 @@ def test_as_a_guide_it_looks_at_about_as_many_pixels_as_it_was_trained_with(shap
     assert tower.working_size(*(8 * side for side in shape)) == (
         h,
         w,
-    )  # its cost does not grow with the image
+    )  # not its cost
     assert min(tower.working_size(16, 100_000)) == 16
 
 
