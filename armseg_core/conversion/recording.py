@@ -21,7 +21,7 @@ import numpy as np
 from armseg_core.arrays import EventSource, Frame, PointCloud
 from armseg_core.conversion.reading import Reading
 from armseg_core.errors import FormatError, InputError, UsageError
-from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
+from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file, source_name
 from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.modalities import IMAGE, declaration_of, get_modality
 from armseg_core.sensors.reader import Reader
@@ -160,7 +160,7 @@ class Recording:
             frame.units,
             frame.value_range,
             {"reader": self.reader.name} if self.reader else {},
-            source_name=self.path.absolute().name,
+            source_name=source_name(self.path),
         )
 
     def frame(self, size: tuple[int, int] | None = None, at_us: int | None = None) -> SensorTensor:
