@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Modality:
     picture: model tensor (C, H, W) float32 -> RGB (H, W, 3) uint8; None shows the first channel.
     panels: (frame (C, H, W) of any representation, its info) -> the panels of its figure; it answers None to
         leave a frame to the general ones (pictures, or a grid of the channels).
+    shown: what a reader gave -> the representations that show it where none is asked for; None: the default.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Modality:
     resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
     picture: Callable[[np.ndarray], np.ndarray] | None = None
     panels: Callable[[np.ndarray, TensorInfo], list[Panel] | None] | None = None
+    shown: Callable[[Any], tuple[str, ...]] | None = None
 
     @property
     def num_channels(self) -> int:
