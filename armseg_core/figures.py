@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ def make_figure(
         return _recording_figure(Recording.open(path), frame, advice.command("predict", "IMAGE", path))
     repeated = advice.sensor_flags(modality, representation, options)
     reading = Reading.find(path, sensor, options, representation)
+    if representation is None and (shown := get_modality(reading.sensor).shown) is not None:
+        return _shown_figure(Recording.of(reading), shown, frame, modality, options)
     if frame is not None and reading.reader.frames:
         given, frame = {"frame": frame, **(options or {})}, None
         repeated = advice.sensor_flags(modality, representation, given)
@@ -238,6 +241,24 @@ def _unnormalized(reading: Reading) -> Recording:
     if reading.sensor == "event" and "norm" not in reading.options.model_fields_set:
         reading = replace(reading, options=reading.options.model_copy(update={"norm": "none"}))
     return Recording.of(reading)
+
+
+def _shown_figure(
+    recording: Recording,
+    shown: Callable[[Any], tuple[str, ...]],
+    frame: int | None,
+    modality: str | None,
+    options: dict[str, Any] | None,
+) -> Figure:
+    """The representations in which the sensor shows this recording, one page below the other."""
+    names = shown(recording.content)
+    default = names[0] == get_modality(recording.sensor).representation
+    repeated = advice.sensor_flags(modality, None if default else names[0], options)
+    command = advice.command("convert", recording.path, *repeated)
+    figures = [_recording_figure(recording.represented(name), frame, command) for name in names]
+    titles = ", ".join(name.replace("_", " ") for name in names[1:])
+    what = ", ".join(filter(None, (figures[0].what, titles)))
+    return replace(figures[0], picture=vis.stack([made.picture for made in figures]), what=what)
 
 
 def _recording_figure(recording: Recording, frame: int | None, next_command: str) -> Figure:

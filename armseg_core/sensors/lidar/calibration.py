@@ -20,18 +20,15 @@ _LARGEST = 65535  # pixels along a side of a camera picture: more is no camera, 
 _KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt
 
 
+# where a calibration is looked for, from the folder of the cloud; NAME is its name up to the first dot
+PLACES = ("calib.json", "NAME.json", "calib.txt", "../calib/NAME.txt", "../calib.json", "../calib.txt")
+
+
 def find_calibration(cloud: Path) -> Path | None:
     """calib.json or KITTI calib beside the point cloud, or calib/NAME.txt as in the KITTI object set."""
-    folder = cloud.parent
-    stem = cloud.name.split(".")[0]
-    places = (
-        folder / "calib.json",
-        folder / f"{stem}.json",
-        folder / "calib.txt",
-        folder.parent / "calib" / f"{stem}.txt",
-        folder.parent / "calib.json",
-        folder.parent / "calib.txt",
-    )
+    stem, folder = cloud.name.split(".")[0], cloud.parent
+    names = (place.replace("NAME", stem) for place in PLACES)
+    places = (folder.parent / n[3:] if n.startswith("../") else folder / n for n in names)
     return next((place for place in places if place.is_file()), None)
 
 
