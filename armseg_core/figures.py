@@ -30,7 +30,7 @@ from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
 from armseg_core.data.registry import describe, matching_kinds, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.ownership import check_free
-from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
+from armseg_core.files.pictures import PICTURE_SUFFIXES, coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix, percent
 from armseg_core.learning.run_folder import RunFolder
@@ -40,8 +40,6 @@ from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 from armseg_core.sensors.recognition import recognize
 from armseg_core.sensors.representations import model_tensor
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,8 @@ def _kind(path: Path, sensor: str | None) -> str:
         return "recording" if sensor is not None or not _is_dataset(path) else "dataset"
     if is_tensor_file(path):
         return "tensor"
-    if sensor == "rgb" or (sensor is None and path.suffix.lower() in PICTURES and _is_plain_picture(path)):
+    may_be_picture = sensor is None and path.suffix.lower() in PICTURE_SUFFIXES
+    if sensor == "rgb" or (may_be_picture and _is_plain_picture(path)):
         return "picture"
     return "recording"
 
