@@ -174,7 +174,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             if is_torchscript(path):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", FutureWarning)  # the format is old; its files stay
-                    loaded = torch.jit.load(path, map_location="cpu").state_dict()
+                    loaded = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]  # torch does not say
             else:
                 loaded = torch.load(path, map_location="cpu", weights_only=True)
             state = next((loaded[key] for key in ("state_dict", "model") if key in loaded), loaded)

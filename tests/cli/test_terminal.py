@@ -1,4 +1,4 @@
-"""What stands on the terminal: no control characters of names, and any stream may be closed, full or narrow."""
+"""What stands on the terminal: no control characters of names; streams may be closed, full or narrow."""
 
 from __future__ import annotations
 
