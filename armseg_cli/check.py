@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next, print_table
+from armseg_cli.console import print_next, print_table, say
 from armseg_cli.options import JsonOption, QuietOption
 from armseg_core import advice
 from armseg_core.files.json_text import to_json
@@ -35,7 +35,7 @@ def command(
     with _Progress(quiet) as progress:
         report = check_dataset(data, sensors=not fast, progress=progress)
     if as_json:
-        typer.echo(to_json(report.to_dict(), indent=2))
+        say(to_json(report.to_dict(), indent=2))
     else:
         _print(report)
         if report.ok and "train" in report.splits:
@@ -78,7 +78,7 @@ def _print(report: Report) -> None:
             numeric=(1,),
         )
     errors, warnings = len(report.errors), len(report.warnings)
-    typer.echo(
+    say(
         f"{errors} kind{'s' * (errors != 1)} of error, {warnings} of warning."
         if report.problems
         else "No problems found."

@@ -7,6 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import typer
 
+from armseg_core.errors import printable
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text of which names of files or classes may be part."""
+    typer.echo(printable(text), err=err)
+
 
 def print_table(
     columns: Sequence[str],
@@ -28,14 +35,21 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=None if title is None else Text(printable(title)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index in numeric else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if index in numeric else "left", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_next(command: str, why: str = "") -> None:
     """Print the command that usually comes next."""
-    typer.echo(f"Next: {command}" + (f"   ({why})" if why else ""))
+    say(f"Next: {command}" + (f"   ({why})" if why else ""))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next
+from armseg_cli.console import print_next, say
 from armseg_cli.options import (
     ForceOption,
     JsonOption,
@@ -116,22 +116,22 @@ def command(
 
 def _show_file(made: ConversionSummary, as_json: bool) -> None:
     if as_json:
-        typer.echo(to_json(made.to_dict(), indent=1))
+        say(to_json(made.to_dict(), indent=1))
         return
     n, c, h, w = made.shape
-    typer.echo(f"{'Already current' if made.skipped else 'Made'}: {made.output}")
-    typer.echo(f"  what     {made.representation} of the {get_modality(made.modality).title} ({made.reader})")
-    typer.echo(f"  shape    {n} x {c} x {h} x {w} {made.dtype} (windows x channels x rows x columns)")
+    say(f"{'Already current' if made.skipped else 'Made'}: {made.output}")
+    say(f"  what     {made.representation} of the {get_modality(made.modality).title} ({made.reader})")
+    say(f"  shape    {n} x {c} x {h} x {w} {made.dtype} (windows x channels x rows x columns)")
     if made.events is not None and made.duration_s is not None:
         rate = f", {made.event_rate / 1e6:.3g} M events/s" if made.event_rate else ""
-        typer.echo(f"  events   {made.events:,} in {made.duration_s:.3f} s of recording{rate}")
+        say(f"  events   {made.events:,} in {made.duration_s:.3f} s of recording{rate}")
     if made.skipped:
-        typer.echo("  --force converts it again")
+        say("  --force converts it again")
     else:
         speed = f" ({made.events / made.seconds / 1e6:.1f} M events/s)" if made.events else ""
-        typer.echo(f"  seconds  {made.seconds:.2f}{speed}")
+        say(f"  seconds  {made.seconds:.2f}{speed}")
     for note in made.notes:
-        typer.echo(f"  note     {note}")
+        say(f"  note     {note}")
     print_next(advice.command("visualize", Path(made.output)))
 
 
@@ -140,17 +140,17 @@ def _show_folder(made: FolderSummary, as_json: bool) -> None:
         values = {
             name: getattr(made, name) for name in ("converted", "skipped", "failed", "seconds", "manifest")
         }
-        typer.echo(to_json({**values, "shard": made.shard, "outcomes": made.outcomes}, indent=1))
+        say(to_json({**values, "shard": made.shard, "outcomes": made.outcomes}, indent=1))
         return
     for entry in made.outcomes:
         if entry["status"] == "failed":
-            typer.echo(f"failed: {entry['error']}", err=True)
+            say(f"failed: {entry['error']}", err=True)
     share = f" (share {made.shard[0]} of {made.shard[1]})" if made.shard else ""
-    typer.echo(
+    say(
         f"{made.converted} converted, {made.skipped} already current, {made.failed} failed "
         f"of {len(made.outcomes)} recordings{share} in {made.seconds:.1f} s"
     )
-    typer.echo(f"Manifest: {made.manifest}")
+    say(f"Manifest: {made.manifest}")
     good = [entry for entry in made.outcomes if entry["status"] != "failed"]
     if good:
         print_next(advice.command("visualize", Path(made.manifest).parent / good[0]["output"]))

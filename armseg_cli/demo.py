@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from armseg_cli.console import print_next, print_table
+from armseg_cli.console import print_next, print_table, say
 from armseg_cli.options import (
     DeviceOption,
     ForceOption,
@@ -49,12 +47,12 @@ def command(
         steps=steps or STEPS,
         device=device,
         seed=seed or 0,
-        say=lambda line: typer.echo(line, err=as_json),
+        say=lambda line: say(line, err=as_json),
         progress=not quiet,
         force=force,
     )
     if as_json:
-        typer.echo(
+        say(
             to_json(
                 {
                     "run": str(result.run),
@@ -94,8 +92,8 @@ def show(result: DemoResult, output: Path) -> None:
         numeric=(1, 2, 3, 4),
     )
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
-    typer.echo(f"Time: {times}; {sum(result.seconds.values()):.0f} s in all.")
-    typer.echo(
+    say(f"Time: {times}; {sum(result.seconds.values()):.0f} s in all.")
+    say(
         f"Pictures: {result.pictures[0]} (everything on one page), {output / 'predictions'}, "
         f"{output / 'sensors'}"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next, print_table
+from armseg_cli.console import print_next, print_table, say
 from armseg_cli.options import (
     BackboneWeightsOption,
     BatchSizeOption,
@@ -108,7 +108,7 @@ def command(
     if saved is not None:
         save_report(report, saved, force=force)
     if as_json:
-        typer.echo(to_json(report.to_dict(), indent=2))
+        say(to_json(report.to_dict(), indent=2))
     else:
         _show(report, saved)
         same = [
@@ -151,7 +151,7 @@ def _input_size(report: Report) -> str:
 def _show(report: Report, saved: Path | None) -> None:
     from armseg_core.learning.metrics import percent
 
-    typer.echo(f"model: {report.model}, split: {report.split}, input size: {_input_size(report)}")
+    say(f"model: {report.model}, split: {report.split}, input size: {_input_size(report)}")
     for dataset, names in report.class_names.items():
         rows = [r for r in report.rows if r.dataset == dataset]
         present = int(rows[0].matrix.present.sum())
@@ -169,4 +169,4 @@ def _show(report: Report, saved: Path | None) -> None:
             ("class", *(r.inputs.title for r in rows)), cells, title=dataset, numeric=range(1, len(rows) + 1)
         )
     if saved is not None:
-        typer.echo(f"saved: {saved}")
+        say(f"saved: {saved}")

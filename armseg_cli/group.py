@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError, is_panic
+from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError, is_panic, printable
 from armseg_core.interruption import exit_code, signals_interrupt
 
 
@@ -210,7 +210,7 @@ def fail(error: BaseException, line: str, code: int) -> None:
     with contextlib.suppress(OSError):  # the terminal is gone
         if os.environ.get("ARMSEG_TRACEBACK"):
             traceback.print_exception(error, file=sys.stderr)
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     raise typer.Exit(code) from None
 
 
@@ -225,7 +225,7 @@ def one_line_warnings() -> Iterator[None]:
         def show(message: Any, category: Any, *args: Any, **kwargs: Any) -> None:
             if not issubclass(category, ArmsegWarning):
                 show_other(message, category, *args, **kwargs)
-            elif (text := " ".join(str(message).split())) not in said:
+            elif (text := printable(" ".join(str(message).split()))) not in said:
                 said.add(text)
                 print(f"warning: {text}", file=sys.stderr)
 

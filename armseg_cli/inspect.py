@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next
+from armseg_cli.console import print_next, say
 from armseg_cli.options import JsonOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 from armseg_core import advice
+from armseg_core.errors import ArmsegError, InputError, MissingExtraError
 from armseg_core.files.json_text import to_json
 
 
@@ -29,36 +30,49 @@ def command(
     Format, size, resolution, duration, event rate, polarity balance, events out of order or unusable, bit
     depth, units, and where a converted file came from.
 
+    Of several files, one that cannot be read does not stop the others; the exit code is 2 then.
+
     Example:
         armseg inspect sample_data/scene_00018/events.h5
     """
     from armseg_core.conversion.inspection import inspect_file
 
-    reports = []
+    reports: list[dict[str, Any]] = []
+    refused: list[ArmsegError] = []
     for name in paths:
-        report = inspect_file(name, modality=modality, options=options)
+        try:
+            report = inspect_file(name, modality=modality, options=options)
+        except (InputError, MissingExtraError) as error:  # another file may be read; a wrong option is wrong
+            if len(paths) == 1:
+                raise
+            refused.append(error)
+            reports.append({"path": name, "error": str(error)})
+            say(f"error: {error}", err=True)
+            continue
         reports.append(report)
         if not as_json:
             show(report)
     if as_json:
-        typer.echo(to_json(reports[0] if len(reports) == 1 else reports, indent=1))
+        say(to_json(reports[0] if len(reports) == 1 else reports, indent=1))
     elif len(reports) == 1 and reports[0]["kind"] != "refused":
         converted = reports[0]["kind"] == "converted"
         path = Path(paths[0])
         flags = advice.sensor_flags(modality, options=options)
         again = advice.command("visualize", path) if converted else advice.command("convert", path, *flags)
         print_next(again)
+    if refused:
+        raise typer.Exit(2)
 
 
 def show(report: dict[str, Any]) -> None:
     """Print a report, one line per fact."""
-    typer.echo(report["path"])
+    say(report["path"])
     for name, value in report.items():
         if name == "notes":
             for note in value:
-                typer.echo(f"  {'note':<18} {note}")
+                say(f"  {'note':<18} {note}")
         elif name != "path" and value is not None:
-            typer.echo(f"  {name.replace('_', ' '):<18} {_text(name, value)}")
+            say(f"  {name.replace('_', ' '):<18} {_text(name, value)}")
 
 
 def _text(name: str, value: Any) -> str:

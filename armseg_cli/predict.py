@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next
+from armseg_cli.console import print_next, say
 from armseg_cli.options import (
     BackboneWeightsOption,
     DeviceOption,
@@ -104,7 +104,7 @@ sample_data/scene_00018/depth.png
     )
     paths = save_prediction(result, folder, stem, image=image, force=force)
     if as_json:
-        typer.echo(to_json(_values(result, paths), indent=2))
+        say(to_json(_values(result, paths), indent=2))
     else:
         _show(result, paths, [known.name for known in predictor.model.datasets])
 
@@ -127,15 +127,15 @@ def _values(result: Prediction, paths: dict[str, Path]) -> dict[str, Any]:
 
 def _show(result: Prediction, paths: dict[str, Path], known: list[str]) -> None:
     """known: names of the data sets of the model."""
-    typer.echo(
+    say(
         f"inputs: {_inputs(result)}, "
         f"{result.mask.shape[1]}x{result.mask.shape[0]}, mean confidence {result.confidence.mean():.0%}"
     )
     if len(known) > 1:
         others = ", ".join(name for name in known if name != result.dataset.name)
-        typer.echo(f"classes: of {result.dataset.name} (--dataset takes those of: {others})")
+        say(f"classes: of {result.dataset.name} (--dataset takes those of: {others})")
     for name, share in result.shares.items():
-        typer.echo(f"  {name:<20} {share:6.1%}")
+        say(f"  {name:<20} {share:6.1%}")
     for kind, path in paths.items():
-        typer.echo(f"{kind}: {path}")
+        say(f"{kind}: {path}")
     print_next(advice.command("visualize", paths["mask"]))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from armseg_cli.console import print_next
+from armseg_cli.console import print_next, say
 from armseg_cli.options import (
     ForceOption,
     JsonOption,
@@ -66,8 +66,8 @@ def command(
     )
     seconds = time.perf_counter() - start
     if as_json:
-        typer.echo(to_json({"data": str(out), "scenes": scenes, "seconds": seconds}))
+        say(to_json({"data": str(out), "scenes": scenes, "seconds": seconds}))
         return
     noun = "scene" if scenes == 1 else "scenes"
-    typer.echo(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
+    say(f"{scenes} {noun} in {out} ({seconds:.1f} s, {scenes / seconds:.2f} scenes/s)")
     print_next(advice.command("check", out))

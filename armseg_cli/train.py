@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next, print_table
+from armseg_cli.console import print_next, print_table, say
 from armseg_cli.group import ArmsegCommand
 from armseg_cli.options import (
     BACKBONE_WEIGHTS,
@@ -196,10 +196,10 @@ def _show_backbones() -> None:
 
 def _show_dry_run(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(to_json(facts, indent=2))
+        say(to_json(facts, indent=2))
         return
     print_table(("what", "value"), [(k.replace("_", " "), v) for k, v in facts.items() if k != "terms"])
-    typer.echo("dry run: nothing was written")
+    say("dry run: nothing was written")
 
 
 def _show(run: RunFolder, as_json: bool) -> None:
@@ -209,11 +209,11 @@ def _show(run: RunFolder, as_json: bool) -> None:
         (r["val"] for r in reversed(run.rows()) if "val" in r), {}
     )
     if as_json:
-        typer.echo(to_json({"run": str(run.folder), "validation": last}))
+        say(to_json({"run": str(run.folder), "validation": last}))
         return
     table = [
         (data, inputs, percent(miou)) for data, values in last.items() for inputs, miou in values.items()
     ]
     if table:
         print_table(("data set", "inputs", "val mIoU"), table, numeric=(2,))
-    typer.echo(f"run folder: {run.folder} (best/ and last/ are model folders, plots/ has the curves)")
+    say(f"run folder: {run.folder} (best/ and last/ are model folders, plots/ has the curves)")

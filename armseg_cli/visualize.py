@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from armseg_cli.console import print_next
+from armseg_cli.console import print_next, say
 from armseg_cli.options import ForceOption, JsonOption, OutputOption, RepresentationOption
 from armseg_cli.sensor_options import ModalityOption, with_sensor_options
 from armseg_core.files.json_text import to_json
@@ -63,7 +63,7 @@ def command(
         alpha=alpha,
     )
     if as_json:
-        typer.echo(to_json({**asdict(made), "output": str(made.output)}, indent=1))
+        say(to_json({**asdict(made), "output": str(made.output)}, indent=1))
         return
-    typer.echo(f"{made.output}  ({made.width}x{made.height}, {made.what})")
+    say(f"{made.output}  ({made.width}x{made.height}, {made.what})")
     print_next(made.next_command)

@@ -18,10 +18,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
+
+# control characters but for tab and newline, marks that turn the direction of writing, line separators, and
+# the halves of pairs that stand for bytes of file names which are not UTF-8
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text that names of files or classes are part of, as it may stand on a terminal.
+
+    A name can hold what moves the cursor, colors or hides text: such characters are shown as escapes.
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class ArmsegError(Exception):
@@ -45,7 +58,7 @@ class ArmsegError(Exception):
             message += f" (expected {expected})"
         if hint:
             message += f". Try: {hint}"
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
 
     def __reduce__(self) -> tuple[Any, ...]:  # keeps the fields when it crosses a process boundary
         where = None if self.where is None else str(self.where)

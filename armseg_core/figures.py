@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from armseg_core.data.dataset_file import FILE_NAME, parse_dataset_file
 from armseg_core.data.registry import describe, matching_kinds, open_dataset
 from armseg_core.errors import ArmsegError, FormatError, InputError, UsageError
 from armseg_core.files.ownership import check_free
-from armseg_core.files.pictures import coding_of, read_label, read_rgb, save_png
+from armseg_core.files.pictures import PICTURE_SUFFIXES, coding_of, read_label, read_rgb, save_png
 from armseg_core.files.tensor_file import TensorInfo, is_tensor_file
 from armseg_core.learning.metrics import ConfusionMatrix, percent
 from armseg_core.learning.run_folder import RunFolder
@@ -39,8 +40,6 @@ from armseg_core.sensors.light_field.panels import view_names
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 from armseg_core.sensors.recognition import recognize
 from armseg_core.sensors.representations import model_tensor
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -144,6 +143,8 @@ def make_figure(
         return _recording_figure(Recording.open(path), frame, advice.command("predict", "IMAGE", path))
     repeated = advice.sensor_flags(modality, representation, options)
     reading = Reading.find(path, sensor, options, representation)
+    if representation is None and (shown := get_modality(reading.sensor).shown) is not None:
+        return _shown_figure(Recording.of(reading), shown, frame, modality, options)
     if frame is not None and reading.reader.frames:
         given, frame = {"frame": frame, **(options or {})}, None
         repeated = advice.sensor_flags(modality, representation, given)
@@ -192,7 +193,8 @@ def _kind(path: Path, sensor: str | None) -> str:
         return "recording" if sensor is not None or not _is_dataset(path) else "dataset"
     if is_tensor_file(path):
         return "tensor"
-    if sensor == "rgb" or (sensor is None and path.suffix.lower() in PICTURES and _is_plain_picture(path)):
+    may_be_picture = sensor is None and path.suffix.lower() in PICTURE_SUFFIXES
+    if sensor == "rgb" or (may_be_picture and _is_plain_picture(path)):
         return "picture"
     return "recording"
 
@@ -238,6 +240,24 @@ def _unnormalized(reading: Reading) -> Recording:
     if reading.sensor == "event" and "norm" not in reading.options.model_fields_set:
         reading = replace(reading, options=reading.options.model_copy(update={"norm": "none"}))
     return Recording.of(reading)
+
+
+def _shown_figure(
+    recording: Recording,
+    shown: Callable[[Any], tuple[str, ...]],
+    frame: int | None,
+    modality: str | None,
+    options: dict[str, Any] | None,
+) -> Figure:
+    """The representations in which the sensor shows this recording, one page below the other."""
+    names = shown(recording.content)
+    default = names[0] == get_modality(recording.sensor).representation
+    repeated = advice.sensor_flags(modality, None if default else names[0], options)
+    command = advice.command("convert", recording.path, *repeated)
+    figures = [_recording_figure(recording.represented(name), frame, command) for name in names]
+    titles = ", ".join(name.replace("_", " ") for name in names[1:])
+    what = ", ".join(filter(None, (figures[0].what, titles)))
+    return replace(figures[0], picture=vis.stack([made.picture for made in figures]), what=what)
 
 
 def _recording_figure(recording: Recording, frame: int | None, next_command: str) -> Figure:

@@ -92,7 +92,6 @@ def test_only_the_files_of_the_table_use_it(found: dict[str, set[str]], door: st
 OWN_TEXT = {
     "armseg_core/conversion/manifest.py",
     "armseg_core/files/json_lines.py",
-    "armseg_core/learning/model_folder.py",
     "armseg_core/learning/resume_state.py",
     "armseg_core/learning/run_folder.py",
     "armseg_core/simulate/dataset.py",

@@ -21,11 +21,11 @@ import numpy as np
 from armseg_core.arrays import EventSource, Frame, PointCloud
 from armseg_core.conversion.reading import Reading
 from armseg_core.errors import FormatError, InputError, UsageError
-from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file
+from armseg_core.files.tensor_file import SensorTensor, TensorFile, TensorInfo, is_tensor_file, source_name
 from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.modalities import IMAGE, declaration_of, get_modality
 from armseg_core.sensors.reader import Reader
-from armseg_core.sensors.representations import model_tensor
+from armseg_core.sensors.representations import get_representation, model_tensor
 
 _AGAIN = "convert the recording again"
 _LOOKED_AT = 32  # frames of a tensor file, spread evenly, to find a full one; a free choice
@@ -151,6 +151,14 @@ class Recording:
     def _read(self, index: int) -> Frame:
         return next(islice(self.frames(), index, None))
 
+    def represented(self, representation: str) -> Recording:
+        """The same raw recording, read already, with frames of another representation.
+
+        Raises:
+            UsageError: the sensor has no such representation, or the recording is a sensor-tensor file.
+        """
+        raise UsageError("holds the frames of one representation", where=self.path, hint=_AGAIN)
+
     def info(self, frame: Frame) -> TensorInfo:
         """What a sensor-tensor file says about a frame of this recording."""
         return TensorInfo(
@@ -160,7 +168,7 @@ class Recording:
             frame.units,
             frame.value_range,
             {"reader": self.reader.name} if self.reader else {},
-            source_name=self.path.absolute().name,
+            source_name=source_name(self.path),
         )
 
     def frame(self, size: tuple[int, int] | None = None, at_us: int | None = None) -> SensorTensor:
@@ -306,12 +314,16 @@ class _Raw(Recording):
 
     def __init__(self, reading: Reading, content: Any) -> None:
         super().__init__(reading.path, reading.sensor, reading.row.name, reading.reader, content)
-        self._make = reading.row.make
+        self._reading, self._make = reading, reading.row.make
         self._options: Any = reading.options  # of the sensor's group
 
     @property
     def parameters(self) -> dict[str, Any]:
         return dict(self._options)
+
+    def represented(self, representation: str) -> Recording:
+        row = get_representation(self.sensor, representation)
+        return type(self)(replace(self._reading, row=row), self.content)
 
     def _options_at(self, size: tuple[int, int] | None) -> Any:
         return self._options if size is None else self._options.model_copy(update={"size": size})

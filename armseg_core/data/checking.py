@@ -31,12 +31,11 @@ from armseg_core.data.label_audit import (
 )
 from armseg_core.data.registry import dataset_class, open_dataset
 from armseg_core.errors import ArmsegError
-from armseg_core.files.pictures import picture_format, read_rgb
+from armseg_core.files.pictures import PICTURE_SUFFIXES, picture_format, read_rgb
 from armseg_core.sensors.image.ranges import out_of_range
 from armseg_core.sensors.modalities import IMAGE, declaration_of
 
 UNLABELED_SPLITS = ("test",)  # labels of these are often withheld
-PICTURES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
 Progress = Callable[[int, int], None]  # (samples done, samples in all)
 
 
@@ -251,7 +250,7 @@ class _SampleCheck:
     def _sensor(
         self, dataset: DataSet, sample_id: str, name: str, path: Path, size: tuple[int, int] | None
     ) -> None:
-        if path.suffix.lower() in PICTURES and (found := picture_format(path)):
+        if path.suffix.lower() in PICTURE_SUFFIXES and (found := picture_format(path)):
             text, (height, width) = found
             self.formats.setdefault(f"{name} pictures", {}).setdefault(text, []).append(path)
             if size and abs(width / height / (size[1] / size[0]) - 1) > 0.02:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,7 +66,8 @@ class FolderDataset(DataSet):
         return self.description.file
 
     def list_ids(self, split: str) -> list[str]:
-        return read_ids(self.root / self.file.splits[split])
+        lines = read_ids(self.root / self.file.splits[split])
+        return [id_in_line(line, (self.file.rgb.path,)) for line in lines]
 
     def rgb_path(self, sample_id: str) -> Path:
         return self._path(self.file.rgb.path, sample_id)
@@ -161,21 +163,37 @@ def ids_on_disk(root: Path, template: str) -> set[str]:
 
     A template without {id} must name {parent} before {stem}; the two make the id.
     """
+    paths = {path for pattern in _patterns(template) for path in root.glob(pattern)}
+    found = {id_of_path(template, path.relative_to(root).as_posix()) for path in paths}
+    return {sample_id for sample_id in found if sample_id is not None}
+
+
+def id_of_path(template: str, relative: str) -> str | None:
+    """The id by which a path template gives a path; None where it does not fit."""
     expression = re.escape(template)
     for name, part in (("id", "(?P<id>.+)"), ("parent", "(?P<parent>.+)"), ("stem", "(?P<stem>[^/]+)")):
         expression = expression.replace(re.escape(f"{{{name}}}"), part, 1)
         expression = expression.replace(re.escape(f"{{{name}}}"), f"(?P={name})")
-    found = set()
-    for path in {path for pattern in _patterns(template) for path in root.glob(pattern)}:
-        relative = path.relative_to(root).as_posix()
-        match = re.fullmatch(expression, relative)
-        if match:
-            names = match.groupdict()
-            stem = names.get("stem", "")
-            sample_id = names.get("id") or (f"{names['parent']}/{stem}" if names.get("parent") else stem)
-            if fill(template, sample_id) == relative:
-                found.add(sample_id)
-    return found
+    match = re.fullmatch(expression, relative)
+    if not match:
+        return None
+    names = match.groupdict()
+    stem = names.get("stem", "")
+    sample_id = names.get("id") or (f"{names['parent']}/{stem}" if names.get("parent") else stem)
+    return sample_id if fill(template, sample_id) == relative else None
+
+
+def id_in_line(line: str, templates: Iterable[str]) -> str:
+    """The id in a line of a list: the line itself, or where its first word is the path of an image, its id.
+
+    Such lines are 'RGB/0.jpg Label/0.png' (CMX, DFormer).
+
+    Args:
+        templates: paths of the image.
+    """
+    word = line.split(maxsplit=1)[0]
+    ids = (id_of_path(template, word) for template in templates)
+    return next((found for found in ids if found), line)
 
 
 def _patterns(template: str) -> list[str]:

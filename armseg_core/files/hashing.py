@@ -28,7 +28,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     root = Path(path)
     for file in files_below(root):
         if root.is_dir():
-            digest.update(str(file.relative_to(root)).encode())
+            digest.update(str(file.relative_to(root)).encode("utf-8", "surrogateescape"))
         with open(file, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -53,7 +53,7 @@ def source_hash(path: str | os.PathLike[str]) -> tuple[str, str]:
         for file in files:
             stat = file.stat()
             name = "" if file == path else str(file.relative_to(path))
-            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
             with open(file, "rb") as stream:
                 digest.update(stream.read(_EDGE))
                 stream.seek(max(0, stat.st_size - _EDGE))

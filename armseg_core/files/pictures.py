@@ -44,6 +44,8 @@ _DAMAGE = (
     ("TIFF_Error", "the TIFF data are damaged"),
     ("can't read data", "the file ends before its samples"),
 )
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")  # of photos and labels
+_BITS_12 = 4095  # the greatest value of the usual cameras whose 12 bits are stored in 16
 # what to do with pictures that are no measurement
 AS_COLORS = 'kind = "image" for it in dataset.toml, which takes its colors and is no measurement'
 AS_VALUES = 'kind = "image" for it in dataset.toml, which takes any band as it is'
@@ -150,7 +152,8 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
 def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as RGB, (H, W, 3) uint8 or uint16, whichever the file holds.
 
-    Gray becomes three equal channels, alpha is dropped, palettes are read.
+    Gray becomes three equal channels, alpha is dropped, palettes are read. Where 16 bits hold no value above
+    12 bits (or 8), they are stretched to the whole range, and that is said: it would be nearly black.
 
     Raises:
         InputError: the file is missing or may not be read.
@@ -165,7 +168,19 @@ def read_rgb(path: str | os.PathLike[str]) -> np.ndarray:
         )
     if image.ndim == 2 or image.shape[2] == 2:
         image = np.repeat((image if image.ndim == 2 else image[..., 0])[..., None], 3, axis=2)
-    return np.ascontiguousarray(image[..., :3])
+    return np.ascontiguousarray(_whole_range(image[..., :3], path))
+
+
+def _whole_range(image: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+    """16-bit samples that use 8 or 12 bits only, brought to 16; others as they are."""
+    greatest = int(image.max(initial=0))
+    if image.dtype != np.uint16 or not 0 < greatest <= _BITS_12:
+        return image
+    bits = 8 if greatest <= 255 else 12
+    text = f"{path}: {bits} bits in 16 (no value above {greatest}): brought to the whole range"
+    warnings.warn(ArmsegWarning(text), stacklevel=4)
+    whole: np.ndarray = np.rint(image * (65535 / (2**bits - 1))).astype(np.uint16)
+    return whole
 
 
 def picture_format(path: str | os.PathLike[str]) -> tuple[str, tuple[int, int]] | None:

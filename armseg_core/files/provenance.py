@@ -9,7 +9,7 @@ from armseg_core import __version__
 from armseg_core.errors import ArmsegError
 from armseg_core.files.hashing import source_hash
 from armseg_core.files.ownership import is_sealed
-from armseg_core.files.tensor_file import TensorFile
+from armseg_core.files.tensor_file import TensorFile, source_name
 
 
 def is_current(
@@ -25,7 +25,7 @@ def is_current(
     except ArmsegError:
         return False
     made = (info.modality, info.representation, info.parameters, info.armseg_version, info.source_name)
-    if made != (modality, representation, parameters, __version__, source.absolute().name):
+    if made != (modality, representation, parameters, __version__, source_name(source)):
         return False
     return (info.source_sha256, info.source_hash) == source_hash(source)
 
@@ -40,6 +40,6 @@ def is_own(output: Path, source: Path) -> bool:
         return True
     try:
         with TensorFile(output) as file:
-            return not file.claims_seal and file.info.source_name == source.absolute().name
+            return not file.claims_seal and file.info.source_name == source_name(source)
     except ArmsegError:
         return False

@@ -58,6 +58,11 @@ class TensorInfo:
     source_hash: str = "sha256"  # how source_sha256 was made: of every byte, or of samples of a large file
 
 
+def source_name(path: Path) -> str:
+    """The name of a recording as its tensor file holds it; bytes that are not UTF-8, as escapes."""
+    return path.absolute().name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class SensorTensor:
     """frames: (N, C, H, W). t_us: (N,) int64. info: how the frames were made."""

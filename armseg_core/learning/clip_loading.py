@@ -9,6 +9,8 @@ import hashlib
 import json
 import logging
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from armseg_core.config.model import TINY, ModelConfig
-from armseg_core.errors import CheckpointError, InputError, UsageError
+from armseg_core.errors import ArmsegWarning, CheckpointError, InputError, UsageError
 from armseg_core.files.text import read_text
 
 TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
@@ -169,7 +171,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            if is_torchscript(path):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # the format is old; its files stay
+                    loaded = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]  # torch does not say
+            else:
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
             state = next((loaded[key] for key in ("state_dict", "model") if key in loaded), loaded)
         sizes = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own files
         return {k.removeprefix("module."): v.float() for k, v in state.items() if k not in sizes}
@@ -177,8 +184,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             "weights cannot be read (truncated, or not a weights file)",
             where=path,
-            expected=".safetensors or a plain state dict",
+            expected=".safetensors, a plain state dict, or OpenAI's TorchScript archive",
         ) from error
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI publishes its CLIP: tensors and code in a zip."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    return False
 
 
 def load_clip(config: ModelConfig) -> LoadedClip:
@@ -259,6 +275,7 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
                 f"--guide {name} needs weights",
                 hint=f"--guide-pretrained TAG ({shown}) or --guide-weights FILE",
             )
+        _check_activation(name, quick, config.guide_weights, f"{name}-quickgelu" in known)
         return quick
     if config.guide_pretrained not in tags:
         raise UsageError(
@@ -273,6 +290,25 @@ def _check_name_and_tag(config: ModelConfig) -> bool:
             hint=f"--guide {other}",
         )
     return quick
+
+
+def _check_activation(name: str, quick: bool, weights: Path, has_twin: bool) -> None:
+    """A weights file does not tell its activation; with the other one its features are silently wrong.
+
+    Raises:
+        UsageError: OpenAI's own file, which is with QuickGELU, for a model without it.
+    """
+    if quick or not has_twin:
+        return
+    if is_torchscript(weights):
+        raise UsageError(
+            f"OpenAI's weights were trained with QuickGELU, {name} is without",
+            where=weights,
+            hint=f"--guide {name}-quickgelu",
+        )
+    what = f"{weights} does not tell its activation; taken as {name}, without QuickGELU"
+    other = f"--guide {name}-quickgelu where it was trained with it, --guide-pretrained TAG to be told"
+    warnings.warn(ArmsegWarning(f"{what} ({other})"), stacklevel=5)
 
 
 def _preprocessing(config: ModelConfig) -> dict[str, Any]:

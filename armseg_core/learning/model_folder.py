@@ -24,12 +24,20 @@ from torch import Tensor
 
 import armseg_core
 from armseg_core.config.model import CLIP, DEFAULT, NONE, TINY, ModelConfig
+from armseg_core.data.dataset_file import path_options
 from armseg_core.data.sample import ClassInfo
-from armseg_core.errors import CheckpointError, OutputError, UsageError
+from armseg_core.errors import CheckpointError, FormatError, OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.json_text import to_json
 from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
-from armseg_core.learning.adapter_files import ADAPTER_FILES, load_adapters, save_adapters
+from armseg_core.files.text import read_text
+from armseg_core.learning.adapter_files import (
+    ADAPTER_FILES,
+    check_dtypes,
+    load_adapters,
+    read_tensors,
+    save_adapters,
+)
 from armseg_core.learning.backbone_loading import BackboneIdentity, backbone_identity, build_backbone
 from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
@@ -292,8 +300,9 @@ def load(
     recorded = _read_description(path)
     moved = {"guide_weights": guide_weights, "backbone_weights": backbone_weights and str(backbone_weights)}
     config = recorded.config.model_copy(update={n: w for n, w in moved.items() if w is not None})
-    own = _read_tensors(path / "segmenter.safetensors")
-    embeddings = _read_tensors(path / "class_embeddings.safetensors")
+    own = read_tensors(path / "segmenter.safetensors")
+    embeddings = read_tensors(path / "class_embeddings.safetensors")
+    check_dtypes(path / "class_embeddings.safetensors", embeddings)
     prompts = {n.removeprefix("prompt."): t for n, t in embeddings.items() if n.startswith("prompt.")}
     texts = [embeddings.get(f"dataset.{i}", torch.empty(0, 0)) for i in range(len(recorded.datasets))]
     if [len(t) for t in texts] != [len(d.classes) for d in recorded.datasets]:
@@ -308,6 +317,7 @@ def load(
         _check_weights("backbone", backbone, recorded.backbone, path)
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in segmenter.own_state().items()}:
         raise _damaged(path / "segmenter.safetensors", "other layers than armseg.json describes")
+    check_dtypes(path / "segmenter.safetensors", own, segmenter.own_state())
     segmenter.load_state_dict(own, strict=False)
     if segmenter.guide is not None and segmenter.guide.adapters is not None:
         load_adapters(segmenter.guide.adapters, path / "adapters")
@@ -368,7 +378,7 @@ class _Description:
 def _read_description(path: Path) -> _Description:
     file = path / MODEL_FILE
     try:
-        meta = json.loads(file.read_text())
+        meta = json.loads(read_text(file))
         if meta["format_version"] > FORMAT_VERSION:
             raise CheckpointError("written by a newer armseg", where=file, hint="pip install -U armseg")
         if meta["format_version"] < FORMAT_VERSION:
@@ -379,6 +389,10 @@ def _read_description(path: Path) -> _Description:
             )
         for name, row in meta["modalities"].items():
             _check_sensor(name, row, file)
+        for recorded in meta["datasets"]:
+            for name, options in recorded.get("options", {}).items():
+                if named := path_options(name) & set(options):  # those of the training were left out
+                    raise _damaged(file, f"its options of {name} name a file: {', '.join(sorted(named))}")
         return _Description(
             config=ModelConfig.parse(meta["model"]),
             identity=None if meta["guide"] is None else ClipIdentity(**meta["guide"]),
@@ -397,8 +411,13 @@ def _read_description(path: Path) -> _Description:
             metrics=meta.get("metrics", {}),
             input_size=_input_size(meta["input"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise _damaged(file, str(error) if isinstance(error, UsageError) else repr(error)) from error
+    except RecursionError as error:
+        raise _damaged(file, "nested too deeply") from error
+    except KeyError as error:
+        raise _damaged(file, f"without {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError, UsageError, FormatError) as error:
+        why = str(error) if isinstance(error, UsageError) else "not what armseg writes"
+        raise _damaged(file, why) from error
 
 
 def _describe_sensor(name: str) -> dict[str, Any]:
@@ -434,13 +453,6 @@ def _check_sensor(name: str, recorded: dict[str, Any], file: Path) -> None:
         )
     if tuple(recorded["channels"]) != get_modality(name).channels:
         raise _damaged(file, f"other channels of {name} than this version of armseg")
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(file)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise _damaged(file, str(error)) from error
 
 
 def _damaged(file: Path, why: str) -> CheckpointError:

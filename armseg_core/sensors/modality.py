@@ -52,6 +52,7 @@ class Modality:
     picture: model tensor (C, H, W) float32 -> RGB (H, W, 3) uint8; None shows the first channel.
     panels: (frame (C, H, W) of any representation, its info) -> the panels of its figure; it answers None to
         leave a frame to the general ones (pictures, or a grid of the channels).
+    shown: what a reader gave -> the representations that show it where none is asked for; None: the default.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Modality:
     resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
     picture: Callable[[np.ndarray], np.ndarray] | None = None
     panels: Callable[[np.ndarray, TensorInfo], list[Panel] | None] | None = None
+    shown: Callable[[Any], tuple[str, ...]] | None = None
 
     @property
     def num_channels(self) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 from armseg_core import advice
 from armseg_core.config.base import Options
 from armseg_core.errors import FormatError
+from armseg_core.files.pictures import PICTURE_SUFFIXES
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import BUILT_IN, IMAGE, declaration_of, get_modality, installed_sensors
 from armseg_core.sensors.reader import Reader
 from armseg_core.sensors.sniffing import (
     HDF5_SUFFIXES,
-    IMAGE_SUFFIXES,
     Verdict,
     judge_by_name,
     must_be_readable,
@@ -178,7 +178,7 @@ def _not_recognized(path: Path, rows: tuple[Reader, ...], modality: str | None) 
 
 def _holds_pictures(folder: Path) -> bool:
     """Whether a folder may be meant as one recording of several pictures: three angles are the fewest."""
-    return sum(name.lower().endswith(IMAGE_SUFFIXES) for name in os.listdir(folder)) >= 3
+    return sum(name.lower().endswith(PICTURE_SUFFIXES) for name in os.listdir(folder)) >= 3
 
 
 def format_table() -> str:

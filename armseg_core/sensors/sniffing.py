@@ -14,11 +14,11 @@ from armseg_core.files.facts import facts_of, refuse_special
 from armseg_core.files.hdf5 import look_into, refuse_outside
 from armseg_core.files.image_headers import PNG_MAGIC
 from armseg_core.files.npy import NPY_MAGIC, is_archive
+from armseg_core.files.pictures import PICTURE_SUFFIXES
 from armseg_core.files.tensor_file import is_tensor_file
 from armseg_core.sensors.modalities import MODALITIES, get_modality
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
 def named_modalities(text: str) -> set[str]:
@@ -60,7 +60,7 @@ def judge_by_name(path: Path, candidates: Sequence[str], root: Path | None = Non
         candidates: modalities whose formats fit its content.
         root: folder the search began in: folders down from it count (default: the two around the file).
     """
-    is_picture = path.suffix.lower() in IMAGE_SUFFIXES
+    is_picture = path.suffix.lower() in PICTURE_SUFFIXES
     for name in _names(path, root):
         named = named_modalities(name)
         hits = [candidate for candidate in candidates if candidate in named]

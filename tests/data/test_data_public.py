@@ -6,6 +6,7 @@ The real data sets are not at hand; their layouts are those of the published loa
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -141,6 +142,16 @@ def test_nyu_depth_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(depth, 2.5, atol=0.05)
     np.testing.assert_allclose(inverse, 0.4, atol=0.01)
     assert (valid == 1).all()
+
+
+def test_mcubes_has_near_infrared_where_it_was_downloaded(tmp_path: Path) -> None:
+    public_sets.mcubes(tmp_path)
+    nir = open_dataset(tmp_path, "test", ("nir",)).load(0).sensors["nir"]
+    assert nir.shape == (2, public_sets.H, public_sets.W)
+    np.testing.assert_allclose(nir[0, :3, 0], [0, 0.2, 1], rtol=1e-6)  # 0, 51 and 255 of 8 bits
+    np.testing.assert_array_equal(nir[1, :3, 0], [0, 1, 1])  # 0 is where the warp left nothing
+    shutil.rmtree(tmp_path / "NIR_warped")
+    assert open_dataset(tmp_path, "test").modalities == ("polarization",)
 
 
 @pytest.mark.filterwarnings("ignore:polL_aolp_sin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import open_clip
@@ -114,6 +115,49 @@ def test_the_hash_is_of_names_shapes_and_values(small_clip) -> None:
     with torch.no_grad():
         b.visual.proj[0, 0] += 1e-6
     assert tower_sha256(b.visual) != a.identity.sha256
+
+
+class Archive(torch.nn.Module):
+    """Tensors under the names of a CLIP and the sizes that OpenAI keeps beside them."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        for name, tensor in state.items():
+            *parents, last = name.split(".")
+            place = self
+            for parent in parents:
+                if not hasattr(place, parent):
+                    place.add_module(parent, torch.nn.Module())
+                place = getattr(place, parent)
+            place.register_buffer(last, tensor)
+        self.register_buffer("input_resolution", torch.tensor(224))
+
+    def forward(self) -> torch.Tensor:
+        return self.input_resolution
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_the_torchscript_archive_of_openai_loads(small_clip, tmp_path: Path) -> None:
+    state = safetensors.torch.load_file(small_clip["guide_weights"])
+    torch.jit.script(Archive({name: t.half() for name, t in state.items()})).save(str(tmp_path / "ViT.pt"))
+    assert clip_loading.is_torchscript(tmp_path / "ViT.pt")
+    clip = load(guide=small_clip["guide"], guide_weights=tmp_path / "ViT.pt")
+    assert torch.equal(clip.model.visual.proj, state["visual.proj"].half().float())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.usefixtures("no_downloads")
+def test_weights_without_a_tag_say_nothing_about_quickgelu(tmp_path: Path) -> None:
+    """A model that exists with and without it: OpenAI's file decides, any other is said."""
+    weights = tmp_path / "clip.pt"
+    torch.jit.script(Archive({"a": torch.zeros(1)})).save(str(weights))
+    refuse("OpenAI's weights .* Try: --guide ViT-B-16-quickgelu$", guide="ViT-B-16", guide_weights=weights)
+    torch.save({"a": torch.zeros(1)}, weights)
+    for name, is_said in (("ViT-B-16", True), ("ViT-B-16-quickgelu", False), ("ViT-B-16-SigLIP", False)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            clip_loading._check_name_and_tag(ModelConfig(guide=name, guide_weights=weights))
+        assert ["does not tell its activation" in str(w.message) for w in said] == [True] * is_said
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text", "a pickle of code", "folder"])

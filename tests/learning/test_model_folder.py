@@ -227,6 +227,46 @@ def test_a_sensor_that_is_not_installed_is_named(folder: Path) -> None:
     refuse(folder, "sensor 'sonar', which is not installed here", "pip install armseg-toy")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["segmenter.safetensors", "class_embeddings.safetensors", "adapters/event/adapter_model.safetensors"],
+)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensor: tensor.fill_(float("nan")), "NaN or infinity"),
+        (lambda tensor: tensor.fill_(float("-inf")), "NaN or infinity"),
+        (lambda tensor: tensor.half(), "is float16 (expected float32)"),
+    ],
+    ids=["nan", "infinity", "float16"],
+)
+def test_weights_that_are_no_weights(folder: Path, path: str, change, words: str) -> None:
+    tensors = safetensors.torch.load_file(folder / path)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name] = change(tensors[name])
+    safetensors.torch.save_file(tensors, folder / path)
+    refuse(folder, path, f"'{name}'", words)
+
+
+def test_files_that_are_none_are_not_waited_for(folder: Path) -> None:
+    (folder / "segmenter.safetensors").unlink()
+    os.mkfifo(folder / "segmenter.safetensors")
+    refuse(folder, "segmenter.safetensors", "is a named pipe")
+
+
+def test_a_description_nested_deeply(folder: Path) -> None:
+    (folder / "armseg.json").write_text("[" * 100_000)
+    refuse(folder, "armseg.json", "nested too deeply")
+
+
+def test_options_of_a_model_name_no_file(folder: Path) -> None:
+    """What is converted for a prediction is what the user names."""
+    meta = json.loads((folder / "armseg.json").read_text())
+    meta["datasets"][0]["options"] = {"event": {"end_times": "/etc/hostname"}}
+    edit(folder, datasets=meta["datasets"])
+    refuse(folder, "armseg.json", "name a file: end_times")
+
+
 def test_a_description_that_is_no_object(folder: Path) -> None:
     (folder / "armseg.json").write_text("[1, 2]")
     refuse(folder, "armseg.json", "damaged")

@@ -110,6 +110,7 @@ def mcubes(root: Path, angle: np.ndarray | None = None, doubled: bool = True) ->
     array(root / "polL_dolp/s_1.npy", (np.full(size, 0.4) - 0.5 * (angle == 0)).astype(np.float32))
     array(root / "polL_aolp_sin/s_1.npy", np.sin(factor * angle).astype(np.float32))
     array(root / "polL_aolp_cos/s_1.npy", np.cos(factor * angle).astype(np.float32))
+    gray(root / "NIR_warped/s_1.png", [0, 51, 255], size)
     for split in ("train", "val", "test"):
         text(root / f"list_folder/{split}.txt", "s_1")
     return dict.fromkeys(("train", "val", "test"), (0, 19, 255))

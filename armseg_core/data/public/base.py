@@ -16,7 +16,7 @@ import numpy as np
 
 from armseg_core.data.dataset import DataSet
 from armseg_core.data.description import Description
-from armseg_core.data.folder import fill, read_ids
+from armseg_core.data.folder import fill, id_in_line, read_ids
 from armseg_core.data.sample import ClassInfo
 from armseg_core.files.pictures import UNKNOWN_COLOR
 
@@ -90,7 +90,8 @@ class PublicDataSet(DataSet):
 
     def list_ids(self, split: str) -> list[str]:
         if split in self.files.lists:
-            return [line.split()[0] for line in read_ids(self.root / self.files.lists[split])]
+            lines = read_ids(self.root / self.files.lists[split])
+            return [id_in_line(line, self.files.rgb).split()[0] for line in lines]
         images = self.root.glob(self.files.patterns[split])
         return sorted(self.id_of(path.relative_to(self.root)) for path in images)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from armseg_core.data.public.base import Files, PublicDataSet, Published
 from armseg_core.data.sample import ClassInfo, default_color
+from armseg_core.errors import ArmsegWarning
+from armseg_core.files.image_headers import image_header
 
 NAMES = (
     "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, "
@@ -18,8 +21,9 @@ NAMES = (
 class NYUDepthV2(PublicDataSet):
     """NYU Depth V2 (Silberman 2012), 40 classes, 480x640, folder layout of DELIVER's loader.
 
-    `Depth/<id>.png` is 16-bit millimeters. Without it depth is taken from the disparity channel of the HHA
-    image, 8 bits: coarse beyond about 5 m. The data set has no palette of its own.
+    `Depth/<id>.png` is 16-bit millimeters; of 8 bits, as some repositories spread it, it is relative. Without
+    it depth is taken from the disparity channel of the HHA image, 8 bits: coarse beyond about 5 m. The data
+    set has no palette of its own.
     """
 
     title, layout, name = "NYU Depth V2", "RGB/ + Label/ + Depth/ or HHA/, train.txt", "NYU Depth V2"
@@ -44,5 +48,12 @@ class NYUDepthV2(PublicDataSet):
     )
 
     def sensor_options(self, sample_id: str, modality: str) -> dict[str, Any]:
-        folder = self.sensor_path(sample_id, modality).parent.name
-        return {"depth_unit": "hha"} if folder == "HHA" else super().sensor_options(sample_id, modality)
+        path = self.sensor_path(sample_id, modality)
+        if path.parent.name == "HHA":
+            return {"depth_unit": "hha"}
+        header = image_header(path) if path.is_file() else None
+        if header is not None and header.bits == 8:
+            what = "8-bit depth has no unit: it is taken as relative depth, small values near"
+            warnings.warn(ArmsegWarning(f"{path.parent}: {what}"), stacklevel=3)
+            return {"depth_unit": "relative", "near": "small"}
+        return super().sensor_options(sample_id, modality)

@@ -17,21 +17,21 @@ from armseg_core.files.text import read_text
 from armseg_core.sensors.lidar.options import LidarOptions
 
 _LARGEST = 65535  # pixels along a side of a camera picture: more is no camera, and too much to reserve
+_KITTI_RAW_LIDAR = "calib_velo_to_cam.txt"  # KITTI raw: where the LiDAR stands, in the folder of the day
+_KITTI_RAW_DEPTH = 4  # of DAY/DRIVE/velodyne_points/data/0000000000.bin
 _KITTI_RAW_CAMERA = "calib_cam_to_cam.txt"  # KITTI raw: the camera, beside calib_velo_to_cam.txt
+
+
+# where a calibration is looked for, from the folder of the cloud; NAME is its name up to the first dot
+PLACES = ("calib.json", "NAME.json", "calib.txt", "../calib/NAME.txt", "../calib.json", "../calib.txt")
 
 
 def find_calibration(cloud: Path) -> Path | None:
     """calib.json or KITTI calib beside the point cloud, or calib/NAME.txt as in the KITTI object set."""
-    folder = cloud.parent
-    stem = cloud.name.split(".")[0]
-    places = (
-        folder / "calib.json",
-        folder / f"{stem}.json",
-        folder / "calib.txt",
-        folder.parent / "calib" / f"{stem}.txt",
-        folder.parent / "calib.json",
-        folder.parent / "calib.txt",
-    )
+    stem, folder = cloud.name.split(".")[0], cloud.parent
+    names = (place.replace("NAME", stem) for place in PLACES)
+    raw = [above / _KITTI_RAW_LIDAR for above in [*cloud.absolute().parents][:_KITTI_RAW_DEPTH]]
+    places = [*(folder.parent / n[3:] if n.startswith("../") else folder / n for n in names), *raw]
     return next((place for place in places if place.is_file()), None)
 
 
@@ -41,7 +41,7 @@ def calibration_files(cloud: Path, options: LidarOptions) -> tuple[Path, ...]:
     if found is None or found.suffix.lower() == ".json":
         return () if found is None else (found,)
     picture = () if options.image_size else (_kitti_picture(cloud),)
-    return (found, found.parent / _KITTI_RAW_CAMERA, *picture)
+    return (found, found.parent / _KITTI_RAW_CAMERA, found.parent / _KITTI_RAW_LIDAR, *picture)
 
 
 def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None) -> Calibration:
@@ -49,7 +49,7 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
 
     Args:
         path: calib.json, KITTI calib.txt (object: P2, R0_rect, Tr_velo_to_cam; odometry: P2, Tr), or
-            KITTI raw calib_velo_to_cam.txt with calib_cam_to_cam.txt beside it.
+            KITTI raw calib_velo_to_cam.txt or calib_cam_to_cam.txt, with the other beside it.
         cloud: the point cloud, beside whose folder KITTI keeps the images (their size is in no KITTI
             object file).
         image_size: (H, W), wins over what the files say.
@@ -60,6 +60,11 @@ def read_calibration(path: Path, cloud: Path, image_size: tuple[int, int] | None
     """
     if not path.is_file():
         raise InputError("no such calibration file", where=path)
+    if path.name == _KITTI_RAW_CAMERA:
+        path = path.parent / _KITTI_RAW_LIDAR
+        if not path.is_file():
+            what = "KITTI raw keeps the place of the LiDAR in a second file, which is missing"
+            raise InputError(what, where=path)
     if path.suffix.lower() == ".json":
         intrinsics, extrinsics, size = _from_json(path)
     elif "R" in (table := _table(read_text(path))) and "T" in table:

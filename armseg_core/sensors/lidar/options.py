@@ -24,6 +24,9 @@ class LidarOptions(SizedOptions):
     image_size: Size | None = Field(
         None, description="Size of the camera image, where the calibration does not say it."
     )
+    cell: float | None = Field(
+        None, gt=0, description="Meters per pixel of the representation bev (default: the cloud fills it)."
+    )
 
     @field_validator("image_size")
     @classmethod

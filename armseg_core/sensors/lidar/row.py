@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from armseg_core.sensors.lidar.options import LidarOptions
-from armseg_core.sensors.lidar.panels import panels, picture
+from armseg_core.sensors.lidar.panels import panels, picture, shown
 from armseg_core.sensors.lidar.readers import LIDAR_READERS
 from armseg_core.sensors.lidar.representations import LIDAR_REPRESENTATIONS
 from armseg_core.sensors.modality import Modality
@@ -26,4 +26,5 @@ SENSOR = Modality(
     representations=LIDAR_REPRESENTATIONS,
     picture=picture,
     panels=panels,
+    shown=shown,
 )

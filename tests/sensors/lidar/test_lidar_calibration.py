@@ -125,3 +125,25 @@ def test_kitti_raw_calibration(tmp_path):
         + numbers("S_rect_02", np.array([44.0, 30.0]))
     )
     check_kitti(read(tmp_path / "a.bin", calibration=velo).calibration, (30, 44))
+
+
+def kitti_raw(day):
+    """DAY/DRIVE/velodyne_points/data/x.bin and the two calibration files of the day; the cloud."""
+    camera = numbers("P_rect_02", P2) + numbers("R_rect_00", RECTIFY) + "S_rect_02: 44 30\n"
+    lidar = "calib_time: 1-Jan-2011\n" + numbers("R", ROTATION) + numbers("T", VELODYNE[:, 3])
+    cloud = day / "drive_0001_sync/velodyne_points/data/0000000000.bin"
+    cloud.parent.mkdir(parents=True)
+    cloud.write_bytes(points().tobytes())
+    (day / "calib_cam_to_cam.txt").write_text(camera)
+    (day / "calib_velo_to_cam.txt").write_text(lidar)
+    return cloud
+
+
+def test_the_pair_of_kitti_raw_is_found_above_and_from_either_file(tmp_path):
+    cloud = kitti_raw(tmp_path / "2011_09_26")
+    check_kitti(read(cloud).calibration, (30, 44))
+    for name in ("calib_cam_to_cam.txt", "calib_velo_to_cam.txt"):
+        check_kitti(read(cloud, calibration=tmp_path / "2011_09_26" / name).calibration, (30, 44))
+    (tmp_path / "2011_09_26/calib_velo_to_cam.txt").unlink()
+    with pytest.raises(InputError, match=r"calib_velo_to_cam\.txt: KITTI raw keeps the place of the LiDAR"):
+        read(cloud, calibration=tmp_path / "2011_09_26/calib_cam_to_cam.txt")

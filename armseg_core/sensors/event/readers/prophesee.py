@@ -30,6 +30,7 @@ from armseg_core.sensors.event.streams import DecodedStream, Decoder
 from armseg_core.sensors.reader import Reader
 
 BLOCK_BYTES = 1 << 18  # read and decoded at a time; fits a second-level cache together with the columns
+_TEXT_BYTES = bytes([9, 10, 13, *range(32, 127)])
 DAT_CD = 0x0C  # event type in the header of a DAT file: CD, change detection
 
 # Prophesee's cameras by system id, for recordings that do not say the size, as in OpenEB (device_system_id.h
@@ -279,6 +280,11 @@ def read_dat(
     return source
 
 
+def _is_text(path: Path, header: RawHeader) -> bool:
+    """Whether lines of text follow those that begin with "%": a CSV of Metavision, not a RAW file."""
+    return not facts_of(path).bytes_at(header.start, 1024).translate(None, _TEXT_BYTES)
+
+
 def _raw(*names: str) -> Callable[[Path], bool]:
     """Content test for the encodings named; a header that is silent about it is decided by the words."""
 
@@ -288,7 +294,7 @@ def _raw(*names: str) -> Callable[[Path], bool]:
                 header = read_header(path)
                 if header.format:
                     return header.format in names
-                if header.start and not is_dat(path):
+                if header.start and not is_dat(path) and not _is_text(path, header):
                     return any(fits(path, header).get(name, False) for name in names)
         return False
 

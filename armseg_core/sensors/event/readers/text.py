@@ -24,6 +24,8 @@ from armseg_core.sensors.event.streams import DecodedStream
 from armseg_core.sensors.reader import Reader
 
 BLOCK_BYTES = 1 << 22  # of text, about 200,000 events: starting numpy's parser is then no part of the time
+# the first line of a CSV of Metavision: width, height
+_GEOMETRY = re.compile(rb"%\s*geometry\s*[:=]?\s*(\d{1,5})\s*[,x]\s*(\d{1,5})")
 _SEPARATOR = re.compile(rb"[,;\s]+")
 
 
@@ -32,7 +34,8 @@ class TextLayout:
     """How a text file is laid out.
 
     start: offset of the first event. line: its line number. delimiter: None for blanks. order: names of the
-    columns that the file gives, or "". width: numbers in a line. size: (H, W) of a first line `W H`, or None.
+    columns that the file gives, or "". width: numbers in a line. size: (H, W) of a first
+    line `W H` or `%geometry:W,H`, or None.
     """
 
     start: int
@@ -55,8 +58,11 @@ def find_layout(path: Path) -> TextLayout:
     head = head[start:]
     offset, number, order, size = start, 1, "", None
     for line in head.splitlines(keepends=True):
-        words = [word for word in _SEPARATOR.split(line.strip().lstrip(b"#")) if word]
-        numbers = not line.lstrip().startswith(b"#") and words and all(map(_is_number, words))
+        is_comment = line.lstrip().startswith((b"#", b"%"))
+        words = [word for word in _SEPARATOR.split(line.strip().lstrip(b"#%")) if word]
+        if is_comment and (found := _GEOMETRY.match(line.strip())):
+            size = int(found[2]), int(found[1])
+        numbers = not is_comment and words and all(map(_is_number, words))
         if numbers and len(words) in (3, 4):
             if not line.endswith((b"\n", b"\r")) and start + len(head) == HEAD:
                 break
@@ -69,7 +75,7 @@ def find_layout(path: Path) -> TextLayout:
             if {"x", "y", "t"} <= set(names) and len(words) in (3, 4):
                 lower = [word.decode("latin-1") for word in words]
                 order = "".join(sorted(names, key=lambda column: lower.index(names[column])))
-            elif not line.lstrip().startswith(b"#") and number > 1:
+            elif not is_comment and number > 1:
                 break
         offset, number = offset + len(line), number + 1
     raise FormatError(
@@ -244,6 +250,6 @@ TEXT_READERS: tuple[Reader, ...] = (
         ("*.txt", "*.csv"),
         _is_events,
         read_text,
-        notes="t x y p or another order (--columns); first line `W H` or column names understood",
+        notes="t x y p or another order (--columns); first line `W H`, `%geometry:W,H` or names understood",
     ),
 )
