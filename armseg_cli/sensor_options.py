@@ -150,10 +150,8 @@ class SensorCommand(ArmsegCommand):
         found.pop(PANEL, None)
         asked = ctx.meta.get(MODALITY)
         if asked not in readable_as():
-            found[PANEL] = [
-                (f"{ctx.command_path} --modality {name} --help", f"options of the {row.title}")
-                for name, row in readable_as().items()
-            ]
+            shown = f"{ctx.command_path} --modality SENSOR --help"
+            found[PANEL] = [(shown, f"options of one of {', '.join(readable_as())}")]
             return found
         title = f"Options of the {readable_as()[asked].title}"
         flags = {p.name: p.get_help_record(ctx) or ("", "") for p in self.params if _in_panel(p)}
