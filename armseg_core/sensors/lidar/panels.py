@@ -25,7 +25,7 @@ def shown(cloud: PointCloud) -> tuple[str, ...]:
 
 
 def panels(frame: np.ndarray, info: TensorInfo) -> list[Panel] | None:
-    """What was measured (depth, height or range), and the intensity if any; sparse points are drawn larger."""
+    """What was measured (depth, height or range), and the intensity if any; sparse points are larger."""
     if info.channels[1:] != ("intensity", "valid"):
         return None
     frame = frame.astype(np.float32)
