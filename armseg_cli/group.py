@@ -15,9 +15,11 @@ import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -27,6 +29,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from armseg_core.errors import ArmsegError, ArmsegWarning, UsageError, is_panic, printable
 from armseg_core.interruption import exit_code, signals_interrupt
+
+_SAME_WARNINGS = 3  # lines for one thing said of many files: enough to see that they are many
+_PATH_AND_NUMBERS = re.compile(r"^[^:]*: |\d+(\.\d+)?")  # "PATH: text" is the form of what is said of a file
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,12 @@ def fail(error: BaseException, line: str, code: int) -> None:
 
 @contextlib.contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Show each different ArmsegWarning once, as one 'warning:' line; other warnings stay as they are."""
+    """Show each different ArmsegWarning once, as one 'warning:' line; other warnings stay as they are.
+
+    Of those that say the same of many files, numbers aside, the first few are shown.
+    """
     said: set[str] = set()
+    kinds: Counter[str] = Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("always", ArmsegWarning)
         show_other = warnings.showwarning
@@ -227,7 +236,12 @@ def one_line_warnings() -> Iterator[None]:
                 show_other(message, category, *args, **kwargs)
             elif (text := printable(" ".join(str(message).split()))) not in said:
                 said.add(text)
-                print(f"warning: {text}", file=sys.stderr)
+                kind = _PATH_AND_NUMBERS.sub("", text)
+                kinds[kind] += 1
+                if kinds[kind] <= _SAME_WARNINGS:
+                    print(f"warning: {text}", file=sys.stderr)
+                elif kinds[kind] == _SAME_WARNINGS + 1:
+                    print(f"warning: and the same of more files, as of {text}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

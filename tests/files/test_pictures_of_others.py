@@ -158,3 +158,20 @@ def test_cases_with_a_byte_order_mark() -> None:
         assert inspect_file(folder / name, options={"sensor_size": "640x480"})["events"] == 2000
     for name in ("list_bom", "list_crlf", "backslash_ids"):
         assert len(open_dataset(folder / name, "train")) == 2
+
+
+def test_what_is_said_of_many_files_takes_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    import warnings
+
+    from armseg_cli.group import one_line_warnings
+
+    with one_line_warnings():
+        for number in range(50):
+            warnings.warn(
+                ArmsegWarning(f"rgb/{number}.png: 12 bits in 16 ({number} is the greatest)"), stacklevel=1
+            )
+        warnings.warn(ArmsegWarning("rgb/1.png: something else"), stacklevel=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert lines[3].startswith("warning: and the same of more files")
+    assert lines[4] == "warning: rgb/1.png: something else"
