@@ -14,6 +14,7 @@ from armseg_core.errors import FormatError
 from armseg_core.files.facts import Facts, facts_of, head_of
 from armseg_core.files.limits import refuse_bomb
 
+BLOSC_FILTER = 32001  # as registered with the HDF Group
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Where it stands: at the start, or behind a user block of 512 bytes (MATLAB) or a larger power of two
 # (HDF5 file format specification, II.A); larger blocks than 32 KiB lie outside the head that is read.
@@ -96,6 +97,13 @@ def blosc(codec: Literal["lz4", "zstd"], level: int) -> Any:
     import hdf5plugin
 
     return hdf5plugin.Blosc(cname=codec, clevel=level, shuffle=hdf5plugin.Blosc.SHUFFLE)
+
+
+def blosc_library() -> Path | None:
+    """The shared library of hdf5plugin with the Blosc filter and Blosc itself; None: not found."""
+    import hdf5plugin
+
+    return next(iter(sorted(Path(hdf5plugin.PLUGINS_PATH).glob("libh5blosc.*"))), None)
 
 
 def gzip() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hdf5_events import columns_of, open_events, with_generic, write
 
 from armseg_core.arrays import EventSource
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
+from armseg_core.files import blosc_chunks
 from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.readers.hdf5 import read_hdf5
 from armseg_core.sensors.recognition import sniff
@@ -307,3 +308,21 @@ def test_the_packets_of_ddd17_are_refused_with_advice(tmp_path):
     )
     with pytest.raises(FormatError, match="ddd20-utils"):
         sniff(path)
+
+
+def test_blocks_are_decompressed_in_threads_ahead_and_in_any_order(tmp_path, monkeypatch):
+    events = random_events(20_000, end=900_000)
+    path = write_dsec(tmp_path / "events.h5", events, chunk=1024)
+    started, original = [], blosc_chunks.start
+
+    def start(*arguments):
+        rows = original(*arguments)
+        started.append(rows is not None)
+        return rows
+
+    monkeypatch.setattr(blosc_chunks, "start", start)
+    with read_hdf5(path, EventOptions(), block_events=2048) as source:
+        assert as_list(source.read_index(0, 20_000)) == events
+        assert as_list(source.read_index(18_000, 20_000)) == events[18_000:]
+        assert as_list(source.read_index(100, 5000)) == events[100:5000]
+    assert sum(started) > 30

@@ -5,7 +5,9 @@ The layout is found from the names of the data sets, not from the name of the fi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from armseg_core.errors import FormatError, UsageError
+from armseg_core.files import blosc_chunks
 from armseg_core.files.facts import Facts, facts_of
 from armseg_core.files.hdf5 import Node, look_into, nodes_of, open_hdf5, refuse_unstored
 from armseg_core.sensors.event.columns import Columns, guess_columns, guess_unit, match_names, to_us
@@ -21,6 +24,7 @@ from armseg_core.sensors.event.options import EventOptions
 from armseg_core.sensors.event.source import BLOCK_EVENTS, KEEP_EVENTS, EventStream
 from armseg_core.sensors.reader import Reader, quiet
 
+_THREADS = 2  # to decompress: with more the reading of the file and the sums of the events do not keep up
 ECF_FILTER = 0x8ECF  # Prophesee's own compression, by the filter number in its files
 # (H, W) of the cameras of these sets: Prophesee Gen 3.1, Prophesee EVK4, DAVIS346
 DSEC_SIZE, M3ED_SIZE, MVSEC_SIZE = (480, 640), (720, 1280), (260, 346)
@@ -107,6 +111,8 @@ class Hdf5Stream(EventStream):
         keep_events: int = KEEP_EVENTS,
     ) -> None:
         self._file, self._layout = file, layout
+        self._threads = ThreadPoolExecutor(_THREADS)
+        self._ahead: dict[tuple[int, str], blosc_chunks.Rows] = {}  # block, column -> rows on their way
         self._data = _datasets(path, file, layout)
         for name, data in self._data.items():
             refuse_unstored(path, name if layout.kind == "columns" else layout.group, data)
@@ -165,7 +171,7 @@ class Hdf5Stream(EventStream):
             return {"t": self._kept_times[block]}
         try:
             if self._layout.kind == "columns":
-                found = {c: self._data[c][i0:i1] for c in wanted if c in self._data}
+                found = self._columns(block, i0, i1, wanted)
                 if wanted == "t" and self.count <= self.keep_events:  # wanted by the scan and by each block
                     self._kept_times[block] = found["t"]
                 return found
@@ -179,6 +185,28 @@ class Hdf5Stream(EventStream):
         if self._layout.kind == "matrix":
             return {column: rows[:, i] for i, column in enumerate(self._order)}
         return {column: rows[name] for column, name in self._layout.fields.items()}
+
+    def _columns(self, block: int, i0: int, i1: int, wanted: str) -> dict[str, np.ndarray]:
+        """Columns of a block, as stored; their chunks are decompressed in threads where that can be done."""
+        names = [c for c in wanted if c in self._data]
+        for c in names:
+            self._start(block, c, i0, i1)
+        rows = {c: self._ahead.pop((block, c), None) for c in names}
+        return {c: self._data[c][i0:i1] if r is None else blosc_chunks.finish(r) for c, r in rows.items()}
+
+    def _start(self, block: int, column: str, i0: int, i1: int) -> None:
+        if (block, column) not in self._ahead:
+            rows = blosc_chunks.start(self._data[column], i0, i1, self._threads)
+            if rows is not None:
+                self._ahead[block, column] = rows
+
+    def _read_ahead(self, block: int) -> None:
+        """Begin with the block that probably comes next; forget others."""
+        self._ahead = {key: rows for key, rows in self._ahead.items() if key[0] == block}
+        if block < len(self.bounds) - 1:
+            for column in self._data:
+                if column != "t" or block not in self._kept_times:
+                    self._start(block, column, int(self.bounds[block]), int(self.bounds[block + 1]))
 
     def _in_us(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         us, bad = to_us(t, self._unit)
@@ -197,6 +225,11 @@ class Hdf5Stream(EventStream):
         else:
             raw = self._stored(block)
             t, bad = self._in_us(raw["t"])
+        if self._layout.kind == "columns":
+            with contextlib.suppress(
+                OSError, RuntimeError, ValueError
+            ):  # damage shows when the block is asked for
+                self._read_ahead(block + 1)
         p = raw.get("p")
         return Columns(raw["x"], raw["y"], t, np.ones(len(t), np.uint8) if p is None else p, bad)
 
@@ -214,6 +247,7 @@ class Hdf5Stream(EventStream):
         return int(pair[0]), int(pair[1]) if len(pair) == 2 else self.count
 
     def close(self) -> None:
+        self._threads.shutdown()
         self._file.close()
 
 
