@@ -146,7 +146,7 @@ class ModalityRow(FileRow):
     """Where a sample's sensor file is and how it is converted."""
 
     kind: Literal["image"] | None = Field(
-        None, description="image = a picture of any bands: declares a sensor of your own."
+        None, description="image = a picture of any bands: declares a sensor of any other kind."
     )
     channels: Annotated[Any, AfterValidator(_check_channels)] = Field(
         1, description='With kind: how many channels its pictures have, or their names: ["vv", "vh"].'

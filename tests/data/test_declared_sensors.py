@@ -80,7 +80,7 @@ def test_two_data_sets_of_a_training_agree_or_are_refused(tmp_path: Path) -> Non
         (
             'kind = "image"\n',
             "",
-            "'modalities' is {'radar': {'path': 'radar/{id}.npy', 'channels': ['vv', 'v... "
+            "'modalities' is {'radar': {'path': 'radar/{id}.npy', 'channels': ['vv', '... "
             "(expected one of rgb, event, thermal, depth, lidar, polarization, light_field, or "
             'kind = "image" for a '
             "picture of any other sensor, got 'radar', did you mean 'lidar'?)",
