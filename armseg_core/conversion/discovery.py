@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,16 @@ class Found:
     modality: str
 
 
+# a path, and the folder that was searched when it was met there; None: it is taken whatever it is
+Candidate = tuple[Path, Path | None]
+Share = tuple[int, int]  # (which, of how many), counted from 1
+
+
 def find_recordings(
-    inputs: Sequence[str | os.PathLike[str]], modality: str | None = None, skip: Path | None = None
+    inputs: Sequence[str | os.PathLike[str]],
+    modality: str | None = None,
+    skip: Path | None = None,
+    share: Share | None = None,
 ) -> tuple[Path, list[Found]]:
     """The recordings named by files, folders and glob patterns, in a fixed order.
 
@@ -45,6 +54,9 @@ def find_recordings(
         inputs: files, folders, patterns such as "scenes/*/events.h5" (`**` for any depth).
         modality: take recordings of this sensor only.
         skip: folder not to look into (the output folder).
+        share: only this share of them. All shares together are everything once; files of one name up to the
+            suffix are in one share. Only files of the share are looked into, so the shares of a large folder
+            begin at once; that makes them about equal, not exactly.
 
     Returns:
         (common root folder, recordings).
@@ -55,12 +67,37 @@ def find_recordings(
     sensor = get_modality(modality).name if modality else None
     paths = [path for text in inputs for path in _expand(str(text))]
     root = _common_root(paths)
+    candidates = list(
+        dict.fromkeys(
+            candidate
+            for path in paths
+            for candidate in (_walk(path, sensor, skip) if path.is_dir() else [(path, None)])
+        )
+    )
     found: dict[Path, Found] = {}
-    for path in paths:
-        below = _walk(path, sensor, skip) if path.is_dir() else [_named(path, sensor)]
-        for source, name, first in below:
-            found.setdefault(first.absolute(), Found(source, Path(os.path.relpath(source, root)), name))
+    for path, folder in candidates if share is None else _share(candidates, share):
+        taken = _named(path, sensor) if folder is None else _looked_at(path, sensor, folder)
+        if taken is None:
+            continue
+        source, name, first = taken
+        if share is not None and first != path and folder is not None and folder in first.parents:
+            continue  # the share of the first file converts all of them
+        found.setdefault(first.absolute(), Found(source, Path(os.path.relpath(source, root)), name))
     return root, sorted(found.values(), key=lambda item: item.relative.parts)
+
+
+def _share(candidates: list[Candidate], share: Share) -> list[Candidate]:
+    """Those of a share: files of one name together, since their results have one name, too.
+
+    The names are dealt out in the order of a checksum: in the order of the names, the files of one kind of
+    each scene (all the long recordings) might come to one share.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        path = os.path.abspath(candidate[0])
+        groups.setdefault(os.path.splitext(path)[0], []).append(candidate)
+    order = sorted(groups, key=lambda name: (zlib.crc32(os.fsencode(name)), name))
+    return [candidate for name in order[share[0] - 1 :: share[1]] for candidate in groups[name]]
 
 
 def is_recording_folder(path: Path, modality: str | None = None) -> bool:
@@ -99,9 +136,10 @@ def _common_root(paths: list[Path]) -> Path:
 Taken = tuple[Path, str, Path]  # source, modality ("" when open), first of the files that it stands for
 
 
-def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken]:
+def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Candidate]:
+    """The files below a folder that may be recordings, and the folders that are."""
     if is_recording_folder(folder, sensor):
-        yield _named(folder, sensor)
+        yield folder, None
         return
     seen: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
@@ -114,12 +152,8 @@ def _walk(folder: Path, sensor: str | None, skip: Path | None) -> Iterator[Taken
         inside = [path for path in inside if skip is None or path.resolve() != skip.resolve()]
         recordings = {path for path in inside if is_recording_folder(path, sensor)}
         folders[:] = [path.name for path in inside if path not in recordings]
-        for path in sorted(recordings):
-            yield _named(path, sensor)
-        for name in sorted(files):
-            taken = None if name.startswith(".") else _looked_at(Path(here, name), sensor, folder)
-            if taken:
-                yield taken
+        yield from ((path, None) for path in sorted(recordings))
+        yield from ((Path(here, name), folder) for name in sorted(files) if not name.startswith("."))
 
 
 def _named(path: Path, sensor: str | None) -> Taken:

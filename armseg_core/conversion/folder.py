@@ -28,7 +28,7 @@ from armseg_core.errors import ArmsegError, InputError, UsageError
 from armseg_core.files.atomic import remove_leftovers
 from armseg_core.files.ownership import check_free
 from armseg_core.files.tensor_file import is_tensor_file
-from armseg_core.sensors.modalities import get_modality
+from armseg_core.sensors.modalities import SENSORS, get_modality
 from armseg_core.sensors.recognition import sniff
 from armseg_core.sensors.representations import get_representation
 from armseg_core.sensors.sniffing import HDF5_SUFFIXES
@@ -102,17 +102,20 @@ def convert_folder(
             f"unknown engine '{engine}'", where="--engine", expected="one of " + ", ".join(ENGINES)
         )
     shard = shard or shard_from_environment(os.environ)
-    root, found = find_recordings(inputs, modality, Path(output_dir) if output_dir is not None else None)
+    skip = None if output_dir is None else Path(output_dir)
+    root, found = find_recordings(inputs, modality, skip, shard)
     folder = root if output_dir is None else Path(output_dir)
-    if not found:
+    if not found and shard is None:  # another share may have some
         raise _nothing_found(inputs, modality)
-    if output_dir is not None and Path(output_dir).suffix in HDF5_SUFFIXES:
+    if found and output_dir is not None and Path(output_dir).suffix in HDF5_SUFFIXES:
         raise _one_file_for(inputs, found, str(output_dir))
     common = {"dtype": dtype, "compression": check_compression(compression), "force": force}
-    tasks = _tasks(found, folder, representation, options or {}, common)
+    options = options or {}
+    if shard is not None:  # an option may apply to the sensors of another share
+        options = {name: value for name, value in options.items() if _applies(name, found)}
+    tasks = _tasks(found, folder, representation, options, common)
     name = "manifest.jsonl"
     if shard is not None:
-        tasks = tasks[shard[0] - 1 :: shard[1]]
         name = f"manifest.{shard[0]}-of-{shard[1]}.jsonl"
     # whether a tensor file was changed is found out by its job: that takes reading it
     check_free((Path(task.job["output"]) for task in tasks if task.job), force=force, ours=is_tensor_file)
@@ -200,6 +203,12 @@ def _tasks(
         }
         tasks.append(_Task(str(item.relative), str(name), job))
     return tasks
+
+
+def _applies(option: str, found: list[Found]) -> bool:
+    """Whether an option is that of a sensor among these, or of no sensor at all, which is an error."""
+    owners = {name for name, row in SENSORS.items() if option in row.options.model_fields}
+    return not owners or any(item.modality in owners for item in found)
 
 
 def _options_by_sensor(sensors: list[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -27,12 +28,16 @@ def named_modalities(text: str) -> set[str]:
     'scene_3_depth' -> {'depth'}; 'rgb' also stands for label pictures.
     """
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", text).lower().replace("-", "_").replace(" ", "_")
-    found = set()
-    for row in MODALITIES.values():
-        words = (row.name, row.name.replace("_", ""), *row.aliases, *row.words)
-        if any(re.search(rf"(?<![a-z]){re.escape(word)}s?(?![a-z])", text) for word in words):
-            found.add(row.name)
-    return found
+    return {
+        row.name
+        for row in MODALITIES.values()
+        if _any_of((row.name, row.name.replace("_", ""), *row.aliases, *row.words)).search(text)
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(map(re.escape, words))})s?(?![a-z])")
 
 
 @dataclass(frozen=True)

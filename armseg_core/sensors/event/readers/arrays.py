@@ -214,13 +214,11 @@ def _stored_size(archive: Any, names: list[str]) -> tuple[int, int] | None:
 
 def _ddd17_files(path: Path) -> tuple[Path, Path] | None:
     """The time and the address file of an ESS memory map, given their folder or one of them."""
-    folder = path if path.is_dir() else path.parent
-    pairs = [
-        (f, f.with_suffix(".xyp")) for f in sorted(folder.glob("*.t")) if f.with_suffix(".xyp").is_file()
-    ]
-    if path.is_dir():
-        return pairs[0] if pairs else None
-    return next((pair for pair in pairs if path in pair), None)
+    if path.suffix in (".t", ".xyp"):
+        pair = path.with_suffix(".t"), path.with_suffix(".xyp")
+        return pair if all(file.is_file() for file in pair) else None
+    times = sorted(path.glob("*.t")) if path.is_dir() else []
+    return next((found for file in times if (found := _ddd17_files(file)) and file.is_file()), None)
 
 
 def _ddd17_beside(path: Path, options: EventOptions) -> tuple[Path, ...]:
