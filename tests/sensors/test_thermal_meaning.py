@@ -204,21 +204,6 @@ def test_a_false_color_rendering_is_refused_with_the_way_out(tmp_path) -> None:
 # --- real recordings --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "degrees"),
-    [
-        ("FLIR_AX8.jpg", (24.36, 25.03, 25.47)),
-        ("FLIR_E40.jpg", (17.88, 21.01, 24.70)),
-        ("FLIR_B60.jpg", (-68.08, -7.69, -0.23)),
-        ("FLIR_A320.jpg", (10.13, 23.70, 26.64)),
-    ],
-)
-def test_real_radiometric_jpegs(name: str, degrees: tuple[float, ...]) -> None:
-    pytest.importorskip("flyr")
-    values = read(shared("data", "thermal", name)).values
-    np.testing.assert_allclose((values.min(), np.median(values), values.max()), degrees, atol=0.006)
-
-
 def test_the_jpeg_of_a_mavic_is_refused_by_name() -> None:
     with pytest.raises(FormatError, match="DJI's Thermal SDK"):
         sniff(shared("data", "thermal", "M3T_DJI_0002_R.JPG"), "thermal")
