@@ -247,13 +247,14 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
     s.model.segmenter.train()
     began, images, first = time.monotonic(), 0, s.step
     for batch in batches(config, s.training, start=s.step):
+        arrived = time.monotonic()
         loss, terms = training_step(config, s.model, s.optimizer, batch, s.step)
         s.step += 1
         images += len(batch.rgb)
         s.recent.append(loss)
         bar.update()
         if s.step - first == 1:
-            run.log(_expected_time(s, time.monotonic() - began))
+            run.log(_expected_time(s, arrived - began, time.monotonic() - arrived))
         if s.step % LOG_EVERY == 0 or s.finished:
             mean, speed = sum(s.recent) / len(s.recent), images / max(1e-9, time.monotonic() - began)
             epoch = round(s.step * config.batch_size / epoch_size, 3)
@@ -277,12 +278,18 @@ def _loop(run: RunFolder, session: _Session, stop: StopOnSignal, bar: tqdm) -> N
             raise Interrupted(stop.number)
 
 
-def _expected_time(session: _Session, seconds: float) -> str:
-    """After the first step: how long it took, and about how long the rest will take without validation."""
+def _expected_time(session: _Session, data: float, step: float) -> str:
+    """After the first step: seconds for its data and for the step, and how long the other steps will take.
+
+    Data are read once and kept, as far as the memory for them goes: they are not counted for every step.
+    """
     left = session.config.steps - session.step
-    minutes = left * seconds / 60
-    rest = f"{minutes:.0f} min" if minutes >= 1.5 else f"{left * seconds:.0f} s"
-    return f"first step: {seconds:.1f} s with its data; the other {left} take about {rest}, and validation"
+    minutes = left * step / 60
+    rest = f"{minutes:.0f} min" if minutes >= 1.5 else f"{left * step:.0f} s"
+    return (
+        f"first step: {step:.1f} s, and {data:.1f} s for its data; the other {left} take about {rest} beside "
+        "their data and validation"
+    )
 
 
 # -- model and optimizer
