@@ -127,3 +127,22 @@ def _kept(path: str, mode: int, size: int, stamp: tuple[int, ...]) -> Facts:
 def head_of(path: Path, count: int = HEAD) -> bytes:
     """The first bytes of a file, HEAD at most; b"" when it is a folder."""
     return facts_of(path).head[:count]
+
+
+def names_in(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the files and of the folders in a folder, each in order; links count as what they lead to.
+
+    Some ten content tests ask a folder what is in it: it is listed once.
+    """
+    return facts_of(folder).once(_listing)
+
+
+def _listing(facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    files, folders = [], []
+    with os.scandir(facts.path) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.is_file():
+                files.append(entry.name)
+    return tuple(sorted(files)), tuple(sorted(folders))

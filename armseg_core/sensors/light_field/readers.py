@@ -14,7 +14,7 @@ import numpy as np
 
 from armseg_core.arrays import LightField
 from armseg_core.errors import FormatError, InputError
-from armseg_core.files.facts import head_of
+from armseg_core.files.facts import head_of, names_in
 from armseg_core.files.hdf5 import hdf5_keys, is_matlab, read_hdf5
 from armseg_core.files.image_headers import image_header
 from armseg_core.files.npy import npy_header, npz_names, read_npy
@@ -161,7 +161,7 @@ def read_array(path: Path, options: LightFieldOptions) -> LightField:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise InputError("not a folder", where=path, expected="a folder of sub-aperture views")
-    return sorted(file for file in path.iterdir() if file.is_file())
+    return [path / name for name in names_in(path)[0]]
 
 
 def _read_views(
@@ -262,7 +262,7 @@ def _refuse(path: Path, options: LightFieldOptions) -> LightField:
 def _has_views(pattern: re.Pattern[str], count: int) -> Callable[[Path], bool]:
     @quiet
     def test(path: Path) -> bool:
-        return path.is_dir() and sum(1 for file in path.iterdir() if pattern.fullmatch(file.name)) >= count
+        return path.is_dir() and sum(map(bool, map(pattern.fullmatch, names_in(path)[0]))) >= count
 
     return test
 

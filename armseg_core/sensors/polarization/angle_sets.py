@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+from armseg_core.files.facts import names_in
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
 # degrees; three angles are the fewest that determine the three linear Stokes parameters
@@ -20,13 +23,13 @@ def _set_of(numbered: dict[int, Path]) -> dict[int, Path] | None:
     )
 
 
-def _groups(items: list[Path]) -> dict[str, dict[int, Path]]:
-    """prefix -> number -> item, for names that end in a number."""
+def _groups(folder: Path, names: Iterable[str], *, are_files: bool) -> dict[str, dict[int, Path]]:
+    """prefix -> number -> path, for names in a folder that end in a number."""
     groups: dict[str, dict[int, Path]] = {}
-    for item in items:
-        match = _NUMBERED.fullmatch(item.stem if item.is_file() else item.name)
+    for name in names:
+        match = _NUMBERED.fullmatch(os.path.splitext(name)[0] if are_files else name)
         if match:
-            groups.setdefault(match["prefix"], {})[int(match["number"])] = item
+            groups.setdefault(match["prefix"], {})[int(match["number"])] = folder / name
     return groups
 
 
@@ -36,28 +39,32 @@ def find_set(path: Path) -> dict[int, Path] | None:
         match = _NUMBERED.fullmatch(path.stem)
         found = None
         if match and int(match["number"]) in _ANGLES:  # only then is the folder worth a look
-            names = (name for name in os.listdir(path.parent) if name.startswith(match["prefix"]))
-            beside = [f for f in map(path.parent.joinpath, names) if f.suffix == path.suffix and f.is_file()]
-            found = _set_of(_groups(beside).get(match["prefix"], {}))
+            names = [name for name in names_in(path.parent)[0] if name.startswith(match["prefix"])]
+            beside = [name for name in names if os.path.splitext(name)[1] == path.suffix]
+            groups = _groups(path.parent, beside, are_files=True)
+            found = _set_of(groups.get(match["prefix"], {}))
         folder = _NUMBERED.fullmatch(path.parent.name)
         if found is None and folder and int(folder["number"]) in _ANGLES:
-            folders = [f for f in path.parent.parent.iterdir() if (f / path.name).is_file()]
-            numbered = _groups(folders).get(folder["prefix"], {})
+            above = path.parent.parent
+            folders = [name for name in names_in(above)[1] if (above / name / path.name).is_file()]
+            numbered = _groups(above, folders, are_files=False).get(folder["prefix"], {})
             found = _set_of({angle: item / path.name for angle, item in numbered.items()})
         return found
     if not path.is_dir():
         return None
-    items = [item for item in path.iterdir() if item.is_dir() or item.suffix.lower() in PICTURES]
-    groups = _groups([item for item in items if item.is_file()]).values()
-    sets = [members for group in groups if (members := _set_of(group))]
+    files, folders = names_in(path)
+    groups = _groups(path, [name for name in files if name.lower().endswith(PICTURES)], are_files=True)
+    sets = [members for group in groups.values() if (members := _set_of(group))]
     if len(sets) == 1:
         return sets[0]
-    for group in _groups([i for i in items if i.is_dir()]).values():
+    for group in _groups(path, folders, are_files=False).values():
         complete = _set_of(group)
         if complete:
-            files = {a: [f for f in d.iterdir() if f.suffix.lower() in PICTURES] for a, d in complete.items()}
-            if all(len(f) == 1 for f in files.values()):
-                return {angle: f[0] for angle, f in files.items()}
+            inside = {
+                a: [f for f in d.iterdir() if f.suffix.lower() in PICTURES] for a, d in complete.items()
+            }
+            if all(len(f) == 1 for f in inside.values()):
+                return {angle: f[0] for angle, f in inside.items()}
     return None
 
 
@@ -71,5 +78,5 @@ def find_aolp(path: Path) -> dict[str, Path] | None:
             return None
         beside, prefix, suffix = path.parent, match[1].lower(), match[3].lower()
     wanted = {f"{prefix}{key}{suffix}.npy": key for key in ("aolp", "dolp", "s0")}
-    found = {wanted[f.name.lower()]: f for f in beside.iterdir() if f.name.lower() in wanted}
+    found = {wanted[name.lower()]: beside / name for name in names_in(beside)[0] if name.lower() in wanted}
     return found if {"aolp", "dolp"} <= set(found) else None
