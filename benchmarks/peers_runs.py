@@ -20,7 +20,7 @@ import numpy as np
 import peers_data
 import torch
 from peers_data import BATCH, TASKS, Data, Item, Task
-from peers_models import HAS_OWN_RATES, MODELS, CannotTrain, Peer, make
+from peers_models import HAS_OWN_RATES, MODELS, Peer, make
 from torch import Tensor
 
 from armseg_core.files.atomic import atomic_path
@@ -232,10 +232,7 @@ def finished(bench: Bench, run: Run) -> dict[str, Any]:
             "code": code_version(),
             "torch": torch.__version__,
         }
-        try:
-            peer, cpu = train(bench, run, data)
-        except CannotTrain as why:
-            return result | {"cannot_train": str(why)}
+        peer, cpu = train(bench, run, data)
         trainable = sum(p.numel() for p in peer.parameters() if p.requires_grad)
         result |= {"cpu_seconds": round(cpu, 1), "trainable_parameters": trainable}
         result["val"] = measure(peer, data.val, data.task, bench.device)

@@ -160,13 +160,6 @@ def test_a_run_of_another_process_is_left_to_it(bench, capsys) -> None:
     assert not RUN.result.exists()
 
 
-def test_what_cannot_be_trained_is_a_row_and_no_number(bench, tmp_path) -> None:
-    run = replace(RUN, model="armseg")
-    peers_runs.work_off(bench, [run])
-    assert "test" not in json.loads((tmp_path / "results" / "real-toy-armseg-2-s0.json").read_text())
-    assert peers._cell([tmp_path / "results" / "real-toy-armseg-2-s0.json"]) == "cannot be trained"
-
-
 def test_the_table_gives_mean_and_deviation_of_the_seeds_there_are(tmp_path) -> None:
     files = [tmp_path / f"{seed}.json" for seed in range(3)]
     assert peers._cell(files) == "-"

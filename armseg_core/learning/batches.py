@@ -47,14 +47,17 @@ class Batch:
     ids: tuple[str, ...] = ()
 
 
-def with_known_sensors(config: TrainConfig) -> TrainConfig:
+def with_known_sensors(config: TrainConfig, data: Sequence[Description] | None = None) -> TrainConfig:
     """The configuration with the names of its sensors as SENSORS has them, each once; "all" is every sensor.
+
+    data: the data sets of the configuration, where they are described already.
 
     Raises:
         UsageError: an unknown sensor, or the RGB camera, which is always there.
     """
-    for folder in config.data:
-        describe(folder)  # it may declare sensors
+    if data is None:
+        for folder in config.data:
+            describe(folder)  # it may declare sensors
     names = SENSORS if config.modalities == (ALL,) else config.modalities
     found = tuple(dict.fromkeys(get_modality(name).name for name in names))
     if RGB.name in found:

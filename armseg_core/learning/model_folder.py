@@ -416,7 +416,7 @@ def _read_description(path: Path) -> _Description:
     except KeyError as error:
         raise _damaged(file, f"without {error}") from error
     except (OSError, ValueError, TypeError, AttributeError, UsageError, FormatError) as error:
-        why = str(error) if isinstance(error, UsageError) else "not what armseg writes"
+        why = str(error) if isinstance(error, UsageError) else "no description of a model"
         raise _damaged(file, why) from error
 
 

@@ -99,7 +99,7 @@ def train(
         SIGTERM or SIGHUP, once the state is saved.
     """
     if resume is None:
-        config = with_known_sensors(config or TrainConfig())
+        config = with_known_sensors(config or TrainConfig(), data)
         session = _prepare(config, data)
         run = RunFolder.create(config)
         with run.writing():
@@ -112,7 +112,7 @@ def train(
     _refuse_changes(recorded, config)
     check_free([run.plot("curves"), run.plot("confusion")], force=force, elsewhere="")
     with run.writing():
-        session = _prepare(with_known_sensors(config), data)
+        session = _prepare(with_known_sensors(config, data), data)
         model = session.model
         session.step, session.best, session.recent = restore_state(
             run, model.segmenter, session.optimizer, model.frozen_sha256
@@ -186,7 +186,7 @@ def dry_run(config: TrainConfig, data: Sequence[Description] | None = None) -> d
     Returns:
         Shapes, parameter counts, loss and memory, as plain values.
     """
-    config = with_known_sensors(config)
+    config = with_known_sensors(config, data)
     session = _prepare(config, data)
     model = session.model
     batch = next(batches(config.model_copy(update={"workers": 0}), session.training))
@@ -363,7 +363,7 @@ def training_step(
 def _not_finite(batch: Batch, step: int, terms: Mapping[str, float]) -> TrainingError:
     """What a loss that is not finite comes from: a sample with such values, else the training itself."""
     for name, frames in {"rgb": batch.rgb, **batch.sensors}.items():
-        for sample, frame in zip(batch.ids, frames, strict=True):
+        for sample, frame in zip(batch.ids, frames, strict=False):  # a batch made by hand has no ids
             if not bool(frame.isfinite().all()):
                 return TrainingError(
                     f"the {name} of sample '{sample}' has values that are not finite (step {step})",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import raw_files
 
-from armseg_core.sensors.modalities import MODALITIES
+from armseg_core.sensors.modalities import IMAGE, MODALITIES
 from armseg_core.sensors.recognition import format_table, readers_for, sniff
 from armseg_core.sensors.sniffing import diagnose, named_modalities
 
@@ -305,10 +305,11 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, armseg, monkeypatch) -> Non
 
 def test_the_format_table_has_every_reader() -> None:
     lines = format_table().splitlines()
-    assert len(lines) == 2 + len(readers_for())
-    for reader in readers_for():
+    rows = (*readers_for(), *IMAGE.readers)
+    assert len(lines) == 2 + len(rows)
+    for reader in rows:
         line = next(line for line in lines if f"| {reader.title} |" in line)
-        assert (" no " in line) == bool(reader.refuse)
+        assert ("| no |" in line) == bool(reader.refuse)
         if reader.extra:
             assert f"armseg[{reader.extra}]" in line
 

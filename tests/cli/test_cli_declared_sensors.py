@@ -47,7 +47,7 @@ def test_predict_knows_it_from_the_model(trained: Path) -> None:
     shutil.copy(trained / "data/nir/test0.png", trained / "some.png")
     words = ("predict", "data/rgb/test0.png", "some.png", "--model", "runs/train-001", "--json", "--force")
     found = json.loads(run(*words, "--modality", "nir", cwd=trained))
-    assert (found["modality"], found["modality_from"]) == ("nir", "option")
+    assert found["sensors"] == {"nir": "option"}
     assert "unknown modality 'nit'" in run(*words, "--modality", "nit", cwd=trained, code=2)
     radar = (
         "predict",
@@ -59,7 +59,7 @@ def test_predict_knows_it_from_the_model(trained: Path) -> None:
         "--force",
     )
     found = json.loads(run(*radar, cwd=trained))
-    assert (found["modality"], found["modality_from"]) == ("radar", "file")
+    assert found["sensors"] == {"radar": "file"}
 
 
 @pytest.mark.slow

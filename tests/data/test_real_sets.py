@@ -69,8 +69,9 @@ def test_one_trains_is_measured_and_predicts(real: ModuleType, armseg, tmp_path:
     made = armseg("train", folder, *flags, cwd=tmp_path)
     assert made.exit_code == 0, made.stderr
     measured = json.loads(armseg("eval", "--split", "test", "--device", "cpu", "--json").stdout)
-    assert [row["inputs"] for row in measured["rows"]] == ["rgb", "rgb+sar", "rgb+sar_before"]
+    rows = [row["inputs"] for row in measured["rows"]]
+    assert rows == ["rgb", "rgb+sar", "rgb+sar_before", "rgb+sar+sar_before"]
     name = open_dataset(folder, "test").ids[0]
     files = (folder / "rgb" / f"{name}.png", folder / "sar_before" / f"{name}.png")
     found = json.loads(armseg("predict", *files, "--modality", "sar_before", "--json").stdout)
-    assert found["modality"] == "sar_before"
+    assert list(found["sensors"]) == ["sar_before"]

@@ -37,7 +37,7 @@ def build(name: str) -> Segmenter:
     """A segmenter of one sensor and four classes on a tower; everything trainable is moved off its start."""
     tower = ClipTower(TOWERS[name][2]())
     torch.manual_seed(0)
-    config = ModelConfig(**SMALL)
+    config = ModelConfig(**SMALL, guidance=True)
     guide = MAClip(
         tower, pseudo_rgb_layers(("thermal",)), LoraAdapters(tower.visual, ("rgb", "thermal"), 2, 16.0, 0.0)
     )

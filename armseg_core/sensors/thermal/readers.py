@@ -9,7 +9,7 @@ import numpy as np
 
 from armseg_core.arrays import Thermal
 from armseg_core.errors import FormatError
-from armseg_core.files.facts import head_of
+from armseg_core.files.facts import head_of, must_be_file
 from armseg_core.files.image_headers import image_header, is_jpeg, jpeg_segments
 from armseg_core.files.npy import is_plane, npy_header, npz_names, read_npy
 from armseg_core.files.pictures import read_image, single_channel
@@ -78,6 +78,7 @@ def read_flir(path: Path, options: ThermalOptions) -> Thermal:
     Raises:
         FormatError: no radiometric data in it.
     """
+    must_be_file(path)
     return Thermal(flir.celsius(flir.flir_data(path), path), "celsius")
 
 
