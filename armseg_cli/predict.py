@@ -76,12 +76,8 @@ sample_data/scene_00018/depth.png
     """
     from armseg_core.errors import InputError
     from armseg_core.files.ownership import check_free
-    from armseg_core.learning.prediction import (
-        Predictor,
-        prediction_paths,
-        prediction_stem,
-        save_prediction,
-    )
+    from armseg_core.learning.prediction import Predictor
+    from armseg_core.learning.prediction_files import prediction_paths, prediction_stem, save_prediction
     from armseg_core.learning.run_folder import RunFolder
 
     for path in (image, *(sensors or ())):

@@ -23,7 +23,8 @@ from armseg_core.files.pictures import save_png
 from armseg_core.learning.evaluation import Report, evaluate, save_report
 from armseg_core.learning.inference import pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.prediction import Prediction, Predictor, prediction_paths, save_prediction
+from armseg_core.learning.prediction import Prediction, Predictor
+from armseg_core.learning.prediction_files import prediction_paths, save_prediction
 from armseg_core.learning.training import train
 from armseg_core.sensors.drawing import render_model_tensor, render_tensor_file
 from armseg_core.sensors.modalities import BUILT_IN, MODALITIES

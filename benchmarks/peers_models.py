@@ -22,7 +22,7 @@ from armseg_core.config.model import ModelConfig
 from armseg_core.config.training import TrainConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.learning import losses
-from armseg_core.learning.model_folder import KnownDataSet, build
+from armseg_core.learning.model import KnownDataSet, build
 from armseg_core.learning.objective import loss_terms
 from armseg_core.learning.training import inputs_of_step, make_optimizer
 from armseg_core.model.segmenter import SegmenterOutput, Standardize

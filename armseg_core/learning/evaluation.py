@@ -29,7 +29,8 @@ from armseg_core.files.ownership import EMPTY_SEAL, check_free, sealed
 from armseg_core.learning.inference import Inference, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import Model, input_rule, load
+from armseg_core.learning.model import Model
+from armseg_core.learning.model_folder import input_rule, load
 from armseg_core.learning.run_folder import RunFolder, find_model
 from armseg_core.learning.suggestions import sample_words, split_to_measure
 

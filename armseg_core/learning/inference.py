@@ -16,7 +16,7 @@ from torch import Tensor
 
 from armseg_core.config.training import Precision
 from armseg_core.errors import UsageError
-from armseg_core.learning.model_folder import Model
+from armseg_core.learning.model import Model
 from armseg_core.model.layers import resize
 from armseg_core.resizing import resize_model_tensor
 from armseg_core.sensors.modalities import get_modality

@@ -1,4 +1,4 @@
-"""The model folder: build a model, save it, load it. JSON and safetensors only, nothing pickled.
+"""The model folder: save a model, load it. JSON and safetensors only, nothing pickled.
 
 armseg.json                     what the model is: the weights of guide and backbone it began with, input
                                 size, data sets with their classes, modalities, versions, metrics
@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 import armseg_core
-from armseg_core.config.model import CLIP, DEFAULT, NONE, TINY, ModelConfig
+from armseg_core.config.model import ModelConfig
 from armseg_core.data.dataset_file import path_options
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError, FormatError, OutputError, UsageError
 from armseg_core.files.atomic import atomic_folder
 from armseg_core.files.json_text import to_json
-from armseg_core.files.ownership import EMPTY_SEAL, copy_entry, entries_below, is_sealed, sealed
+from armseg_core.files.ownership import copy_entry, entries_below, is_sealed, sealed
 from armseg_core.files.text import read_text
 from armseg_core.learning.adapter_files import (
     ADAPTER_FILES,
@@ -38,14 +36,11 @@ from armseg_core.learning.adapter_files import (
     read_tensors,
     save_adapters,
 )
-from armseg_core.learning.backbone_loading import BackboneIdentity, backbone_identity, build_backbone
-from armseg_core.learning.clip_loading import ClipIdentity, LoadedClip, load_clip
+from armseg_core.learning.backbone_loading import BackboneIdentity
+from armseg_core.learning.clip_loading import ClipIdentity, load_clip
+from armseg_core.learning.model import KnownDataSet, Model, assemble
+from armseg_core.learning.model_card import model_card
 from armseg_core.learning.run_folder import MODEL_FILE, find_model
-from armseg_core.model.backbones.base import Backbone
-from armseg_core.model.backbones.table import find_backbone
-from armseg_core.model.backbones.tune import set_tune
-from armseg_core.model.ma_clip import MAClip, modality_prompt
-from armseg_core.model.segmenter import Segmenter
 from armseg_core.sensors.modalities import (
     MODALITIES,
     Declaration,
@@ -57,129 +52,6 @@ from armseg_core.sensors.modalities import (
 
 CARD = "README.md"
 FORMAT_VERSION = 3  # 1 and 2: the network of armseg 0.1.0, with CLIP as backbone
-# of class texts where no guide has a text tower: as many as a small CLIP has
-TEXT_DIM = 128
-
-
-@dataclass(frozen=True)
-class KnownDataSet:
-    """A data set the model can label: its name, its class list, and how its sensors were converted.
-
-    options: sensor -> conversion options of its raw files (event window, depth unit, ...), files left out.
-    """
-
-    name: str
-    classes: tuple[ClassInfo, ...]
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(c.name for c in self.classes)
-
-    @property
-    def palette(self) -> list[tuple[int, int, int]]:
-        return [c.color for c in self.classes]
-
-
-@dataclass
-class Model:
-    """A segmenter with all that is needed to use it.
-
-    identity: of the guide, None without one. backbone: of the backbone's weights. prompts: modality name ->
-    unit text embedding (E,) of "a thermal infrared image." and the like, empty without a guide. clip: the
-    CLIP it was built on; None without, and after loading from a folder (the text tower is then not needed).
-    input_size: (H, W) that its inputs are resized to, in training and whenever it is used; None: as they
-    come.
-    """
-
-    segmenter: Segmenter
-    config: ModelConfig
-    datasets: tuple[KnownDataSet, ...]
-    identity: ClipIdentity | None
-    backbone: BackboneIdentity
-    prompts: dict[str, Tensor]
-    clip: LoadedClip | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)
-    input_size: tuple[int, int] | None = None
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        return self.segmenter.modalities
-
-    @property
-    def frozen_sha256(self) -> str:
-        """Of the weights that the model uses and does not hold: guide, and backbone unless tuned in full."""
-        parts = [] if self.identity is None else [self.identity.sha256]
-        return "+".join([*parts, *([] if self.config.tune == "full" else [self.backbone.sha256])])
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.segmenter.parameters()).device
-
-    def dataset_index(self, name: str | None) -> int:
-        """Number of a data set by name, whose case may differ; None means the only (or first) one.
-
-        Raises:
-            CheckpointError: no such data set.
-        """
-        if name is None:
-            return 0
-        names = [d.name for d in self.datasets]
-        found = [i for i, known in enumerate(names) if known == name] or [
-            i for i, known in enumerate(names) if known.casefold() == name.casefold()
-        ]
-        if not found:
-            raise CheckpointError(
-                f"the model knows no data set '{name}'", expected="one of " + ", ".join(names)
-            )
-        return found[0]
-
-
-def build(
-    config: ModelConfig,
-    modalities: tuple[str, ...],
-    datasets: tuple[KnownDataSet, ...],
-    input_size: tuple[int, int] | None = None,
-) -> Model:
-    """A new model on the guide and backbone that are configured.
-
-    Random parts come from torch's global generator.
-    """
-    clip = None if config.guide == NONE else load_clip(config)
-    if clip is None:
-        texts = [F.normalize(torch.randn(len(d.classes), TEXT_DIM), dim=-1) for d in datasets]
-        prompts = {}
-    else:
-        texts = [clip.class_matrix([(c.name, *c.synonyms) for c in d.classes]) for d in datasets]
-        encoded = clip.encode_text([modality_prompt(m) for m in MODALITIES])
-        prompts = dict(zip(MODALITIES, encoded, strict=True))
-    segmenter, backbone = _assemble(config, modalities, clip, texts)
-    identity = None if clip is None else clip.identity
-    return Model(segmenter, config, datasets, identity, backbone, prompts, clip, input_size=input_size)
-
-
-def _assemble(
-    config: ModelConfig, modalities: tuple[str, ...], clip: LoadedClip | None, texts: list[Tensor]
-) -> tuple[Segmenter, BackboneIdentity]:
-    """The network on its two towers."""
-    guide = None if clip is None else MAClip.of(clip.visual, config, modalities)
-    backbone, identity = _backbone(config, guide)
-    return Segmenter(backbone, guide, config, modalities, texts), identity
-
-
-def _backbone(config: ModelConfig, guide: MAClip | None) -> tuple[Backbone, BackboneIdentity]:
-    """The encoder that is configured, set to learn as configured."""
-    if config.backbone == CLIP:
-        from armseg_core.model.backbones.clip import ClipBackbone
-
-        assert guide is not None
-        return ClipBackbone(guide), BackboneIdentity(CLIP, "guide", "")
-    weights, default = config.backbone_weights, config.backbone_weights == DEFAULT
-    file = None if weights is None or default else Path(weights)
-    backbone = build_backbone(config.backbone, file, default)
-    identity = backbone_identity(backbone, config.backbone, file, default)
-    set_tune(backbone, config.tune, config.lora_rank, config.lora_alpha)
-    return backbone, identity
 
 
 def save(model: Model, folder: Path) -> None:
@@ -229,7 +101,7 @@ def _write(model: Model, folder: Path) -> None:
         },
     }
     (folder / MODEL_FILE).write_text(to_json(meta, indent=2))
-    (folder / CARD).write_bytes(sealed(_card(model).encode()))
+    (folder / CARD).write_bytes(sealed(model_card(model).encode()))
 
 
 def _keep_others(old: Path, new: Path) -> None:
@@ -239,47 +111,6 @@ def _keep_others(old: Path, new: Path) -> None:
         made = (new / name).exists() or (name.parts[0] == "adapters" and name.name in ADAPTER_FILES)
         if not made or (name == Path(CARD) and not is_sealed(file)):
             copy_entry(file, new / name)
-
-
-def _card(model: Model) -> str:
-    """The model card."""
-    sensors = ", ".join(get_modality(m).title for m in model.modalities)
-    lines = [
-        "# armseg model",
-        "",
-        f"RGB-X semantic segmentation with {sensors or 'RGB only'}; backbone {model.backbone.name}"
-        + f"{_license_words(model.backbone)}, guided by {_guide_words(model.identity)}.",
-        "",
-        "Use: `armseg predict IMAGE [SENSOR_FILE...] --model THIS_FOLDER`",
-        "",
-    ]
-    if model.identity is not None and model.identity.name == TINY:
-        lines += [
-            "Built on armseg-tiny, a demonstration CLIP trained on simulated scenes: not for real use.",
-            "",
-        ]
-    if model.input_size is not None:
-        h, w = model.input_size
-        lines += [f"Inputs are resized to {w}x{h} pixels; masks have the size of the image.", ""]
-    for dataset in model.datasets:
-        lines += [f"Classes of {dataset.name}: {', '.join(dataset.class_names)}", ""]
-    if model.metrics:
-        lines += ["Validation:", "", "```json", to_json(model.metrics, indent=2), "```", ""]
-    return "\n".join([*lines, f"<!-- {EMPTY_SEAL} -->", ""])
-
-
-def _license_words(backbone: BackboneIdentity) -> str:
-    """' (weights: Apache-2.0)' where the backbone began with published weights, else ''."""
-    if backbone.weights in (NONE, "guide"):
-        return ""
-    known = find_backbone(backbone.name).license(backbone.name)
-    return f" (weights: {known})" if known else ""
-
-
-def _guide_words(identity: ClipIdentity | None) -> str:
-    if identity is None:
-        return "nothing (no guide)"
-    return f"CLIP {identity.name}" + (f" ({identity.pretrained})" if identity.pretrained else "")
 
 
 def load(
@@ -312,7 +143,7 @@ def load(
         _check_weights("guide", clip.identity, recorded.identity, path)
     # a backbone that is tuned in full lies in segmenter.safetensors: where it came from is not needed
     built = config.model_copy(update={"backbone_weights": None}) if config.tune == "full" else config
-    segmenter, backbone = _assemble(built, recorded.modalities, clip, texts)
+    segmenter, backbone = assemble(built, recorded.modalities, clip, texts)
     if config.tune != "full":
         _check_weights("backbone", backbone, recorded.backbone, path)
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in segmenter.own_state().items()}:

@@ -10,7 +10,7 @@ from torch import Tensor
 from armseg_core.config.model import NONE
 from armseg_core.config.training import TrainConfig
 from armseg_core.learning import losses
-from armseg_core.learning.model_folder import Model
+from armseg_core.learning.model import Model
 from armseg_core.model.ma_clip import scene_prompt
 from armseg_core.model.segmenter import SegmenterOutput
 from armseg_core.model.streams import STRIDES

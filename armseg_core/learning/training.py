@@ -41,7 +41,8 @@ from armseg_core.learning.evaluation import confusion, plan
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import NOTHING_COUNTED, ConfusionMatrix, mean_score
-from armseg_core.learning.model_folder import KnownDataSet, Model, build, save
+from armseg_core.learning.model import KnownDataSet, Model, build
+from armseg_core.learning.model_folder import save
 from armseg_core.learning.objective import loss_terms, streams_to_recognize
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import CHANGEABLE, RunFolder

@@ -11,7 +11,8 @@ from small_models import small_model
 
 from armseg_core.conversion.convert import to_tensor
 from armseg_core.data.sample import ClassInfo
-from armseg_core.learning.model_folder import KnownDataSet, load, save
+from armseg_core.learning.model import KnownDataSet
+from armseg_core.learning.model_folder import load, save
 from armseg_core.learning.prediction import Predictor
 
 

@@ -21,7 +21,7 @@ from armseg_core.conversion.recording import Recording
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import ArmsegError, ArmsegWarning, FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
-from armseg_core.learning.model_folder import KnownDataSet
+from armseg_core.learning.model import KnownDataSet
 from armseg_core.learning.prediction import Predictor
 from armseg_core.sensors import SENSORS
 from armseg_core.sensors.representations import Representation

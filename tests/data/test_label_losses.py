@@ -22,7 +22,8 @@ from armseg_core.data.checking import check_dataset
 from armseg_core.data.label_audit import audit_labels
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import ArmsegWarning, DataSetError
-from armseg_core.learning.model_folder import KnownDataSet, save
+from armseg_core.learning.model import KnownDataSet
+from armseg_core.learning.model_folder import save
 from armseg_core.learning.run_folder import RunFolder
 
 COLOR = 'encoding = "color"'

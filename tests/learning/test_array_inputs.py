@@ -14,7 +14,7 @@ from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import UsageError
 from armseg_core.files.pictures import save_png
 from armseg_core.learning.array_inputs import image_input, model_inputs, unit_image
-from armseg_core.learning.model_folder import KnownDataSet
+from armseg_core.learning.model import KnownDataSet
 from armseg_core.learning.prediction import Predictor
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)

@@ -19,7 +19,8 @@ from armseg_core.errors import ArmsegError, CheckpointError, DataSetError, Usage
 from armseg_core.learning.evaluation import confusion, evaluate, other_scenes, samples_of, save_report
 from armseg_core.learning.inference import Inference, autocast, pick_device
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
-from armseg_core.learning.model_folder import KnownDataSet, Model, save
+from armseg_core.learning.model import KnownDataSet, Model
+from armseg_core.learning.model_folder import save
 
 DEPTH = Inputs(sensors=("depth",))
 SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))

@@ -19,7 +19,8 @@ from armseg_core.learning.evaluation import evaluate
 from armseg_core.learning.inference import Inference
 from armseg_core.learning.inputs import RGB_ONLY, Inputs
 from armseg_core.learning.metrics import ConfusionMatrix
-from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
+from armseg_core.learning.model import KnownDataSet, Model
+from armseg_core.learning.model_folder import load, save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.learning.training import train
 from armseg_core.resizing import resize_image, resize_model_tensor

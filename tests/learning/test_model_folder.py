@@ -16,7 +16,8 @@ from small_models import TOY, inputs, shake, small_model, write_clip
 
 from armseg_core.data.sample import ClassInfo
 from armseg_core.errors import CheckpointError
-from armseg_core.learning.model_folder import KnownDataSet, Model, load, save
+from armseg_core.learning.model import KnownDataSet, Model
+from armseg_core.learning.model_folder import load, save
 
 CITY = KnownDataSet(
     "city", (ClassInfo("road", (128, 64, 128), ("street", "asphalt")), ClassInfo("tree", (0, 128, 0)))

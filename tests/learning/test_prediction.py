@@ -29,8 +29,10 @@ from armseg_core.errors import (
     UsageError,
 )
 from armseg_core.files.tensor_file import SensorTensor, TensorInfo
-from armseg_core.learning.model_folder import KnownDataSet, Model, save
-from armseg_core.learning.prediction import Prediction, Predictor, save_prediction
+from armseg_core.learning.model import KnownDataSet, Model
+from armseg_core.learning.model_folder import save
+from armseg_core.learning.prediction import Prediction, Predictor
+from armseg_core.learning.prediction_files import save_prediction
 from armseg_core.sensors.modalities import get_modality
 from armseg_core.sensors.recognition import sniff
 

@@ -16,7 +16,7 @@ from armseg_core.config.training import LossConfig, TrainConfig
 from armseg_core.errors import TrainingError
 from armseg_core.learning import losses, objective
 from armseg_core.learning.batches import Batch
-from armseg_core.learning.model_folder import Model
+from armseg_core.learning.model import Model
 from armseg_core.learning.training import (
     inputs_of_step,
     make_optimizer,

@@ -22,7 +22,8 @@ from armseg_core.errors import CheckpointError, UsageError
 from armseg_core.learning import training
 from armseg_core.learning.evaluation import evaluate
 from armseg_core.learning.inputs import Inputs
-from armseg_core.learning.model_folder import Model, load, save
+from armseg_core.learning.model import Model
+from armseg_core.learning.model_folder import load, save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.learning.training import dry_run, train
 

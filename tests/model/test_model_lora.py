@@ -13,7 +13,7 @@ from towers import named_visual, timm_visual, visual
 
 from armseg_core.errors import CheckpointError
 from armseg_core.learning.adapter_files import load_adapters, save_adapters
-from armseg_core.learning.model_folder import Model
+from armseg_core.learning.model import Model
 from armseg_core.model.clip_tower import ClipTower
 from armseg_core.model.lora import LoraAdapters, lora_targets
 

@@ -10,7 +10,7 @@ from small_models import TOY, inputs, shake, small_model
 from torch import Tensor
 
 from armseg_core.config.model import ModelConfig
-from armseg_core.learning.model_folder import KnownDataSet, Model
+from armseg_core.learning.model import KnownDataSet, Model
 from armseg_core.model.aligned_embedding import AlignedEmbedding
 from armseg_core.model.backbones.small import SmallBackbone
 from armseg_core.model.clip_tower import ClipTower

@@ -21,7 +21,8 @@ from armseg_core.data import open_dataset
 from armseg_core.errors import ArmsegWarning, FormatError, InputError, UsageError
 from armseg_core.files.tensor_file import TensorFile
 from armseg_core.learning.batches import recorded_options
-from armseg_core.learning.model_folder import KnownDataSet, save
+from armseg_core.learning.model import KnownDataSet
+from armseg_core.learning.model_folder import save
 from armseg_core.learning.prediction import Predictor
 from armseg_core.sensors import SENSORS
 from armseg_core.sensors.recognition import matching, sniff

@@ -8,7 +8,8 @@ from small_models import shake, small_model
 
 from armseg_core.config.training import TrainConfig
 from armseg_core.data.sample import ClassInfo
-from armseg_core.learning.model_folder import KnownDataSet, save
+from armseg_core.learning.model import KnownDataSet
+from armseg_core.learning.model_folder import save
 from armseg_core.learning.run_folder import RunFolder
 
 SCENES = KnownDataSet("scenes", (ClassInfo("near", (200, 80, 40)), ClassInfo("far", (40, 80, 200))))

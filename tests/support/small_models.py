@@ -10,7 +10,7 @@ import torch
 
 from armseg_core.config.model import ModelConfig
 from armseg_core.data.sample import ClassInfo
-from armseg_core.learning.model_folder import KnownDataSet, Model, build
+from armseg_core.learning.model import KnownDataSet, Model, build
 from armseg_core.model.segmenter import Segmenter
 
 TOY = KnownDataSet(

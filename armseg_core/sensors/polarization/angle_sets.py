@@ -46,8 +46,8 @@ def find_set(path: Path) -> dict[int, Path] | None:
         folder = _NUMBERED.fullmatch(path.parent.name)
         if found is None and folder and int(folder["number"]) in _ANGLES:
             above = path.parent.parent
-            folders = [name for name in names_in(above)[1] if (above / name / path.name).is_file()]
-            numbered = _groups(above, folders, are_files=False).get(folder["prefix"], {})
+            beside = [name for name in names_in(above)[1] if (above / name / path.name).is_file()]
+            numbered = _groups(above, beside, are_files=False).get(folder["prefix"], {})
             found = _set_of({angle: item / path.name for angle, item in numbered.items()})
         return found
     if not path.is_dir():
