@@ -232,13 +232,15 @@ def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
 def statistics(
     datasets: list[DataSet], modality: str, samples: int = STATISTICS_SAMPLES
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of a sensor's channels over evenly chosen training samples."""
+    """Mean and deviation (C,) of the channels of a sensor or of "rgb" over evenly chosen training samples."""
+    sensor = None if modality == RGB.name else modality
     values = []
     for dataset in datasets:
-        if modality in dataset.selected:
-            indices = dataset.indices_with(modality)
+        if sensor is None or sensor in dataset.selected:
+            indices = dataset.indices_with(sensor)
             for i in indices[:: max(1, len(indices) // samples)][:samples]:
-                frame = dataset.load(i, (modality,)).sensors[modality]
+                sample = dataset.load(i, () if sensor is None else (sensor,))
+                frame = sample.rgb if sensor is None else sample.sensors[sensor]
                 values.append(frame.reshape(len(frame), -1)[:, ::STATISTICS_PIXELS])
     flat = np.concatenate(values, axis=1)
     return torch.from_numpy(flat.mean(1)), torch.from_numpy(flat.std(1))
