@@ -215,8 +215,6 @@ class ArmSeg(Peer):
         for name, known in self.names.items():
             mean, std = (torch.from_numpy(v) for v in data.statistics[name])
             cast(Standardize, self.net.standardize[known]).set(mean, std)
-        if not self.net.backbone.pretrained:
-            self.net.backbone.set_statistics(*(torch.from_numpy(v) for v in data.statistics["rgb"]))
 
     def forward(self, rgb: Tensor | None, sensors: Sensors) -> Tensor:
         return cast(Tensor, self._run(rgb, sensors).logits)

@@ -232,15 +232,13 @@ def recorded_options(dataset: DataSet) -> dict[str, dict[str, Any]]:
 def statistics(
     datasets: list[DataSet], modality: str, samples: int = STATISTICS_SAMPLES
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (C,) of the channels of a sensor or of "rgb" over evenly chosen training samples."""
-    sensor = None if modality == RGB.name else modality
+    """Mean and standard deviation (C,) of a sensor's channels over evenly chosen training samples."""
     values = []
     for dataset in datasets:
-        if sensor is None or sensor in dataset.selected:
-            indices = dataset.indices_with(sensor)
+        if modality in dataset.selected:
+            indices = dataset.indices_with(modality)
             for i in indices[:: max(1, len(indices) // samples)][:samples]:
-                sample = dataset.load(i, () if sensor is None else (sensor,))
-                frame = sample.rgb if sensor is None else sample.sensors[sensor]
+                frame = dataset.load(i, (modality,)).sensors[modality]
                 values.append(frame.reshape(len(frame), -1)[:, ::STATISTICS_PIXELS])
     flat = np.concatenate(values, axis=1)
     return torch.from_numpy(flat.mean(1)), torch.from_numpy(flat.std(1))

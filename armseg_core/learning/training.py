@@ -47,7 +47,6 @@ from armseg_core.learning.objective import loss_terms, streams_to_recognize
 from armseg_core.learning.resume_state import restore_state, save_state
 from armseg_core.learning.run_folder import CHANGEABLE, RunFolder
 from armseg_core.model.segmenter import Standardize
-from armseg_core.sensors import RGB
 from armseg_core.visualization import confusion_figure, training_curves
 
 # steps: the mean of fewer jumps with the data set and sensor of each; a short run still gets a curve
@@ -303,8 +302,6 @@ def build_model(config: TrainConfig, datasets: list[DataSet]) -> Model:
     model = build(config.model, config.modalities, known, config.size)
     for m in config.modalities:
         cast(Standardize, model.segmenter.standardize[m]).set(*statistics(datasets, m))
-    if not model.segmenter.backbone.pretrained:
-        model.segmenter.backbone.set_statistics(*statistics(datasets, RGB.name))
     return model
 
 

@@ -48,21 +48,12 @@ class Backbone(nn.Module):
 
     def __init__(self, mean: Iterable[float], std: Iterable[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(tuple(std)).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).view(1, 3, 1, 1), persistent=False)
         self.pretrained = False
         self.dropped: frozenset[str] = frozenset()
         self.tune: Tune = "full"
         self.adapters: LoraAdapters | None = None
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardize images by the training data's own mean and deviation (3,), not by those of ImageNet.
-
-        For random weights only: trained ones expect what they were trained with. Dark or false-color pictures
-        (satellite bands) are far from photographs.
-        """
-        self.mean.copy_(mean.view_as(self.mean))
-        self.std.copy_(std.view_as(self.std).clamp(min=1e-4))  # a constant channel stays finite
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """rgb (B, 3, H, W) in [0, 1], H and W multiples of 32 -> maps (B, C_i, H / s_i, W / s_i)."""

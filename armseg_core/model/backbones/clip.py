@@ -21,7 +21,6 @@ class ClipBackbone(Backbone):
 
     def __init__(self, guide: MAClip) -> None:
         super().__init__((0.0,) * 3, (1.0,) * 3)  # the tower standardizes
-        self.pretrained = True
         self._guide = [guide]  # in a list: not a child of this module
         tower = guide.tower
         self.encoder = nn.Identity()
