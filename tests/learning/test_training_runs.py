@@ -461,7 +461,7 @@ def test_a_dry_run_writes_nothing(config, tmp_path: Path) -> None:
     assert facts["validation_samples"] == {"scenes": 3}
     assert facts["batch_rgb"] == [2, 3, 32, 32]
     assert facts["batch_sensors"] == {"depth": [2, 3, 32, 32]}
-    model = small_model(config().model_dump()["model"] | {}, ("depth",), datasets=())
+    model = small_model(config().model_dump()["model"] | {}, ("depth",))
     assert facts["frozen_parameters"] == sum(
         p.numel() for p in model.segmenter.parameters() if not p.requires_grad
     )
