@@ -247,7 +247,7 @@ class ArmSeg(Peer):
 # ours -> settings of its network
 OURS: dict[str, dict[str, Any]] = {
     "armseg": {"guide": "none"},  # from scratch: no bundled weights, no ImageNet
-    "armseg-guided": {},  # the default: guided by the bundled CLIP
+    "armseg-guided": {"guidance": True},  # by the bundled CLIP, which does not guide by default
 }
 MODELS = ("unet", "unet-imagenet", *OURS)
 HAS_OWN_RATES = tuple(OURS)  # the others take the best of three on the validation part
