@@ -57,7 +57,8 @@ def command(
     elif len(reports) == 1 and reports[0]["kind"] != "refused":
         converted = reports[0]["kind"] == "converted"
         path = Path(paths[0])
-        flags = advice.sensor_flags(modality, options=options)
+        possible = reports[0].get("representations", [None])
+        flags = advice.sensor_flags(modality, possible[0], options)
         again = advice.command("visualize", path) if converted else advice.command("convert", path, *flags)
         print_next(again)
     if refused:

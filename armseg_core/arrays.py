@@ -30,6 +30,15 @@ def _check(condition: bool, what: str, expected: str) -> None:
         raise FormatError(what, expected=expected)
 
 
+def _check_mask(valid: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise where a mask of validity is not bool, or not as large as what it is of."""
+    _check(
+        valid.shape == shape and valid.dtype == bool,
+        f"validity mask is {valid.dtype} {valid.shape}",
+        f"bool {shape}",
+    )
+
+
 @dataclass(frozen=True)
 class Events:
     """A batch of events in time order.
@@ -324,11 +333,7 @@ class Depth:
             f"depth is {self.meters.dtype} {self.meters.shape}",
             "float32 (H, W)",
         )
-        _check(
-            self.valid.shape == self.meters.shape and self.valid.dtype == bool,
-            f"validity mask is {self.valid.dtype} {self.valid.shape}",
-            f"bool {self.meters.shape}",
-        )
+        _check_mask(self.valid, self.meters.shape)
 
 
 @dataclass(frozen=True)
@@ -348,11 +353,7 @@ class RelativeDepth:
             a.ndim == 2 and a.dtype == np.float32, f"relative depth is {a.dtype} {a.shape}", "float32 (H, W)"
         )
         _check(bool(((a >= 0) & (a <= 1)).all()), "relative depth: values outside [0, 1]", "[0, 1]")
-        _check(
-            self.valid.shape == a.shape and self.valid.dtype == bool,
-            f"validity mask is {self.valid.dtype} {self.valid.shape}",
-            f"bool {a.shape}",
-        )
+        _check_mask(self.valid, a.shape)
 
 
 @dataclass(frozen=True)
@@ -375,11 +376,7 @@ class Bands:
             f"the picture is {v.dtype} {v.shape}",
             "numbers (C, H, W)",
         )
-        _check(
-            self.valid.shape == v.shape and self.valid.dtype == bool,
-            f"validity mask is {self.valid.dtype} {self.valid.shape}",
-            f"bool {v.shape}",
-        )
+        _check_mask(self.valid, v.shape)
 
 
 @dataclass(frozen=True)

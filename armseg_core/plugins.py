@@ -9,9 +9,13 @@ A package names an object in its pyproject.toml, under a group that armseg looks
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
+
+from armseg_core.errors import ArmsegWarning
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,32 @@ class Plugin:
     def origin(self) -> str:
         """'armseg-sonar 1.0', for messages."""
         return f"{self.package} {self.version}".strip()
+
+
+def join_plugins(group: str, what: str, join: Callable[[tuple[Any, ...]], str]) -> tuple[Plugin, ...]:
+    """Offer what every plug-in of a group loads to a table; one warning for each that is left out.
+
+    Args:
+        what: the kind of plug-in, for the warning: "sensor".
+        join: takes the loaded objects (one, or those of a tuple) into the table and returns "", or says why
+            it cannot. What it raises is a reason too: objects of another package may do anything.
+
+    Returns:
+        Every plug-in, with the `problem` of each that is left out.
+    """
+    joined = []
+    for plugin in load_plugins(group):
+        problem = plugin.problem
+        if not problem:
+            try:
+                problem = join(plugin.value if isinstance(plugin.value, tuple) else (plugin.value,))
+            except Exception as error:
+                problem = f"its row cannot be read ({type(error).__name__}: {error})"
+        if problem:
+            text = f"the {what} plug-in '{plugin.name}' of {plugin.origin} is left out: {problem}"
+            warnings.warn(text, ArmsegWarning, stacklevel=3)
+        joined.append(replace(plugin, problem=problem))
+    return tuple(joined)
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from armseg_core.conversion.reading import Reading
 from armseg_core.conversion.recording import Recording
 from armseg_core.errors import collected_warnings
 from armseg_core.files.tensor_file import TensorFile, is_tensor_file
+from armseg_core.sensors.modalities import get_modality
 
 Report = dict[str, Any]  # plain JSON values, in the order in which they are shown
 
@@ -48,8 +49,8 @@ def inspect_file(
 
     Returns:
         Plain values: "path", "kind" ("raw", "converted" or "refused"), "format", "modality", "bytes", and
-        what the sensor has: size, duration, rates, ranges, ... "notes" lists what was guessed, dropped or
-        repaired.
+        what the sensor has: size, duration, rates, ranges, ... "representations" are those that it can become
+        where the usual one cannot be made, "notes" lists what was guessed, dropped or repaired.
 
     Raises:
         ArmsegError: the file is missing, damaged or of no known format.
@@ -71,9 +72,16 @@ def inspect_file(
     if reader.refuse:
         return report | {"advice": reader.refuse}
     with collected_warnings() as notes, Recording.of(reading) as recording:
-        report |= _describe(recording.content)
+        report |= _describe(recording.content) | _shown(recording)
     said = dict.fromkeys(note.removeprefix(f"{path}: ") for note in (*report.get("notes", ()), *notes))
     return report | {"notes": list(said)}
+
+
+def _shown(recording: Recording) -> Report:
+    """The representations that it can become, where they are not the sensor's usual one."""
+    row = get_modality(recording.sensor)
+    names = () if row.shown is None else row.shown(recording.content)
+    return {"representations": list(names)} if names and row.representation not in names else {}
 
 
 def _describe(content: Any) -> Report:

@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from armseg_core import advice
 from armseg_core.data.dataset import DataSet
@@ -22,7 +23,7 @@ from armseg_core.data.description import Description
 from armseg_core.data.folder import FolderDataset
 from armseg_core.data.public import PUBLIC
 from armseg_core.errors import ArmsegWarning, DataSetError, InputError, UsageError
-from armseg_core.plugins import load_plugins
+from armseg_core.plugins import join_plugins
 
 GROUP = "armseg.datasets"
 BUILT_IN: tuple[type[DataSet], ...] = (FolderDataset, *PUBLIC)  # tried in this order
@@ -137,14 +138,17 @@ def kind_titles() -> dict[type[DataSet], str]:
     what does without it.
     """
     titles = {kind: f"{kind.title} (built in)" for kind in BUILT_IN}
-    for plugin in load_plugins(GROUP):
-        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
-        problem = plugin.problem or _problem(given, {kind.title.casefold() for kind in titles})
-        if problem:
-            what = f"data set plug-in '{plugin.name}' of {plugin.origin} is not used: {problem}"
-            warnings.warn(ArmsegWarning(what), stacklevel=2)
-        else:
-            titles |= {kind: f"{kind.title} ({plugin.origin})" for kind in given}
+    joined: list[type[DataSet]] = []
+
+    def join(given: tuple[Any, ...]) -> str:
+        problem = _problem(given, {kind.title.casefold() for kind in (*titles, *joined)})
+        joined.extend(() if problem else given)
+        return problem
+
+    for plugin in join_plugins(GROUP, "data set", join):
+        if not plugin.problem:
+            kinds = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
+            titles |= {kind: f"{kind.title} ({plugin.origin})" for kind in kinds}
     return titles
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from armseg_core.config.model import TINY, ModelConfig
 from armseg_core.errors import ArmsegWarning, CheckpointError, InputError, UsageError
 from armseg_core.files.text import read_text
+from armseg_core.model.layers import refuse_other_weights
 
 TINY_FOLDER = Path(__file__).parent.parent / "assets" / "armseg_tiny"
 TINY_NOTICE = (
@@ -149,17 +150,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise CheckpointError("no such file of CLIP weights", where=path, hint="--guide-weights FILE")
     state = read_state(path)
-    own = model.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith(("attn_mask", "num_batches_tracked"))]
-    unknown = [k for k in state if k not in own]
-    reshaped = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if missing or unknown or reshaped:
-        raise CheckpointError(
-            f"weights are of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
-            f"{len(reshaped)} of another shape, first '{(missing or unknown or reshaped)[0]}')",
-            where=path,
-            hint="another --guide name",
-        )
+    refuse_other_weights(
+        model.state_dict(),
+        state,
+        "another --guide name",
+        needless=("attn_mask", "num_batches_tracked"),
+        where=path,
+    )
     model.load_state_dict(state, strict=False)
 
 

@@ -334,7 +334,10 @@ def _check_flags(
 
 
 def _check_used(options: Mapping[str, object], sensors: Sequence[str]) -> None:
-    """Raise UsageError for an option that none of the sensors has."""
+    """Raise UsageError for an option that none of the sensors has, or where there is no sensor."""
+    if options and not sensors:
+        named = ", ".join(sorted(options))
+        raise UsageError(f"options of a sensor ({named}) without a sensor file", expected="its recording")
     for option in options:
         if not any(option in SENSORS[name].options.model_fields for name in sensors):
             raise UsageError(

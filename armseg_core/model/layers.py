@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from armseg_core.errors import CheckpointError
 
 
 class SplitMHA(nn.Module):
@@ -100,6 +102,39 @@ class Stages(nn.ModuleList):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__(nn.Sequential(ConvBlock(a, b, 2), ConvBlock(b, b)) for a, b in pairwise(widths))
+
+
+def refuse_other_weights(
+    own: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    hint: str,
+    *,
+    needless: tuple[str, ...] = ("num_batches_tracked",),
+    dropped: Collection[str] = (),
+    where: object = None,
+) -> None:
+    """Compare weights by name and shape with those of a network, before it takes them.
+
+    Args:
+        own: the network's. given: the file's.
+        hint: what to try where they do not fit.
+        needless: ends of names that the file need not have.
+        dropped: names that the file may have and the network has no use for.
+        where: the file, for the message.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    missing = [n for n in own if n not in given and not n.endswith(needless)]
+    unknown = [n for n in given if n not in own and n not in dropped]
+    reshaped = [n for n in given if n in own and given[n].shape != own[n].shape]
+    if missing or unknown or reshaped:
+        raise CheckpointError(
+            f"weights are of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(reshaped)} of another shape, first '{(missing or unknown or reshaped)[0]}')",
+            where=where,
+            hint=hint,
+        )
 
 
 def zero_init(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

@@ -9,12 +9,11 @@ further sensors, pictures of any bands: they stand behind the others from then o
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from typing import Any
 
-from armseg_core.errors import ArmsegWarning, UsageError
-from armseg_core.plugins import Plugin, load_plugins
+from armseg_core.errors import UsageError
+from armseg_core.plugins import Plugin, join_plugins
 from armseg_core.sensors.image.declaration import Declaration
 from armseg_core.sensors.image.rows import IMAGE, declared_row
 from armseg_core.sensors.modality import Modality, row_problems
@@ -61,13 +60,9 @@ class _Sensors(Mapping[str, Modality]):
         self.declared: dict[str, tuple[Declaration, str]] = {}
 
     def load(self) -> tuple[dict[str, Modality], tuple[Plugin, ...]]:
-        """The rows, and every plug-in with what became of it; one warning for each that cannot be used."""
+        """The rows, and every plug-in with what became of it."""
         if self._loaded is None:
             self._loaded = _load()
-            for plugin in self._loaded[1]:
-                if plugin.problem:
-                    name = f"the sensor plug-in '{plugin.name}' of {plugin.origin}"
-                    warnings.warn(f"{name} is left out: {plugin.problem}", ArmsegWarning, stacklevel=2)
         return self._loaded
 
     def __getitem__(self, name: str) -> Modality:
@@ -105,17 +100,15 @@ def _load() -> tuple[dict[str, Modality], tuple[Plugin, ...]]:
     for folder in BUILT_IN:
         row = importlib.import_module(f"armseg_core.sensors.{folder}.row").SENSOR
         rows[row.name] = row
-    plugins = []
-    for plugin in load_plugins(PLUGINS):
-        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
-        try:
-            problem = plugin.problem or _problem(given, rows)
-        except Exception as error:  # a row of another package may hold anything
-            problem = f"its row cannot be read ({type(error).__name__}: {error})"
-        plugins.append(replace(plugin, problem=problem))
+
+    def join(given: tuple[Any, ...]) -> str:
+        problem = _problem(given, rows)
         if not problem:
-            rows |= {row.name: row for row in given}
-    return rows, tuple(plugins)
+            rows.update({row.name: row for row in given})
+        return problem
+
+    plugins = join_plugins(PLUGINS, "sensor", join)
+    return rows, plugins
 
 
 def _problem(given: tuple[object, ...], rows: Mapping[str, Modality]) -> str:

@@ -192,6 +192,7 @@ WRONG = {
         "holds frames of the sensor 'lidar'",
     ),
     "a modality without a file": (("rgb.png", "--modality", "depth"), "without a sensor file"),
+    "an option without a file": (("rgb.png", "--depth-unit", "mm"), "(depth_unit) without a sensor file"),
     "unknown conversion option": (
         ("rgb.png", "depth.png", "--set", "depth_untt=mm"),
         "depth_untt",

@@ -126,7 +126,9 @@ def plug_in(monkeypatch: pytest.MonkeyPatch):
             value if isinstance(value, Plugin) else Plugin("g", f"toy{i}", "armseg-toy", "1.0", value)
             for i, value in enumerate(values)
         )
-        monkeypatch.setattr(registry, "load_plugins", lambda group: found)
+        monkeypatch.setattr(
+            "armseg_core.plugins.load_plugins", lambda group: found if group == registry.GROUP else ()
+        )
         registry.kind_titles.cache_clear()
 
     yield install
@@ -190,7 +192,7 @@ def test_a_broken_plug_in_is_named_in_one_line_and_left_out(
     plug_in(value, Other)
     with pytest.warns(ArmsegWarning) as notes:
         described = describe(sample_data)
-    line = f"data set plug-in 'toy0' of armseg-toy 1.0 is not used: {problem}"
+    line = f"the data set plug-in 'toy0' of armseg-toy 1.0 is left out: {problem}"
     assert [str(note.message) for note in notes] == [line]
     assert described.name == "simulated"  # what does without the plug-in goes on
     assert set(registry.kind_titles()) - set(registry.BUILT_IN) == {Other}

@@ -19,7 +19,7 @@ import pytest
 import safetensors.torch
 import torch
 from dataset_writer import write_folder_dataset
-from small_models import changed, small_config, small_model
+from small_models import changed, few_steps, small_model
 from toy_scenes import write_scenes
 
 from armseg_core.config.training import TrainConfig
@@ -51,21 +51,6 @@ def config(tiny_clip, scenes: Path, tmp_path: Path):
         return few_steps(tiny_clip, tmp_path, model, **({"data": (scenes,)} | options))
 
     return make
-
-
-def few_steps(
-    clip: dict[str, str], folder: Path, model: dict[str, Any] | None = None, **options: Any
-) -> TrainConfig:
-    values = {
-        "modalities": ("depth",),
-        "model": small_config(clip, **(model or {})),
-        "out": folder / "runs",
-        "steps": 8,
-        "batch_size": 2,
-        "crop": (32, 32),
-        "warmup": 2,
-    }
-    return TrainConfig(**(values | options))
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:

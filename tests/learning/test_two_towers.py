@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from dataset_writer import write_folder_dataset
 from small_backbone import NAME, write_backbone
-from small_models import changed, inputs, shake, small_config, small_model
+from small_models import changed, few_steps, inputs, shake, small_model
 from toy_scenes import write_scenes
 
 from armseg_core.config.model import ModelConfig
@@ -48,17 +48,8 @@ def config(tiny_clip, two: Path, tmp_path: Path):
     """A function that makes a TrainConfig of a few fast steps with two sensors; options override it."""
 
     def make(model: dict[str, Any] | None = None, **options: Any) -> TrainConfig:
-        values = {
-            "data": (two,),
-            "modalities": ("depth", "thermal"),
-            "model": small_config(tiny_clip, **(model or {})),
-            "out": tmp_path / "runs",
-            "steps": 4,
-            "batch_size": 2,
-            "crop": (32, 32),
-            "warmup": 1,
-        }
-        return TrainConfig(**(values | options))
+        values = {"data": (two,), "modalities": ("depth", "thermal"), "steps": 4, "warmup": 1}
+        return few_steps(tiny_clip, tmp_path, model, **(values | options))
 
     return make
 

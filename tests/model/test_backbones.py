@@ -434,7 +434,9 @@ def test_another_package_adds_a_backbone(monkeypatch: pytest.MonkeyPatch) -> Non
         ("empty", replace(row_of_a_plugin("x"), examples=("y",)), "its examples do not match it"),
     )
     plugins = tuple(Plugin(table.PLUGINS, name, "armseg-mine", "1.0", value) for name, value, _ in given)
-    monkeypatch.setattr(table, "load_plugins", lambda group: plugins if group == "armseg.backbones" else ())
+    monkeypatch.setattr(
+        "armseg_core.plugins.load_plugins", lambda group: plugins if group == "armseg.backbones" else ()
+    )
     table._load.cache_clear()
     try:
         with pytest.warns(ArmsegWarning) as warned:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from armseg_core.config.model import ModelConfig
+from armseg_core.config.training import TrainConfig
 from armseg_core.data.sample import ClassInfo
 from armseg_core.learning.model import KnownDataSet, Model, build
 from armseg_core.model.segmenter import Segmenter
@@ -58,6 +59,22 @@ def write_clip(folder: Path, seed: int = 0, **sizes: Any) -> dict[str, Any]:
 
 def small_config(clip: dict[str, Any], **options: Any) -> ModelConfig:
     return ModelConfig(**{**clip, **SMALL, **options})
+
+
+def few_steps(
+    clip: dict[str, str], folder: Path, model: dict[str, Any] | None = None, **options: Any
+) -> TrainConfig:
+    """Options of a training of a few fast steps with runs below `folder`; `options` override them."""
+    values = {
+        "modalities": ("depth",),
+        "model": small_config(clip, **(model or {})),
+        "out": folder / "runs",
+        "steps": 8,
+        "batch_size": 2,
+        "crop": (32, 32),
+        "warmup": 2,
+    }
+    return TrainConfig(**(values | options))
 
 
 def small_model(

@@ -26,7 +26,9 @@ def use_plugins(monkeypatch: pytest.MonkeyPatch, *values: object) -> None:
     found = tuple(
         Plugin("armseg.sensors", f"toy{i}", "armseg-toy", "1.0", value) for i, value in enumerate(values)
     )
-    monkeypatch.setattr(modalities, "load_plugins", lambda group: found)
+    monkeypatch.setattr(
+        "armseg_core.plugins.load_plugins", lambda group: found if group == modalities.PLUGINS else ()
+    )
     monkeypatch.setattr(SENSORS, "_loaded", None)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from armseg_core.errors import CheckpointError
+from armseg_core.model.layers import refuse_other_weights
 
 if TYPE_CHECKING:
     from armseg_core.model.lora import LoraAdapters
@@ -116,15 +117,7 @@ def fill(backbone: Backbone, state: dict[str, Tensor]) -> None:
         CheckpointError: tensors are missing, unknown or of another shape.
     """
     own = backbone.encoder.state_dict()
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    unknown = [n for n in state if n not in own and n not in backbone.dropped]
-    reshaped = [n for n in state if n in own and state[n].shape != own[n].shape]
-    if missing or unknown or reshaped:
-        raise CheckpointError(
-            f"weights are of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
-            f"{len(reshaped)} of another shape, first '{(missing or unknown or reshaped)[0]}')",
-            hint="another --backbone name",
-        )
+    refuse_other_weights(own, state, "another --backbone name", dropped=backbone.dropped)
     backbone.encoder.load_state_dict({n: t for n, t in state.items() if n in own}, strict=False)
     backbone.pretrained = True
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import functools
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-from armseg_core.errors import ArmsegWarning, UsageError
+from armseg_core.errors import UsageError
 from armseg_core.model.backbones import hierarchical, lite0, mit, pyramid, small
 from armseg_core.model.backbones.base import BackboneRow
-from armseg_core.plugins import Plugin, load_plugins
+from armseg_core.plugins import Plugin, join_plugins
 
 PLUGINS = "armseg.backbones"  # group of entry points
 # the first row that a name matches counts
@@ -19,21 +19,16 @@ BUILT_IN = (small.ROW, lite0.ROW, mit.ROW, pyramid.ROW, hierarchical.ROW)
 
 @functools.cache
 def _load() -> tuple[tuple[BackboneRow, ...], tuple[Plugin, ...]]:
-    """The rows, and every plug-in with what became of it; one warning for each that cannot be used."""
-    rows, plugins = list(BUILT_IN), []
-    for plugin in load_plugins(PLUGINS):
-        given = plugin.value if isinstance(plugin.value, tuple) else (plugin.value,)
-        try:
-            problem = plugin.problem or _problem(given, rows)
-        except Exception as error:  # a row of another package may do anything
-            problem = f"its row cannot be read ({type(error).__name__}: {error})"
-        plugins.append(replace(plugin, problem=problem))
-        if not problem:
-            rows += given
-        else:
-            name = f"the backbone plug-in '{plugin.name}' of {plugin.origin}"
-            warnings.warn(f"{name} is left out: {problem}", ArmsegWarning, stacklevel=2)
-    return tuple(rows), tuple(plugins)
+    """The rows, and every plug-in with what became of it."""
+    rows = list(BUILT_IN)
+
+    def join(given: tuple[Any, ...]) -> str:
+        problem = _problem(given, rows)
+        rows.extend(() if problem else given)
+        return problem
+
+    plugins = join_plugins(PLUGINS, "backbone", join)
+    return tuple(rows), plugins
 
 
 def _problem(given: tuple[object, ...], rows: list[BackboneRow]) -> str:

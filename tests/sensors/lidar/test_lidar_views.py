@@ -78,6 +78,15 @@ def test_a_cloud_without_a_camera_is_drawn_from_above_and_around(tmp_path, armse
         assert armseg("convert", "a.bin", "-r", name, cwd=tmp_path).exit_code == 0
 
 
+def test_the_next_command_that_inspect_names_for_it_works(tmp_path, armseg):
+    points(50, seed=2).tofile(tmp_path / "cloud.bin")
+    seen = armseg("inspect", tmp_path / "cloud.bin", "-m", "lidar")
+    (told,) = (line for line in seen.stdout.splitlines() if line.startswith("Next: "))
+    assert told.endswith("--representation bev")
+    made = armseg(*told.removeprefix("Next: armseg ").split(), "-o", tmp_path / "cloud.h5")
+    assert made.exit_code == 0, made.stderr
+
+
 def test_an_intensity_that_was_not_measured_is_not_drawn(tmp_path):
     table = points()
     (tmp_path / "a.bin").write_bytes(table.tobytes())
